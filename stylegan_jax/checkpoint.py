@@ -1,0 +1,345 @@
+"""Checkpoints that are written in the background, checked when read, and never lost to one bad file.
+
+A checkpoint is an Orbax step named by nimg, with two items: the state, and a small JSON record. Each is sealed twice:
+
+*   `files.json` lists every file of the state with its size and CRC, so that damage on disk is found
+    before Orbax reads it, and the next older checkpoint is used instead;
+*   the record holds the shape, dtype and content checksum of every leaf, taken on the device when `save` was called,
+    so that what comes back is what the run had.
+
+The workdir's config.json says which run the checkpoints belong to: see `check_config`.
+"""
+
+import json
+import logging
+import os
+import pathlib
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
+
+_SEAL = "files.json"
+_MAX_LISTED = 12  # Parameters named in a mismatch report.
+
+
+class CheckpointMismatch(ValueError):
+    """A sound checkpoint belongs to another model."""
+
+
+class CheckpointDamaged(ValueError):
+    """There are checkpoints, and not one of them can be read."""
+
+
+# ---- saving
+
+
+def open_manager(directory: str | os.PathLike, keep: int) -> ocp.CheckpointManager:
+    """Returns the manager of the checkpoints in `directory`, which is made if needed.
+
+    What an interrupted save left behind is removed.
+
+    Args:
+        directory: folder of the checkpoints, on a file system that all processes share.
+        keep: newest checkpoints kept, at least 1. With 1 there is none to fall back to.
+    """
+    if keep < 1:
+        raise ValueError(f"keep is {keep}, and at least 1 checkpoint must be kept; 2 lets a run survive a damaged one.")
+    logging.getLogger("absl").addFilter(_is_worth_showing)
+    registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
+    state_handler, record_handler = _SealingHandler(), ocp.JsonCheckpointHandler()
+    registry.add("state", ocp.args.StandardSave, state_handler)
+    registry.add("state", ocp.args.StandardRestore, state_handler)
+    registry.add("record", ocp.args.JsonSave, record_handler)
+    registry.add("record", ocp.args.JsonRestore, record_handler)
+    options = ocp.CheckpointManagerOptions(
+        preservation_policy=ocp.checkpoint_managers.LatestN(keep), cleanup_tmp_directories=True
+    )
+    return ocp.CheckpointManager(pathlib.Path(directory).resolve(), handler_registry=registry, options=options)
+
+
+def save(manager: ocp.CheckpointManager, nimg: int, state: Any, meta: dict[str, Any]) -> None:
+    """Saves `state` at `nimg`: copies it off the device, and writes it in the background.
+
+    The buffers of `state` may be donated as soon as this returns. An earlier save is waited for first, and its failure
+    raised here. An nimg that is already saved is left as it is: the state is a function of nimg.
+
+    Args:
+        manager: from `open_manager`.
+        nimg: real images shown so far; the name of the checkpoint.
+        state: pytree of arrays: bool, integer or float, no PRNG keys.
+        meta: what else to keep, as plain JSON values; `restore_latest` returns it.
+    """
+    wait(manager)
+    if nimg in manager.all_steps():
+        return
+    sums = np.asarray(jnp.stack([_checksum(leaf) for leaf in jax.tree.leaves(state)]))
+    leaves = {k: [*v, int(s)] for (k, v), s in zip(_describe(state).items(), sums, strict=True)}
+    record = json.loads(json.dumps({"meta": meta, "leaves": leaves}))
+    args = ocp.args.Composite(
+        state=ocp.args.StandardSave(state), record=ocp.args.JsonSave({"record": record, "crc": _crc_of_json(record)})
+    )
+    manager.save(nimg, args=args, force=True)
+
+
+def wait(manager: ocp.CheckpointManager) -> None:
+    """Waits until the last `save` is on disk, and raises its error if it failed."""
+    try:
+        manager.wait_until_finished()
+    except Exception as error:
+        error.add_note(f"This was the write of a checkpoint in {manager.directory}; those before it are unharmed.")
+        raise
+
+
+def close(manager: ocp.CheckpointManager) -> None:
+    """Waits for the last `save` and ends the manager's threads."""
+    wait(manager)
+    manager.close()
+
+
+class _SealingHandler(ocp.StandardCheckpointHandler):
+    """Orbax's handler of pytrees, which also lists every file written, with its size and CRC."""
+
+    def finalize(self, directory: os.PathLike) -> None:
+        """Runs once all processes have written, before the checkpoint gets its final name."""
+        super().finalize(directory)
+        folder = pathlib.Path(directory)
+        files = sorted(f for f in folder.rglob("*") if f.is_file())
+        (folder / _SEAL).write_text(json.dumps({str(f.relative_to(folder)): _size_and_crc(f) for f in files}))
+
+
+# ---- restoring
+
+
+def restore_latest(
+    manager: ocp.CheckpointManager, abstract_state: Any, log_fn: Callable[[str], None] = print
+) -> tuple[int, Any, dict[str, Any]] | None:
+    """Returns (nimg, state, meta) of the newest sound checkpoint, or None where none was ever saved.
+
+    Damaged checkpoints newer than it are moved to damaged-<nimg> beside it, with one line to `log_fn` for each, so that
+    the run can save at those nimg again. Nothing is moved unless a sound one was found.
+
+    Args:
+        manager: from `open_manager`.
+        abstract_state: pytree of jax.ShapeDtypeStruct with shardings, or of arrays; the result has its structure,
+            shapes, dtypes and shardings, whatever devices the checkpoint came from.
+        log_fn: takes one line of text.
+
+    Raises:
+        CheckpointMismatch: the newest readable checkpoint has other parameters, shapes or dtypes.
+        CheckpointDamaged: there are checkpoints, and none is sound.
+    """
+    damaged = {}
+    for nimg in sorted(manager.all_steps(), reverse=True):
+        record, problem = _read_record(manager, nimg)
+        if problem is None:
+            _check_fits(manager.directory / str(nimg), record["leaves"], _describe(abstract_state))
+            problem = _first_bad_file(pathlib.Path(manager.directory) / str(nimg) / "state")
+        if not _seen_by_any_process(problem):
+            args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state))
+            state = manager.restore(nimg, args=args).state
+            problem = _first_bad_leaf(state, record["leaves"])
+            if not _seen_by_any_process(problem):
+                _move_aside(manager, damaged, log_fn)
+                return nimg, state, record["meta"]
+        damaged[nimg] = problem or "another process cannot read it"
+    if damaged:
+        reasons = "".join(f"\n  {nimg}: {problem}" for nimg, problem in damaged.items())
+        raise CheckpointDamaged(
+            f"Every checkpoint in {manager.directory} is damaged:{reasons}\n"
+            "Put a good copy in its place, or choose another --workdir to start from the beginning."
+        )
+    return None
+
+
+def _read_record(manager: ocp.CheckpointManager, nimg: int) -> tuple[dict | None, str | None]:
+    """Returns (record, None), or (None, what is wrong with it)."""
+    try:
+        sealed = manager.restore(nimg, args=ocp.args.Composite(record=ocp.args.JsonRestore())).record
+        if sealed["crc"] == _crc_of_json(sealed["record"]):
+            return sealed["record"], None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return None, f"its record cannot be read ({str(error).splitlines()[0]})"
+    return None, "its record has changed since it was written"
+
+
+def _check_fits(checkpoint: os.PathLike, saved: dict[str, list], wanted: dict[str, list]) -> None:
+    """Raises CheckpointMismatch, naming the parameters whose shape or dtype is not the model's."""
+
+    def say(leaf):
+        return f"{leaf[0]}{leaf[1]}" if leaf else "absent"
+
+    names = [*wanted, *(name for name in saved if name not in wanted)]
+    lines = [
+        f"  {name}: {say(saved.get(name))} in the checkpoint, {say(wanted.get(name))} in this model"
+        for name in names
+        if saved.get(name, [])[:2] != wanted.get(name, [])
+    ]
+    if lines:
+        more = [f"  ... and {len(lines) - _MAX_LISTED} more"] if len(lines) > _MAX_LISTED else []
+        raise CheckpointMismatch(
+            f"Checkpoint {checkpoint} does not fit this model: {len(lines)} of {len(names)} arrays differ.\n"
+            + "\n".join(lines[:_MAX_LISTED] + more)
+            + "\nUse the config it was trained with (config.json in its workdir), or another --workdir."
+        )
+
+
+def _first_bad_file(folder: pathlib.Path) -> str | None:
+    """Returns what is wrong with the first file that is not as its seal says, or None."""
+    try:
+        seal = json.loads((folder / _SEAL).read_text())
+        for name, (size, crc) in seal.items():
+            found_size, found_crc = _size_and_crc(folder / name)
+            if found_size != size:
+                return f"state/{name} has {found_size} bytes in place of {size}"
+            if found_crc != crc:
+                return f"state/{name} has changed since it was written"
+    except FileNotFoundError as error:
+        return f"state/{pathlib.Path(error.filename).relative_to(folder)} is missing"
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        return f"state/{_SEAL} cannot be checked ({error})"
+    return None
+
+
+def _first_bad_leaf(state: Any, saved: dict[str, list]) -> str | None:
+    """Returns which leaf differs from what was saved, or None."""
+    sums = np.asarray(jnp.stack([_checksum(leaf) for leaf in jax.tree.leaves(state)]))
+    bad = [name for name, found in zip(_describe(state), sums, strict=True) if saved[name][2] != int(found)]
+    return f"{len(bad)} arrays differ from what was saved, first of all {bad[0]}" if bad else None
+
+
+def _move_aside(manager: ocp.CheckpointManager, damaged: dict[int, str], log_fn: Callable[[str], None]) -> None:
+    for nimg, problem in damaged.items():
+        source = pathlib.Path(manager.directory) / str(nimg)
+        target = source.with_name(f"damaged-{nimg}")
+        if jax.process_index() == 0:
+            count = len(list(source.parent.glob(f"{target.name}*")))
+            target = target.with_name(f"{target.name}-{count + 1}") if count else target
+            source.rename(target)
+            log_fn(f"Checkpoint {nimg} is damaged: {problem}. Moved it to {target}; using an older one.")
+    if damaged:
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("checkpoint: moved the damaged ones aside")
+        manager.reload()
+
+
+# ---- seals
+
+
+def _describe(tree: Any) -> dict[str, list]:
+    """Returns {path of a leaf: [dtype, shape]}, in the order of jax.tree.leaves."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(k, simple=True, separator="/"): [str(x.dtype), list(x.shape)] for k, x in leaves}
+
+
+@jax.jit
+def _checksum(x: jax.Array) -> jax.Array:
+    """Returns sum_i mix(bits_i ^ mix(i)) mod 2**32, over the elements i of `x`. uint32 scalar.
+
+    mix is a bijection, so one changed element always changes the sum. Moved elements, and changes that cancel in a
+    plain or weighted sum of the bits, go unseen once in 2**32. Integer sums have no order: the sharding of `x` is
+    without effect.
+    """
+    if x.dtype == jnp.bool_:
+        bits = x.astype(jnp.uint32)
+    else:
+        bits = jax.lax.bitcast_convert_type(x, {1: jnp.uint8, 2: jnp.uint16}.get(x.dtype.itemsize, jnp.uint32))
+    index = jax.lax.iota(jnp.uint32, bits.size).reshape(bits.shape)
+    return jnp.sum(_mix(bits.astype(jnp.uint32) ^ _mix(index)), dtype=jnp.uint32)
+
+
+def _mix(x: jax.Array) -> jax.Array:
+    """Returns the bits of `x`, uint32, scattered one to one: the finalizer of MurmurHash3 (Appleby 2011)."""
+    x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
+    x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
+    return x ^ (x >> 16)
+
+
+def _size_and_crc(file: pathlib.Path) -> list[int]:
+    """Returns [bytes, CRC-32] of a file."""
+    size, crc = 0, 0
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            size, crc = size + len(block), zlib.crc32(block, crc)
+    return [size, crc]
+
+
+def _crc_of_json(value: Any) -> int:
+    return zlib.crc32(json.dumps(value, sort_keys=True).encode())
+
+
+def _seen_by_any_process(problem: str | None) -> bool:
+    """Returns whether any process has a problem: all must take the same way, or they wait for each other forever."""
+    if jax.process_count() == 1:
+        return problem is not None
+    return bool(multihost_utils.process_allgather(np.bool_(problem is not None)).any())
+
+
+def _is_worth_showing(record: logging.LogRecord) -> bool:
+    """Returns False for Orbax's own log, which comes in pages; what fails there is also raised here."""
+    return "orbax" not in record.pathname
+
+
+# ---- the config of a workdir
+
+
+def check_config(workdir: str | os.PathLike, config_dict: dict[str, Any]) -> None:
+    """Writes `config_dict` to config.json in a new workdir, or checks that an old one was made with the same.
+
+    Args:
+        workdir: folder of the run; made if needed.
+        config_dict: the whole config as nested dicts of plain values.
+
+    Raises:
+        ValueError: the workdir cannot be written, or belongs to a run with other settings.
+    """
+    file = pathlib.Path(workdir) / "config.json"
+    now = json.loads(json.dumps(config_dict))
+    try:
+        if jax.process_index() == 0:
+            _write_if_absent(file, json.dumps(now, indent=2) + "\n")
+        before = json.loads(file.read_text()) if file.exists() else now
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{file} is not JSON ({error}); restore it, or choose another --workdir.") from None
+    except OSError as error:
+        raise ValueError(
+            f"Cannot write in {workdir} as a folder ({error.strerror}); choose another --workdir."
+        ) from None
+    old, new = _flatten(before), _flatten(now)
+    lines = [
+        f"  {name}: {old.get(name, 'absent')} in {workdir}, {new.get(name, 'absent')} now"
+        for name in [*new, *(name for name in old if name not in new)]
+        if name not in old or name not in new or old[name] != new[name]
+    ]
+    if lines:
+        raise ValueError(
+            f"{workdir} holds a run with another config:\n" + "\n".join(lines) + "\n"
+            "Choose another --workdir for a new run, or restore the value to go on with the old one."
+        )
+
+
+def _write_if_absent(file: pathlib.Path, text: str) -> None:
+    """Writes the file in one piece, and shows that its folder can be written even where the file is there."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    with temporary.open("w") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    if file.exists():
+        temporary.unlink()
+    else:
+        temporary.replace(file)
+
+
+def _flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns {"train.r1_gamma": 10.0, ...} from nested dicts."""
+    flat = {}
+    for name, value in config.items():
+        flat.update(_flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value})
+    return flat

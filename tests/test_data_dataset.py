@@ -1,0 +1,174 @@
+"""The order of the images is a function of (seed, nimg), whatever the batch and the processes."""
+
+import numpy as np
+import pytest
+
+from stylegan_jax import config
+from stylegan_jax.data import dataset, sources
+
+NUM_IMAGES, NUM_HELDOUT = 23, 5
+NUM_TRAIN = NUM_IMAGES - NUM_HELDOUT
+
+
+def _source(data: config.Data, model: config.Model, progress_fn=None) -> sources.Source:
+    """Returns a source whose image i is filled with i, of class i mod 3."""
+    images = np.broadcast_to(np.arange(NUM_IMAGES, dtype=np.uint8)[:, None, None, None], (NUM_IMAGES, 8, 8, 3))
+    return sources.Source(
+        name="numbers",
+        length=NUM_IMAGES,
+        images_fn=images.__getitem__,
+        fingerprint="0123456789abcdef",
+        labels=np.arange(NUM_IMAGES) % 3,
+        class_names=("a", "b", "c"),
+        num_skipped=4,
+        num_enlarged=2,
+        num_ignored=1,
+    )
+
+
+@pytest.fixture(autouse=True)
+def _numbers(monkeypatch):
+    monkeypatch.setattr(sources, "open_source", _source)
+
+
+def _open(seed: int = 0, num_labels: int = 0, num_heldout: int = NUM_HELDOUT) -> dataset.Dataset:
+    return dataset.open_dataset(
+        config.Data(source="numbers", num_heldout=num_heldout), config.Model(resolution=8, num_labels=num_labels), seed
+    )
+
+
+def _numbers_of(images: np.ndarray) -> list[int]:
+    return images[:, 0, 0, 0].tolist()
+
+
+def _shown(data: dataset.Dataset, nimg: int, n: int, part: tuple[int, int] = (0, 1)) -> list[int]:
+    return _numbers_of(data.batch(nimg, n, part).images)
+
+
+def test_a_batch_is_uint8_images_without_labels():
+    batch = _open().batch(0, 6)
+    assert batch.images.shape == (6, 8, 8, 3) and batch.images.dtype == np.uint8
+    assert batch.labels is None
+
+
+def test_each_epoch_shows_every_training_image_once():
+    data = _open()
+    train = sorted(set(range(NUM_IMAGES)) - set(_numbers_of(data.heldout(NUM_HELDOUT))))
+    epochs = [_shown(data, epoch * NUM_TRAIN, NUM_TRAIN) for epoch in range(4)]
+    assert [sorted(epoch) for epoch in epochs] == [train] * 4
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_parts_concatenate_to_the_global_batch(count):
+    data = _open(num_labels=3)
+    for nimg in (0, 8, 16, 200):  # The second crosses into the next epoch.
+        whole = data.batch(nimg, 16)
+        parts = [data.batch(nimg, 16, (index, count)) for index in range(count)]
+        np.testing.assert_array_equal(np.concatenate([part.images for part in parts]), whole.images)
+        np.testing.assert_array_equal(np.concatenate([part.labels for part in parts]), whole.labels)
+
+
+@pytest.mark.parametrize("nimg", [0, 1, 17, 18, 19, 50])
+def test_the_order_resumes_from_any_number_of_images(nimg):
+    assert _shown(_open(), nimg, 20) == _shown(_open(), 0, 100)[nimg : nimg + 20]
+
+
+def test_the_order_does_not_depend_on_the_batch():
+    data = _open()
+    by_four = sum((_shown(data, nimg, 4) for nimg in range(0, 60, 4)), [])
+    assert by_four == sum((_shown(data, nimg, 12) for nimg in range(0, 60, 12)), [])
+
+
+def test_a_batch_may_be_larger_than_the_data():
+    data = _open()
+    assert _shown(data, 3, 3 * NUM_TRAIN) == _shown(data, 0, 4 * NUM_TRAIN)[3 : 3 + 3 * NUM_TRAIN]
+
+
+def test_the_order_of_a_seed_never_changes():
+    assert dataset._permutation(0, dataset.ORDER, 0, 8).tolist() == [7, 4, 2, 6, 5, 0, 1, 3]
+    assert dataset._permutation(7, dataset.SPLIT, 3, 8).tolist() == [2, 5, 7, 3, 0, 6, 4, 1]
+
+
+def test_seeds_differ_in_order_and_split():
+    orders = {tuple(_shown(_open(seed, num_heldout=0), 0, NUM_IMAGES)) for seed in range(5)}
+    splits = {tuple(_numbers_of(_open(seed).heldout(NUM_HELDOUT))) for seed in range(5)}
+    assert len(orders) == len(splits) == 5
+
+
+def test_heldout_images_are_never_trained_on():
+    data = _open()
+    heldout = _numbers_of(data.heldout(NUM_HELDOUT))
+    assert len(set(heldout)) == NUM_HELDOUT
+    assert set(heldout).isdisjoint(_shown(data, 0, 3 * NUM_TRAIN))
+    assert set(heldout).isdisjoint(_numbers_of(data.sample_reals(NUM_TRAIN)))
+
+
+def test_holding_out_more_keeps_those_held_out_before():
+    assert _numbers_of(_open(num_heldout=9).heldout(5)) == _numbers_of(_open(num_heldout=5).heldout(5))
+
+
+def test_sampled_reals_are_fixed_training_images_without_repetition():
+    data = _open()
+    sample = _numbers_of(data.sample_reals(6))
+    assert len(set(sample)) == 6 and set(sample) <= set(_shown(data, 0, NUM_TRAIN))
+    assert sample == _numbers_of(_open().sample_reals(10))[:6]
+    assert sample != sorted(sample) and sample != _shown(data, 0, 6)
+
+
+def test_no_more_is_returned_than_there_is():
+    data = _open()
+    assert len(data.sample_reals(1000)) == NUM_TRAIN
+    assert len(data.heldout(1000)) == NUM_HELDOUT
+    assert _open(num_heldout=0).heldout(4).shape == (0, 8, 8, 3)
+
+
+def test_a_dataset_cannot_be_changed_by_accident():
+    with pytest.raises(ValueError, match="read-only"):
+        _open().train_indices[0] = 0
+
+
+def test_labels_are_one_hot_and_belong_to_their_images():
+    batch = _open(num_labels=3).batch(5, 30)
+    assert batch.labels.shape == (30, 3) and batch.labels.dtype == np.float32
+    np.testing.assert_array_equal(batch.labels.sum(1), 1)
+    np.testing.assert_array_equal(batch.labels.argmax(1), batch.images[:, 0, 0, 0] % 3)
+
+
+def test_a_model_with_other_classes_than_the_source_is_refused():
+    with pytest.raises(ValueError, match="model.num_labels is 10, but data.source 'numbers' has 3 classes"):
+        _open(num_labels=10)
+
+
+def test_describe_counts():
+    assert _open().describe() == {
+        "images": NUM_TRAIN,
+        "heldout": NUM_HELDOUT,
+        "skipped": 4,
+        "enlarged": 2,
+        "ignored": 1,
+        "classes": 3,
+    }
+    assert _open().fingerprint == "0123456789abcdef"
+
+
+def test_one_image_at_least_is_left_to_train_on():
+    assert _open(num_heldout=NUM_IMAGES - 1).num_train == 1
+    with pytest.raises(
+        ValueError, match=r"data.num_heldout is 23, but data.source 'numbers' has 23 images.*at most 22"
+    ):
+        _open(num_heldout=NUM_IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"), [({"seed": -1}, "seed is -1"), ({"num_heldout": -1}, "data.num_heldout is -1")]
+)
+def test_wrong_settings_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        _open(**settings)
+
+
+@pytest.mark.parametrize(("nimg", "n", "part"), [(0, 6, (0, 4)), (-1, 4, (0, 1)), (0, 0, (0, 1)), (0, 4, (2, 2))])
+def test_batches_that_do_not_divide_are_refused(nimg, n, part):
+    with pytest.raises(ValueError, match=f"batch {n} after {nimg} images has no part {part[0]} of {part[1]}"):
+        _open().batch(nimg, n, part)
