@@ -1,0 +1,35 @@
+# make demo        runs configs/demo.py, into runs/demo
+# make test        style, layers, types and the tests that are not slow
+# make test-slow   the same, with every test
+# All that they install goes into .venv, again only when a list of requirements changed.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test test-slow check
+
+demo: .venv/.installed
+	$(BIN)/python -m stylegan_jax.main --config configs/demo.py --workdir runs/demo
+
+test: check
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: check
+	$(BIN)/python -m pytest
+
+check: .venv/.installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+.venv/.installed: requirements.txt setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, but $(PYTHON) is {sys.version.split()[0]}; try make PYTHON=python3.12")'
+	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	$(INSTALL) --editable .
+	@touch $@
+
+.venv/.installed-dev: .venv/.installed requirements-dev.txt
+	$(INSTALL) --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,29 @@
+"""Packaging. Requirements are listed in requirements.txt and requirements-dev.txt alone."""
+
+import pathlib
+
+import setuptools
+
+ROOT = pathlib.Path(__file__).parent
+
+
+def read_requirements(name: str) -> list[str]:
+    """Returns the requirements in a file of one per line, without its comments."""
+    lines = (line.partition("#")[0].strip() for line in (ROOT / name).read_text(encoding="utf-8").splitlines())
+    return [line for line in lines if line]
+
+
+setuptools.setup(
+    name="stylegan_jax",
+    version="0.1.0",
+    description="StyleGAN (Karras et al. 2019) in JAX and Flax",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=setuptools.find_packages(include=["stylegan_jax", "stylegan_jax.*"]),
+    package_data={"stylegan_jax": ["metrics/*.npz", "metrics/*.safetensors"]},
+    install_requires=read_requirements("requirements.txt"),
+    extras_require={"dev": read_requirements("requirements-dev.txt")},
+)

@@ -1,0 +1,106 @@
+"""Dense and convolution layers with an equalized learning rate, noise and style."""
+
+import math
+from collections.abc import Callable
+
+import flax.linen as nn
+from jax import Array
+
+from stylegan_jax import config, ops
+
+RELU_GAIN = math.sqrt(2)  # He et al. 2015: keeps the variance through a ReLU.
+NONLINEARITIES: dict[str, Callable[[Array], Array]] = {"lrelu": ops.leaky_relu, "relu": ops.relu}
+
+
+def weight_scales(
+    shape: tuple[int, ...], gain: float, lr_multiplier: float, use_equalized_lr: bool
+) -> tuple[float, float]:
+    """Returns (standard deviation of the stored weight, factor at run time): official get_weight.
+
+    He's constant gain / sqrt(fan_in) goes into the factor when the learning rate is equalized (Progressive GAN,
+    Sec. 4.1), else into the initial weight. A smaller learning rate is a larger weight times a smaller factor.
+
+    Args:
+        shape: of the weight; the last axis is the output.
+    """
+    he_std = gain / math.sqrt(math.prod(shape[:-1]))
+    if use_equalized_lr:
+        return 1 / lr_multiplier, he_std * lr_multiplier
+    return he_std / lr_multiplier, lr_multiplier
+
+
+def _scaled_weight(module: nn.Module, shape: tuple[int, ...]) -> Array:
+    """Returns the module's parameter "weight" times its run-time factor."""
+    std, factor = weight_scales(shape, module.gain, module.lr_multiplier, module.use_equalized_lr)
+    return module.param("weight", nn.initializers.normal(std), shape) * factor
+
+
+def add_bias(x: Array, bias: Array) -> Array:
+    """Returns x + bias over the last axis."""
+    return x + bias.reshape((1,) * (x.ndim - 1) + (-1,))
+
+
+class Dense(nn.Module):
+    """x W + b. [n, i] to [n, features]"""
+
+    features: int
+    gain: float = RELU_GAIN
+    lr_multiplier: float = 1.0
+    use_equalized_lr: bool = True
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        weight = _scaled_weight(self, (x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,)) * self.lr_multiplier
+        return add_bias(x @ weight, bias)
+
+
+class Conv(nn.Module):
+    """Convolution by conv_fn, plain or with resampling. [n, h, w, i] to [n, h', w', features]"""
+
+    features: int
+    kernel_size: int = 3
+    gain: float = RELU_GAIN
+    lr_multiplier: float = 1.0
+    use_equalized_lr: bool = True
+    use_bias: bool = True
+    conv_fn: Callable[[Array, Array], Array] = ops.conv
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        x = self.conv_fn(x, _scaled_weight(self, (self.kernel_size, self.kernel_size, x.shape[-1], self.features)))
+        return add_bias(x, self.param("bias", nn.initializers.zeros, (self.features,))) if self.use_bias else x
+
+
+class Epilogue(nn.Module):
+    """What follows each convolution of the synthesis network: noise, bias, nonlinearity, AdaIN (StyleGAN, Fig. 1b).
+
+    Args of the call:
+        x: features. [n, h, w, c]
+        w: the layer's latent; not used without styles. [n, w_size]
+        noise: unit Gaussian, one map an image or one for all; not used without noise. [n or 1, h, w, 1]
+    """
+
+    model: config.Model
+
+    @nn.compact
+    def __call__(self, x: Array, w: Array, noise: Array | None) -> Array:
+        m, channels = self.model, x.shape[-1]
+        if m.use_noise:
+            strength = self.param("noise_strength", nn.initializers.zeros, (channels,))
+            x = x + noise * strength[None, None, None, :]
+        x = add_bias(x, self.param("bias", nn.initializers.zeros, (channels,)))
+        x = NONLINEARITIES[m.nonlinearity](x)
+        if m.use_pixel_norm:
+            x = ops.pixel_norm(x)
+        if m.use_instance_norm:
+            x = ops.instance_norm(x)
+        if m.use_styles:
+            style = Dense(2 * channels, gain=1.0, use_equalized_lr=m.use_equalized_lr, name="style")(w)
+            x = ops.modulate(x, style)
+        return x
+
+
+def blur(x: Array, model: config.Model) -> Array:
+    """Returns `x` through the model's low-pass filter, if it has one."""
+    return x if model.blur_filter is None else ops.blur(x, model.blur_filter)

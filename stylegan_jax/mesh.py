@@ -1,0 +1,31 @@
+"""All devices of all processes as one axis, over which batches are split."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+AXIS = "data"
+
+
+def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """Returns a mesh of one axis over `devices`, all of them by default."""
+    devices = jax.devices() if devices is None else devices
+    return jax.make_mesh((len(devices),), (AXIS,), (AxisType.Auto,), devices=devices)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Returns the sharding of what every device holds whole: the training state."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def split(mesh: Mesh) -> NamedSharding:
+    """Returns the sharding of what is split along its first axis: a batch."""
+    return NamedSharding(mesh, PartitionSpec(AXIS))
+
+
+def put_batch(tree: Any, mesh: Mesh) -> Any:
+    """Returns global arrays split over the mesh, from this process's part of a batch. [n / num_processes, ...]"""
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(split(mesh), np.asarray(x)), tree)

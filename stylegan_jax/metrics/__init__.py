@@ -1,0 +1,1 @@
+"""Quality metrics. Each takes arrays or functions, and none knows the training loop."""

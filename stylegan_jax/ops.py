@@ -1,0 +1,173 @@
+"""Array functions without parameters. Images are NHWC.
+
+Each stands for one operation of the paper or of the official code (networks_stylegan.py), and works in a notebook on
+plain arrays.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+EPSILON = 1e-8  # Every normalization of the official code adds this.
+
+
+def lerp(a: Array, b: Array, t: Array | float) -> Array:
+    """Returns a + (b - a) t: `a` at t = 0, `b` at t = 1."""
+    return a + (b - a) * t
+
+
+def leaky_relu(x: Array) -> Array:
+    """Returns max(x, 0.2 x), with gradient 1 at zero as in the official code."""
+    return jnp.where(x >= 0, x, 0.2 * x)
+
+
+def relu(x: Array) -> Array:
+    """Returns max(x, 0), with gradient 0 at zero."""
+    return jax.nn.relu(x)
+
+
+def pixel_norm(x: Array) -> Array:
+    """Returns x / sqrt(mean(x**2) + eps) over the last axis (Progressive GAN, Sec. 4.2).
+
+    Args:
+        x: latents [n, d] or images [n, h, w, c].
+    """
+    return x * jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + EPSILON)
+
+
+def instance_norm(x: Array) -> Array:
+    """Returns each feature map of each image with zero mean and unit variance (AdaIN, Eq. 8). [n, h, w, c]"""
+    x = x - jnp.mean(x, axis=(1, 2), keepdims=True)
+    return x * jax.lax.rsqrt(jnp.mean(x * x, axis=(1, 2), keepdims=True) + EPSILON)
+
+
+def modulate(x: Array, style: Array) -> Array:
+    """Returns x (y_s + 1) + y_b, AdaIN after its normalization (StyleGAN, Eq. 1).
+
+    Args:
+        x: normalized features. [n, h, w, c]
+        style: scales y_s, then biases y_b. [n, 2 c]
+    """
+    scale, bias = jnp.split(style[:, None, None, :], 2, axis=-1)  # [n, 1, 1, c] each
+    return x * (scale + 1) + bias
+
+
+def upscale(x: Array, factor: int = 2) -> Array:
+    """Returns `x` with each pixel repeated: [n, h, w, c] to [n, factor h, factor w, c]."""
+    n, h, w, c = x.shape
+    x = jnp.broadcast_to(x[:, :, None, :, None, :], (n, h, factor, w, factor, c))
+    return x.reshape(n, h * factor, w * factor, c)
+
+
+def downscale(x: Array, factor: int = 2) -> Array:
+    """Returns the means of factor x factor boxes: [n, h, w, c] to [n, h / factor, w / factor, c]."""
+    n, h, w, c = x.shape
+    return jnp.mean(x.reshape(n, h // factor, factor, w // factor, factor, c), axis=(2, 4))
+
+
+def blur(x: Array, taps: Sequence[int], normalize: bool = True) -> Array:
+    """Returns `x` filtered by `taps` along both axes, zeros outside (StyleGAN, Sec. 2: bilinear resampling).
+
+    A separable sum of shifted copies, which XLA fuses; a depthwise convolution is slower on every backend.
+
+    Args:
+        x: images. [n, h, w, c]
+        taps: filter, from top to bottom and left to right; its middle is at (len(taps) - 1) // 2.
+        normalize: divide the taps by their sum, which keeps flat areas as they are.
+    """
+    weights = np.asarray(taps, np.float64)
+    weights = weights / weights.sum() if normalize else weights
+    before, after = (len(taps) - 1) // 2, len(taps) // 2
+    for axis in (1, 2):
+        size = x.shape[axis]
+        padded = jnp.pad(x, [(before, after) if a == axis else (0, 0) for a in range(4)])
+        x = sum(
+            float(weight) * jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i, weight in enumerate(weights)
+        )
+    return x
+
+
+def conv(x: Array, weight: Array) -> Array:
+    """Returns the cross-correlation of `x` [n, h, w, c] with `weight` [k, k, c, d], zeros outside: [n, h, w, d]."""
+    return jax.lax.conv_general_dilated(x, weight, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def upscale_conv(x: Array, weight: Array) -> Array:
+    """Returns conv(upscale(x), weight): [n, h, w, c] to [n, 2 h, 2 w, d]."""
+    return conv(upscale(x), weight)
+
+
+def conv_downscale(x: Array, weight: Array) -> Array:
+    """Returns downscale(conv(x, weight)): [n, h, w, c] to [n, h / 2, w / 2, d]."""
+    return downscale(conv(x, weight))
+
+
+def minibatch_stddev(x: Array, group: int, num_features: int = 1) -> Array:
+    """Returns `x` with feature maps of its standard deviation over groups of images (Progressive GAN, Sec. 3).
+
+    Differs: groups are contiguous in the batch, official ones are strided (image i goes to group i mod n/group). Up to
+    the order of the batch, which is random, that is the same; contiguous groups stay within a device.
+
+    Args:
+        x: features. [n, h, w, c]
+        group: images in a group; a batch smaller than this is one group.
+        num_features: maps to append; each is the mean over c / num_features channels.
+
+    Returns:
+        [n, h, w, c + num_features]
+
+    Raises:
+        ValueError: the batch is no multiple of the group, or the channels of the new maps.
+    """
+    n, h, w, c = x.shape
+    group = min(group, n)
+    if n % group or c % num_features:
+        raise ValueError(
+            f"minibatch stddev of a batch of {n} with {c} channels needs a group (={group}) that divides the batch and "
+            f"a number of features (={num_features}) that divides the channels."
+        )
+    y = x.reshape(n // group, group, h, w, num_features, c // num_features).astype(jnp.float32)
+    y = y - jnp.mean(y, axis=1, keepdims=True)
+    y = jnp.sqrt(jnp.mean(y * y, axis=1) + EPSILON)  # [n/group, h, w, features, c/features]
+    y = jnp.mean(y, axis=(1, 2, 4))  # [n/group, features]
+    y = jnp.broadcast_to(y[:, None, None, None, :], (n // group, group, h, w, num_features))
+    return jnp.concatenate([x, y.reshape(n, h, w, num_features).astype(x.dtype)], axis=-1)
+
+
+def box_downscale_uint8(images: Array, resolution: int) -> Array:
+    """Returns uint8 images [n, r, r, c] at `resolution`: box means, rounded half to even once.
+
+    Bit for bit the official files' lower resolutions, which cascade in float and are rounded when written.
+    """
+    factor = images.shape[1] // resolution
+    if factor == 1:
+        return images
+    n, _, _, c = images.shape
+    boxes = images.reshape(n, resolution, factor, resolution, factor, c).astype(jnp.int32)
+    mean = jnp.sum(boxes, axis=(2, 4)).astype(jnp.float32) / factor**2  # Exact: a sum below 2**24 by a power of two.
+    return jnp.round(mean).astype(jnp.uint8)
+
+
+def process_reals(images: Array, keep: Array | None, alpha: Array) -> Array:
+    """Returns uint8 images as the discriminator takes them (official training_loop.process_reals).
+
+    Args:
+        images: uint8. [n, r, r, c]
+        keep: which images stay as they are; the others are mirrored left to right. bool [n], or None for all.
+        alpha: weight of this resolution in a fade, 0..1; the rest is the next lower one, enlarged.
+
+    Returns:
+        float32 in [-1, 1]. [n, r, r, c]
+    """
+    x = images.astype(jnp.float32) / 127.5 - 1
+    if keep is not None:
+        x = jnp.where(keep[:, None, None, None], x, x[:, :, ::-1])
+    return lerp(upscale(downscale(x)), x, alpha)
+
+
+def to_uint8(images: Array) -> Array:
+    """Returns images in [-1, 1] as uint8: trunc(127.5 x + 128), clipped (official convert_images_to_uint8)."""
+    return jnp.clip(images * 127.5 + 128, 0, 255).astype(jnp.uint8)

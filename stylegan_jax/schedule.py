@@ -1,0 +1,111 @@
+"""Progressive growing: how a run of `total_kimg` images proceeds, in plain Python.
+
+The whole run is a list of chunks known from the start; where it stands is a function of nimg alone.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterable, Iterator
+
+from stylegan_jax import config
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """What a training step needs to know of the schedule."""
+
+    resolution: int  # px
+    alpha: float  # Weight of this resolution while it fades in; 1 when it is stable.
+    batch: int  # Global batch size.
+    lr: float
+    tick_kimg: float
+
+    @property
+    def growth(self) -> tuple[int, bool]:
+        """What the optimizers are reset for: (resolution, whether it is fading in)."""
+        return self.resolution, self.alpha < 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunk:
+    """A few steps with one phase: the run's unit of work."""
+
+    start_nimg: int
+    end_nimg: int
+    phase: Phase
+    is_reset: bool  # The growth state is new: forget the optimizers' moments first.
+    tick: int  # Ticks completed at the end.
+    is_tick: bool  # A tick ends here.
+    is_last: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A stretch of the run with one growth state, for tables."""
+
+    resolution: int
+    fading: bool
+    start_nimg: int
+    end_nimg: int
+    batch: int
+    lr: float
+
+
+def phase_at(nimg: int, schedule: config.Schedule, resolution: int) -> Phase:
+    """Returns the phase in force after `nimg` images (official training_loop.training_schedule).
+
+    A level lasts stable_kimg, then the next fades in for fade_kimg: resolution, batch and learning rate switch at the
+    start of the fade.
+
+    Args:
+        nimg: images shown.
+        schedule: settings.
+        resolution: the model's, px.
+    """
+    s, kimg = schedule, nimg / 1000
+    length = s.stable_kimg + s.fade_kimg
+    level = math.floor(kimg / length) if length > 0 else 0
+    fade = max(kimg - level * length - s.stable_kimg, 0) / s.fade_kimg if s.fade_kimg > 0 else 0
+    # Levels below full resolution; its fraction is how much of the lower level is left. Official "lod".
+    missing = max(math.log2(resolution) - math.floor(math.log2(s.initial_resolution)) - level - fade, 0)
+    current = resolution >> math.floor(missing)
+    rampup = min(kimg / s.lr_rampup_kimg, 1) if s.lr_rampup_kimg > 0 else 1
+    batch, lr, tick_kimg = _values_at(s, current)
+    return Phase(current, 1 - (missing - math.floor(missing)), batch, lr * rampup, tick_kimg)
+
+
+@functools.lru_cache
+def _values_at(s: config.Schedule, resolution: int) -> tuple[int, float, float]:
+    """Returns (batch, lr, tick_kimg). Cached, because a run asks a million times."""
+    batch = dict(s.batch_by_resolution).get(resolution, s.batch)
+    lr = dict(s.lr_by_resolution).get(resolution, s.lr)
+    return batch, lr, dict(s.tick_kimg_by_resolution).get(resolution, s.tick_kimg)
+
+
+def chunks(schedule: config.Schedule, resolution: int) -> Iterator[Chunk]:
+    """Yields the whole run, from image 0 to the last (official training_loop.training_loop).
+
+    The phase is looked up every refresh_steps steps. A tick ends with the first chunk that brings it tick_kimg images.
+    """
+    nimg, tick, tick_start, growth = 0, 0, 0, None
+    total = schedule.total_kimg * 1000
+    while nimg < total:
+        phase = phase_at(nimg, schedule, resolution)
+        end = nimg + schedule.refresh_steps * phase.batch
+        is_last = end >= total
+        is_tick = is_last or end >= tick_start + phase.tick_kimg * 1000
+        tick += is_tick
+        yield Chunk(nimg, end, phase, phase.growth != growth, tick, is_tick, is_last)
+        nimg, growth = end, phase.growth
+        tick_start = end if is_tick else tick_start
+
+
+def stages(run: Iterable[Chunk]) -> list[Stage]:
+    """Returns the run as stretches of one growth state, learning rate at the end of each."""
+    result: list[Stage] = []
+    for chunk in run:
+        p = chunk.phase
+        start = chunk.start_nimg if chunk.is_reset else result.pop().start_nimg
+        result.append(Stage(p.resolution, p.alpha < 1, start, chunk.end_nimg, p.batch, p.lr))
+    return result

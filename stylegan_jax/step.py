@@ -1,0 +1,218 @@
+"""One training step: a pure function of the state and a batch of real images."""
+
+import functools
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from stylegan_jax import config, discriminator, generator, losses, ops
+from stylegan_jax.state import AdamState, TrainState, adam
+
+Metrics = dict[str, Array]
+
+
+@flax.struct.dataclass
+class Latents:
+    """What chance decides about a batch of generated images."""
+
+    z: Array  # [n, z_size]
+    z_mix: Array  # Second latents, for style mixing. [n, z_size]
+    cutoff: Array  # First layer of the second latent. int32 [n]
+    noise: tuple[Array | None, ...]  # Two maps a resolution. [n, r, r, 1]
+
+
+@flax.struct.dataclass
+class Phase:
+    """The schedule's share in a step, as traced scalars: no compile when they change."""
+
+    alpha: Array  # float32 []
+    lr: Array  # float32 []
+
+
+def draw_latents(key: Array, n: int, m: config.Model, resolution: int, mixing_prob: float) -> Latents:
+    """Returns the latents of `n` images of `resolution` px."""
+    z_key, mix_key, cutoff_key, noise_key = jax.random.split(key, 4)
+    num_layers = 2 * sum(r <= resolution for r in m.resolutions) if m.use_styles else 1
+    cutoff = generator.draw_cutoffs(cutoff_key, n, mixing_prob, num_layers)
+    return Latents(
+        z=jax.random.normal(z_key, (n, m.z_size)),
+        z_mix=jax.random.normal(mix_key, (n, m.z_size)),
+        cutoff=jnp.where(cutoff < num_layers, cutoff, m.num_layers),
+        noise=generator.make_noise(noise_key, n, m, resolution),
+    )
+
+
+def draw_labels(key: Array, n: int, m: config.Model) -> Array | None:
+    """Returns one-hot labels of uniformly drawn classes [n, num_labels], or None for an unconditional model."""
+    if not m.num_labels:
+        return None
+    return jax.nn.one_hot(jax.random.randint(key, (n,), 0, m.num_labels), m.num_labels)
+
+
+def generate(
+    params: Any, latents: Latents, labels: Array | None, alpha: Array, m: config.Model, resolution: int
+) -> tuple[Array, Array]:
+    """Returns images [n, r, r, c] and the batch mean of w [w_size], before mixing."""
+
+    def mapping(z: Array) -> Array:
+        return generator.Mapping(m).apply({"params": params["mapping"]}, z, labels)
+
+    w = mapping(latents.z)
+    ws = generator.mix_styles(w, mapping(latents.z_mix), latents.cutoff, m.num_layers)
+    synthesis = generator.Synthesis(m)
+    images = synthesis.apply({"params": params["synthesis"]}, ws, latents.noise, alpha, resolution=resolution)
+    return images, jnp.mean(w, axis=0)
+
+
+def _update(c: config.Config, grads: Any, opt: AdamState, params: Any, lr: Array) -> tuple[Any, AdamState, Array]:
+    """Returns new parameters and optimizer state, and whether the update was skipped whole: a gradient not finite."""
+    updates, new_opt = adam(c.train.adam_beta2, c.train.adam_eps).update(grads, opt)
+    new_params = jax.tree.map(lambda p, u: p - lr * u, params, updates)
+    is_finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(grads)]))
+    keep = functools.partial(jax.tree.map, lambda new, old: jnp.where(is_finite, new, old))
+    return keep(new_params, params), keep(new_opt, opt), jnp.logical_not(is_finite)
+
+
+def _track_w(state: TrainState, w_mean: Array, c: config.Config) -> Array:
+    return ops.lerp(w_mean, state.w_avg, c.train.w_avg_beta)
+
+
+def discriminator_loss(
+    params: Any, c: config.Config, resolution: int, reals: Array, fakes: Array, labels: Array | None, alpha: Array, t: Array
+) -> tuple[Array, Metrics]:
+    """Returns the mean loss of the discriminator with its penalties, and their values an image.
+
+    Args:
+        params: the discriminator's.
+        c: settings.
+        resolution: of the images, px.
+        reals: in [-1, 1]. [n, r, r, c]
+        fakes: likewise.
+        labels: of reals and fakes alike. [n, num_labels]
+        alpha: weight of this resolution in a fade.
+        t: places between reals and fakes, for WGAN-GP. [n]
+    """
+    train, enlargement = c.train, c.model.resolution // resolution
+
+    def score(images: Array) -> Array:
+        d = discriminator.Discriminator(c.model)
+        return d.apply({"params": params}, images, labels, alpha, resolution=resolution)
+
+    def scores_and_penalty(images: Array, gamma: float) -> tuple[Array, Array]:
+        if not gamma:
+            return score(images), jnp.zeros(images.shape[0])
+        scores, gradients = losses.scores_and_gradients(score, images)
+        return scores, losses.squared_gradient_norm(gradients, enlargement)
+
+    real_scores, r1 = scores_and_penalty(reals, train.r1_gamma)
+    fake_scores, r2 = scores_and_penalty(fakes, train.r2_gamma)
+    loss = losses.DISCRIMINATOR_LOSSES[train.d_loss](real_scores, fake_scores)
+    values = {"d_loss": loss, "real_scores": real_scores, "fake_scores": fake_scores, "r1": r1, "r2": r2}
+    penalty = train.r1_gamma / 2 * r1 + train.r2_gamma / 2 * r2
+    if train.gp_lambda:
+        mixed_scores, gradients = losses.scores_and_gradients(score, losses.interpolate(reals, fakes, t))
+        values["gp"] = losses.gradient_norm_penalty(gradients, enlargement, train.gp_target)
+        values["mixed_scores"] = mixed_scores
+        penalty += train.gp_lambda * values["gp"]
+    if train.d_loss == "wgan":
+        penalty += train.wgan_drift * losses.drift(real_scores)
+    return jnp.mean(loss + penalty), values
+
+
+def generator_loss(
+    params: Any, d_params: Any, c: config.Config, resolution: int, latents: Latents, labels: Array | None, alpha: Array
+) -> tuple[Array, Metrics]:
+    """Returns the mean loss of the generator, and what else its forward pass gives."""
+    fakes, w_mean = generate(params, latents, labels, alpha, c.model, resolution)
+    d = discriminator.Discriminator(c.model)
+    scores = d.apply({"params": d_params}, fakes, labels, alpha, resolution=resolution)
+    loss = losses.GENERATOR_LOSSES[c.train.g_loss](scores)
+    return jnp.mean(loss), {"g_loss": loss, "w_mean": w_mean}
+
+
+def d_step(
+    state: TrainState,
+    c: config.Config,
+    resolution: int,
+    reals: Array,
+    labels: Array | None,
+    latents: Latents,
+    t: Array,
+    phase: Phase,
+) -> tuple[TrainState, Metrics]:
+    """Returns the state after one update of the discriminator and of w_avg, and the loss's values an image."""
+    fakes, w_mean = generate(state.g_params, latents, labels, phase.alpha, c.model, resolution)
+    loss_fn = jax.grad(discriminator_loss, has_aux=True)
+    grads, values = loss_fn(state.d_params, c, resolution, reals, fakes, labels, phase.alpha, t)
+    params, opt, is_skipped = _update(c, grads, state.d_opt, state.d_params, phase.lr)
+    num_skipped = state.num_skipped.at[1].add(is_skipped)
+    state = state.replace(d_params=params, d_opt=opt, w_avg=_track_w(state, w_mean, c), num_skipped=num_skipped)
+    return state, values
+
+
+def ema_step(state: TrainState, c: config.Config, batch: int) -> TrainState:
+    """Returns the state with g_params averaged in: a weight halves in ema_halflife_kimg."""
+    beta = 0.5 ** (batch / (1000 * c.train.ema_halflife_kimg)) if c.train.ema_halflife_kimg else 0.0
+    return state.replace(ema_params=jax.tree.map(lambda p, e: ops.lerp(p, e, beta), state.g_params, state.ema_params))
+
+
+def g_step(
+    state: TrainState, c: config.Config, resolution: int, labels: Array | None, latents: Latents, phase: Phase
+) -> tuple[TrainState, Metrics]:
+    """Returns the state after one update of the generator and of w_avg, and the loss's values an image."""
+    loss_fn = jax.grad(generator_loss, has_aux=True)
+    grads, values = loss_fn(state.g_params, state.d_params, c, resolution, latents, labels, phase.alpha)
+    params, opt, is_skipped = _update(c, grads, state.g_opt, state.g_params, phase.lr)
+    num_skipped = state.num_skipped.at[0].add(is_skipped)
+    w_avg = _track_w(state, values.pop("w_mean"), c)
+    return state.replace(g_params=params, g_opt=opt, w_avg=w_avg, num_skipped=num_skipped), values
+
+
+@functools.partial(jax.jit, static_argnames=("c", "resolution", "batch_sharding"), donate_argnames="state")
+def train_step(
+    state: TrainState,
+    images: Array,
+    labels: Array | None,
+    phase: Phase,
+    *,
+    c: config.Config,
+    resolution: int,
+    batch_sharding: jax.sharding.Sharding | None = None,
+) -> tuple[TrainState, Metrics]:
+    """Returns the state after one iteration: discriminator, weight average, generator (official training_loop).
+
+    Chance is a function of (c.seed, state.nimg).
+
+    Args:
+        state: donated.
+        images: uint8, as stored. [n, model.resolution, model.resolution, channels]
+        labels: one-hot classes of the images, if the model has any. [n, num_labels]
+        phase: alpha and learning rate.
+        c: settings.
+        resolution: to train at, px. Each has one compiled program.
+        batch_sharding: how batches are split over devices; None on a single device.
+
+    Returns:
+        The state, and scalars: means over the batch.
+    """
+    n = images.shape[0]
+    key = jax.random.fold_in(jax.random.key(c.seed), state.nimg)
+    d_key, g_key, t_key, mirror_key, label_key = jax.random.split(key, 5)
+
+    def split(tree: Any) -> Any:
+        # Without it, XLA may draw, and generate, the whole batch on every device.
+        return tree if batch_sharding is None else jax.lax.with_sharding_constraint(tree, batch_sharding)
+
+    draw = functools.partial(draw_latents, n=n, m=c.model, resolution=resolution, mixing_prob=c.train.style_mixing_prob)
+    keep = split(jax.random.uniform(mirror_key, (n,)) < 0.5) if c.data.mirror else None
+    reals = ops.process_reals(ops.box_downscale_uint8(images, resolution), keep, phase.alpha)
+    t = split(jax.random.uniform(t_key, (n,)))
+    state, d_values = d_step(state, c, resolution, reals, labels, split(draw(d_key)), t, phase)
+    state = ema_step(state, c, n)
+    g_labels = split(draw_labels(label_key, n, c.model))
+    state, g_values = g_step(state, c, resolution, g_labels, split(draw(g_key)), phase)
+    metrics = {name: jnp.mean(value) for name, value in (d_values | g_values).items()}
+    return state.replace(nimg=state.nimg + n), metrics | {"num_skipped": jnp.sum(state.num_skipped)}

@@ -1,0 +1,25 @@
+"""Settings of every test: four CPU devices, exact multiplications, and errors where JAX would guess."""
+
+import os
+import pathlib
+
+os.environ["JAX_PLATFORMS"] = "cpu"  # Before JAX is imported; processes that a test starts inherit it.
+
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_debug_key_reuse", True)
+jax.config.update("jax_default_matmul_precision", "highest")
+
+
+@pytest.fixture(scope="session")
+def goldens() -> pathlib.Path:
+    """Folder of the arrays recorded from the official code; without one the test is skipped."""
+    folder = os.environ.get("STYLEGAN_GOLDENS")
+    if not folder:
+        pytest.skip("STYLEGAN_GOLDENS names no folder of recorded arrays")
+    if not pathlib.Path(folder).is_dir():
+        pytest.fail(f"STYLEGAN_GOLDENS is {folder!r}, which is no folder; unset it, or name the recorded arrays.")
+    return pathlib.Path(folder)
