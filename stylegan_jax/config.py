@@ -14,8 +14,11 @@ The defaults are the paper's FFHQ run at 1024x1024 (configuration F).
 
 import dataclasses
 import difflib
+import functools
+import math
 import types
 import typing
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import ml_collections
@@ -144,9 +147,179 @@ class Config:
 
 def default() -> ml_collections.ConfigDict:
     """Returns the defaults as a ConfigDict, for files in configs/ to change."""
-    return ml_collections.ConfigDict(to_dict(Config()))
+    return ml_collections.ConfigDict(to_dict(Config())).lock()
 
 
 def to_dict(config: Config) -> dict[str, Any]:
     """Returns `config` as nested dicts of plain values."""
     return dataclasses.asdict(config)
+
+
+def from_dict(values: Mapping[str, Any]) -> Config:
+    """Returns the configuration with `values`, checked.
+
+    Args:
+        values: nested dicts, as of `to_dict`; what they leave out keeps its default.
+
+    Raises:
+        ValueError: a field that does not exist, a wrong type, a value out of range or a combination that cannot be.
+    """
+    config = _from_dict(Config, values, "")
+    check(config)
+    return config
+
+
+def _from_dict(cls: type, values: Mapping[str, Any], prefix: str) -> Any:
+    hints = typing.get_type_hints(cls)
+    for name in values:
+        if name not in hints:
+            near = difflib.get_close_matches(name, hints, 1) or [", ".join(hints)]
+            raise ValueError(f"the configuration has no field {prefix}{name}; did you mean {prefix}{near[0]}?")
+    parts = {}
+    for name, value in values.items():
+        if dataclasses.is_dataclass(hints[name]):
+            if not isinstance(value, Mapping):
+                raise ValueError(f"{prefix}{name} is a group of settings, not a value like {value!r}.")
+            parts[name] = _from_dict(hints[name], value, f"{prefix}{name}.")
+        else:
+            parts[name] = _typed(value, hints[name], f"{prefix}{name}")
+    return cls(**parts)
+
+
+def _typed(value: Any, hint: Any, path: str) -> Any:
+    """Returns `value` as the type `hint`: int passes for float and list for tuple, nothing else is converted."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        if value not in args:
+            raise ValueError(f"{path} is {value!r}; it can be {', '.join(map(repr, args))}.")
+        return value
+    if origin is types.UnionType:
+        return None if value is None else _typed(value, args[0], path)
+    if origin is tuple and isinstance(value, tuple | list):
+        hints = [args[0]] * len(value) if args[-1] is Ellipsis else args
+        if len(hints) != len(value):
+            raise ValueError(f"{path} has an entry {value!r}; entries are (resolution, value).")
+        return tuple(_typed(v, h, path) for v, h in zip(value, hints, strict=True))
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if origin is tuple or not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        name = "a tuple" if origin is tuple else hint.__name__
+        raise ValueError(f"{path} is {value!r} of type {type(value).__name__}; it must be {name}.")
+    return value
+
+
+def _require(holds: bool, path: str, value: Any, rule: str) -> None:
+    if not holds:
+        raise ValueError(f"{path} is {value!r}; {rule}.")
+
+
+def check(c: Config) -> None:
+    """Raises ValueError, naming field and remedy, if `c` cannot be trained."""
+    _check_model(c.model)
+    _check_ranges(c)
+    _check_schedule(c)
+    t = c.train
+    _require(t.d_loss != "hinge" or t.g_loss == "wgan", "train.g_loss", t.g_loss, "with d_loss 'hinge' use 'wgan'")
+    _require((t.d_loss == "wgan") <= (t.g_loss == "wgan"), "train.g_loss", t.g_loss, "with d_loss 'wgan' use 'wgan'")
+
+
+def _check_model(m: Model) -> None:
+    is_power = m.resolution & (m.resolution - 1) == 0
+    _require(8 <= m.resolution <= 1024 and is_power, "model.resolution", m.resolution, "use 8, 16, ... 1024")
+    _require(1 <= m.channels <= 8, "model.channels", m.channels, "use 1 to 8")
+    _require(0 <= m.mapping_layers <= 8, "model.mapping_layers", m.mapping_layers, "use 0 to 8")
+    w_size = m.z_size + (m.z_size if m.embed_labels else m.num_labels) * (m.num_labels > 0)
+    _require(
+        m.mapping_layers > 0 or m.w_size == w_size,
+        "model.w_size",
+        m.w_size,
+        f"without mapping layers the latent and its label are w: use {w_size}",
+    )
+    sizes = ("z_size", "w_size", "mapping_fmaps", "fmap_base", "fmap_max", "mapping_lr_multiplier", "stddev_features")
+    for name in sizes:
+        _require(getattr(m, name) > 0, f"model.{name}", getattr(m, name), "use more than 0")
+    _require(m.num_labels >= 0, "model.num_labels", m.num_labels, "use 0 or more")
+    _require(m.stddev_group >= 0, "model.stddev_group", m.stddev_group, "use 0 or more")
+    _require(m.fmaps(m.resolution) >= 1, "model.fmap_base", m.fmap_base, f"use at least {m.resolution // 2}")
+    features = m.fmaps(4)
+    _require(
+        not m.stddev_group or features % m.stddev_features == 0,
+        "model.stddev_features",
+        m.stddev_features,
+        f"it must divide the {features} feature maps at 4x4",
+    )
+    if m.blur_filter is not None:
+        _require(sum(m.blur_filter) != 0, "model.blur_filter", m.blur_filter, "its sum divides it and cannot be 0")
+
+
+# Fields with a range that is theirs alone: (path, least, most).
+_RANGES: tuple[tuple[str, float, float], ...] = (
+    ("seed", 0, 2**31 - 1),
+    ("data.num_faces", 1, 10**9),
+    ("data.num_heldout", 1, 10**9),
+    ("data.num_workers", 1, 1024),
+    ("data.cache_gib", 0, math.inf),
+    ("schedule.stable_kimg", 0, math.inf),
+    ("schedule.fade_kimg", 0, math.inf),
+    ("schedule.total_kimg", 1e-3, 2**31 / 1000 - 1000),  # nimg is an int32.
+    ("schedule.lr", 0, 1),
+    ("schedule.lr_rampup_kimg", 0, math.inf),
+    ("schedule.refresh_steps", 1, 1024),
+    ("schedule.tick_kimg", 1e-3, math.inf),
+    ("train.r1_gamma", 0, math.inf),
+    ("train.r2_gamma", 0, math.inf),
+    ("train.gp_lambda", 0, math.inf),
+    ("train.gp_target", 1e-6, math.inf),
+    ("train.wgan_drift", 0, math.inf),
+    ("train.adam_beta2", 0, 1 - 1e-9),
+    ("train.adam_eps", 0, 1),
+    ("train.style_mixing_prob", 0, 1),
+    ("train.w_avg_beta", 0, 1),
+    ("train.ema_halflife_kimg", 0, math.inf),
+    ("report.image_ticks", 1, math.inf),
+    ("report.checkpoint_ticks", 1, math.inf),
+    ("report.metric_ticks", 0, math.inf),
+    ("report.num_metric_images", 2, 10**7),
+    ("report.grid_columns", 1, 64),
+    ("report.grid_rows", 1, 64),
+    ("report.keep_checkpoints", 1, 10**6),
+)
+
+
+def _check_ranges(c: Config) -> None:
+    for path, least, most in _RANGES:
+        value = functools.reduce(getattr, path.split("."), c)
+        _require(least <= value <= most, path, value, f"use {least:g} to {most:g}")
+    color = c.data.background
+    _require(len(color) == 3 and all(0 <= v <= 255 for v in color), "data.background", color, "use three of 0..255")
+
+
+def _check_schedule(c: Config) -> None:
+    s, m = c.schedule, c.model
+    r = s.initial_resolution
+    _require(r in m.resolutions, "schedule.initial_resolution", r, f"use one of {m.resolutions}")
+    pairs = {"batch_by_resolution": s.batch, "lr_by_resolution": s.lr, "tick_kimg_by_resolution": s.tick_kimg}
+    for name, base in pairs.items():
+        for resolution, value in ((0, base), *getattr(s, name)):
+            _require(value > 0, f"schedule.{name}", (resolution, value), "use more than 0")
+    batches = dict(s.batch_by_resolution)
+    for r in (r for r in m.resolutions if r >= s.initial_resolution):
+        batch, group = batches.get(r, s.batch), m.stddev_group
+        if group and batch > group and batch % group:
+            raise ValueError(
+                f"the batch of {batch} at {r}x{r} is no multiple of model.stddev_group (={group}); "
+                f"use {batch - batch % group} or {batch - batch % group + group}."
+            )
+
+
+def check_devices(c: Config, num_devices: int) -> None:
+    """Raises ValueError, with the nearest that do, if a batch of the schedule does not divide among `num_devices`."""
+    batches = dict(c.schedule.batch_by_resolution)
+    for r in (r for r in c.model.resolutions if r >= c.schedule.initial_resolution):
+        batch = batches.get(r, c.schedule.batch)
+        if batch % num_devices:
+            near = [n for n in (batch // num_devices * num_devices, -(-batch // num_devices) * num_devices) if n]
+            raise ValueError(
+                f"the batch of {batch} at {r}x{r} does not divide among {num_devices} devices; "
+                f"set schedule.batch_by_resolution to {' or '.join(map(str, near))} there."
+            )

@@ -47,12 +47,14 @@ class Dense(nn.Module):
     gain: float = RELU_GAIN
     lr_multiplier: float = 1.0
     use_equalized_lr: bool = True
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        weight = _scaled_weight(self, (x.shape[-1], self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,)) * self.lr_multiplier
-        return add_bias(x @ weight, bias)
+        x = x @ _scaled_weight(self, (x.shape[-1], self.features))
+        if not self.use_bias:
+            return x
+        return add_bias(x, self.param("bias", nn.initializers.zeros, (self.features,)) * self.lr_multiplier)
 
 
 class Conv(nn.Module):

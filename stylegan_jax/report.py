@@ -26,7 +26,6 @@ import jax
 import numpy as np
 import rich.console
 import rich.progress
-import rich.table
 import tensorboardX
 from PIL import Image
 
@@ -127,36 +126,22 @@ def time_left(nimg: int, phases: Sequence[Any], sec_per_image: Mapping[int, floa
     return seconds, all(resolution in sec_per_image for resolution, _ in ahead)
 
 
-def schedule_table(
-    phases: Sequence[Any], sec_per_image: Mapping[int, float] | None = None, stream: TextIO | None = None
-) -> None:
-    """Prints the whole schedule, a row for each phase.
+def schedule_text(phases: Sequence[Any], sec_per_image: Mapping[int, float] | None = None) -> str:
+    """Returns the whole schedule as a table of aligned text, a row for each phase.
 
     Args:
         phases: rows with attributes resolution, fading, start_nimg, end_nimg, batch, lr.
         sec_per_image: seconds an image at each resolution, as far as they are known.
-        stream: where to; sys.stdout by default. A terminal gets lines and colours.
     """
-    if jax.process_index() != 0:
-        return
-    stream = stream or sys.stdout
     known = sec_per_image or {}
-    header = ("resolution", "stage", "from kimg", "to kimg", "batch", "lr", "time")
-    rows = []
+    rows = [("resolution", "stage", "from kimg", "to kimg", "batch", "lr", "time")]
     for p in phases:
         seconds = (p.end_nimg - p.start_nimg) * known[p.resolution] if p.resolution in known else None
         stage, span = "fade in" if p.fading else "stable", (f"{p.start_nimg / 1000:g}", f"{p.end_nimg / 1000:g}")
         size = f"{p.resolution}x{p.resolution}"
         rows.append((size, stage, *span, str(p.batch), f"{p.lr:g}", format_duration(seconds)))
-    if stream.isatty():
-        table = rich.table.Table(*(rich.table.Column(name, justify="right") for name in header))
-        for row in rows:
-            table.add_row(*row)
-        rich.console.Console(file=stream).print(table)
-    else:
-        widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-        for row in [header, *rows]:
-            print("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)), file=stream)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows)
 
 
 class _Speed:
@@ -206,9 +191,8 @@ class Report:
         if not self._writes:
             return
         stream = stream or sys.stdout
-        workdir = pathlib.Path(workdir)
-        self._images = workdir / "images"
-        self._images.mkdir(parents=True, exist_ok=True)
+        self._workdir = workdir = pathlib.Path(workdir)
+        workdir.mkdir(parents=True, exist_ok=True)
         _drop_lines_after(workdir / "scalars.jsonl", start_nimg)
         with contextlib.ExitStack() as stack:
             self._scalars = stack.enter_context((workdir / "scalars.jsonl").open("ab", buffering=0))
@@ -281,13 +265,18 @@ class Report:
         self._tensorboard.flush()
 
     def image(self, nimg: int, name: str, grid: np.ndarray) -> None:
-        """Writes a picture, uint8 [h, w, c], to images/<name>-kimg<kimg>.png and to TensorBoard."""
+        """Writes a picture of the run as it is, uint8 [h, w, c], to <name><kimg, six digits>.png and to TensorBoard."""
         if not self._writes:
             return
-        save_png(self._images / f"{name}-kimg{nimg / 1000:010.3f}.png", grid)
+        self.picture(f"{name}{nimg // 1000:06d}", grid)
         shown = _visible_channels(grid)
         self._tensorboard.add_image(name, shown, nimg, dataformats="HW" if shown.ndim == 2 else "HWC")
         self._tensorboard.flush()
+
+    def picture(self, name: str, grid: np.ndarray) -> None:
+        """Writes a picture, uint8 [h, w, c], to <name>.png."""
+        if self._writes:
+            save_png(self._workdir / f"{name}.png", grid)
 
 
 @dataclasses.dataclass(frozen=True)

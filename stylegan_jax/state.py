@@ -39,8 +39,7 @@ def adam(beta2: float, eps: float) -> optax.GradientTransformation:
     return optax.GradientTransformation(init_fn, update_fn)
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
     """The same tree of the same shapes from the first step to the last. Arrays only."""
 
     nimg: Array  # Real images shown. int32 []

@@ -14,8 +14,7 @@ from stylegan_jax.state import AdamState, TrainState, adam
 Metrics = dict[str, Array]
 
 
-@flax.struct.dataclass
-class Latents:
+class Latents(flax.struct.PyTreeNode):
     """What chance decides about a batch of generated images."""
 
     z: Array  # [n, z_size]
@@ -24,8 +23,7 @@ class Latents:
     noise: tuple[Array | None, ...]  # Two maps a resolution. [n, r, r, 1]
 
 
-@flax.struct.dataclass
-class Phase:
+class Phase(flax.struct.PyTreeNode):
     """The schedule's share in a step, as traced scalars: no compile when they change."""
 
     alpha: Array  # float32 []
@@ -81,7 +79,14 @@ def _track_w(state: TrainState, w_mean: Array, c: config.Config) -> Array:
 
 
 def discriminator_loss(
-    params: Any, c: config.Config, resolution: int, reals: Array, fakes: Array, labels: Array | None, alpha: Array, t: Array
+    params: Any,
+    c: config.Config,
+    resolution: int,
+    reals: Array,
+    fakes: Array,
+    labels: Array | None,
+    alpha: Array,
+    t: Array,
 ) -> tuple[Array, Metrics]:
     """Returns the mean loss of the discriminator with its penalties, and their values an image.
 
@@ -216,3 +221,23 @@ def train_step(
     state, g_values = g_step(state, c, resolution, g_labels, split(draw(g_key)), phase)
     metrics = {name: jnp.mean(value) for name, value in (d_values | g_values).items()}
     return state.replace(nimg=state.nimg + n), metrics | {"num_skipped": jnp.sum(state.num_skipped)}
+
+
+@functools.partial(jax.jit, static_argnames=("m", "n", "resolution", "batch_sharding"))
+def sample(
+    params: Any,
+    key: Array,
+    labels: Array | None,
+    alpha: Array,
+    *,
+    m: config.Model,
+    n: int,
+    resolution: int,
+    batch_sharding: jax.sharding.Sharding | None = None,
+) -> Array:
+    """Returns `n` uint8 images [n, resolution, resolution, channels] from `params`, without mixing or truncation."""
+    latents = draw_latents(key, n, m, resolution, mixing_prob=0.0)
+    if batch_sharding is not None:
+        latents = jax.lax.with_sharding_constraint(latents, batch_sharding)
+    images, _ = generate(params, latents, labels, alpha, m, resolution)
+    return ops.to_uint8(images)

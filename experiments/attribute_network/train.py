@@ -27,6 +27,7 @@ WEIGHT_DECAY = 1e-2
 MAX_SHIFT_PX = 2
 MAX_NOISE = 0.06  # Standard deviation, for images in [-1, 1].
 BLUR_PROBABILITY = 0.3
+UNSCALED = {"feature_scale": np.ones(fd_faces.NUM_FEATURES, np.float32)}
 
 
 def draw(first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -54,12 +55,12 @@ def augment(key: jax.Array, images: jax.Array) -> jax.Array:
 
 def loss_fn(params: fd_faces.Params, images: jax.Array, labels: jax.Array) -> jax.Array:
     """Returns the mean binary cross-entropy of the attributes."""
-    logits, _ = fd_faces.apply(params, images)
+    logits, _ = fd_faces.apply(params | UNSCALED, images)
     return optax.sigmoid_binary_cross_entropy(logits, labels).mean()
 
 
 def train(images: np.ndarray, labels: np.ndarray, num_epochs: int) -> fd_faces.Params:
-    """Returns the parameters after Adam with a one-cycle learning rate."""
+    """Returns the parameters, all but feature_scale, after AdamW with a one-cycle learning rate."""
     steps_per_epoch = len(images) // BATCH
     optimizer = optax.adamw(
         optax.cosine_onecycle_schedule(num_epochs * steps_per_epoch, LEARNING_RATE), weight_decay=WEIGHT_DECAY
@@ -69,12 +70,12 @@ def train(images: np.ndarray, labels: np.ndarray, num_epochs: int) -> fd_faces.P
     def step(params, opt_state, key, reals, labels):
         reals = augment(key, fd_faces.resize(reals))
         loss, gradients = jax.value_and_grad(loss_fn)(params, reals, labels)
-        gradients["feature_scale"] = jnp.zeros_like(gradients["feature_scale"])
         updates, opt_state = optimizer.update(gradients, opt_state, params)
         return optax.apply_updates(params, updates), opt_state, loss
 
     init_key, augment_key = jax.random.split(jax.random.key(SEED))
     params = fd_faces.init(init_key)
+    del params["feature_scale"]  # It follows from the trained network.
     opt_state = optimizer.init(params)
     rng = np.random.default_rng(SEED)
     start = time.monotonic()
@@ -95,6 +96,29 @@ def outputs(params: fd_faces.Params, images: np.ndarray) -> tuple[np.ndarray, np
     return tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
 
 
+def as_stored(params: fd_faces.Params, images: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns the parameters in half precision, with the feature_scale that gives features of `images` scale 1."""
+    stored = {name: np.asarray(value, np.float16) for name, value in params.items()}
+    _, features = outputs(as_loaded(stored) | UNSCALED, images)
+    return stored | {"feature_scale": (1 / np.maximum(features.std(axis=0), 1e-3)).astype(np.float32)}
+
+
+def as_loaded(stored: dict[str, np.ndarray]) -> fd_faces.Params:
+    """Returns stored parameters in single precision."""
+    return {name: jnp.asarray(value, jnp.float32) for name, value in stored.items()}
+
+
+def print_accuracy(params: fd_faces.Params, images: np.ndarray, labels: np.ndarray) -> None:
+    """Prints a table of each attribute's accuracy, beside that of always giving the most frequent answer."""
+    logits, _ = outputs(params, images)
+    accuracy = ((logits > 0) == labels).mean(axis=0)
+    guess = np.maximum(labels.mean(axis=0), 1 - labels.mean(axis=0))
+    print("| attribute | accuracy | most frequent answer |\n| --- | --- | --- |")
+    rows = zip([*faces.ATTRIBUTES, "mean"], [*accuracy, accuracy.mean()], [*guess, guess.mean()], strict=True)
+    for name, right, frequent in rows:
+        print(f"| {name} | {right:.3f} | {frequent:.3f} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faces", type=int, default=12_000, help="faces to train on")
@@ -106,22 +130,11 @@ def main() -> None:
     start = time.monotonic()
     images, labels = draw(NUM_TEST, args.faces)
     test_images, test_labels = draw(0, NUM_TEST)
-    print(f"drew {len(images) + NUM_TEST} faces in {time.monotonic() - start:.0f} s", flush=True)
+    print(f"drew {args.faces + NUM_TEST} faces in {time.monotonic() - start:.0f} s", flush=True)
 
-    params = train(images, labels, args.epochs)
-    # Stored in half precision, and measured as stored.
-    stored = {name: np.asarray(value, np.float16) for name, value in params.items()}
-    params = {name: jnp.asarray(value, jnp.float32) for name, value in stored.items()}
-    _, features = outputs(params, images[:4096])
-    stored["feature_scale"] = (1 / np.maximum(features.std(axis=0), 1e-3)).astype(np.float32)
+    stored = as_stored(train(images, labels, args.epochs), images[:4096])
     np.savez(args.out, **stored)
-
-    logits, _ = outputs(params, test_images)
-    accuracy = ((logits > 0) == test_labels).mean(axis=0)
-    guess = np.maximum(test_labels.mean(axis=0), 1 - test_labels.mean(axis=0))
-    print("| attribute | accuracy | most frequent answer |\n| --- | --- | --- |")
-    for name, right, frequent in zip([*faces.ATTRIBUTES, "mean"], [*accuracy, accuracy.mean()], [*guess, guess.mean()]):
-        print(f"| {name} | {right:.3f} | {frequent:.3f} |")
+    print_accuracy(as_loaded(stored), test_images, test_labels)
     digest = hashlib.sha256(args.out.read_bytes()).hexdigest()
     print(f"{args.out.stat().st_size} bytes, SHA-256 {digest}, {time.monotonic() - start:.0f} s")
 

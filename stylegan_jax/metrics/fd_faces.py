@@ -7,6 +7,7 @@ The distance ranks generators of pictures like those faces; it is not FID, and t
 import functools
 import hashlib
 import importlib.resources
+import math
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from stylegan_jax.metrics import frechet
 NUM_ATTRIBUTES = 34
 INPUT_PX = 64  # Height and width that images are brought to.
 WEIGHTS_FILE = "attribute_network.npz"
-WEIGHTS_SHA256 = "unset"
+WEIGHTS_SHA256 = "f035bac14362457e7b0286dea2c153bb06bb30a73335961fa709093eb3849302"
 
 # Output maps and stride of each 3x3 convolution.
 _CONVOLUTIONS = ((16, 2), (32, 2), (48, 1), (64, 2), (96, 1), (96, 2))
@@ -173,7 +174,7 @@ def _features(params: Params, images: jax.Array) -> jax.Array:
 
 def _init_layer(key: jax.Array, name: str, shape: tuple[int, ...]) -> Params:
     """Returns a layer's kernel of `shape` and its bias, by "name/kernel" and "name/bias"."""
-    deviation = np.sqrt(2 / np.prod(shape[:-1]))
+    deviation = math.sqrt(2 / math.prod(shape[:-1]))
     return {
         f"{name}/kernel": jax.random.normal(key, shape) * deviation,
         f"{name}/bias": jnp.zeros(shape[-1]),

@@ -62,9 +62,7 @@ def quality(fakes: np.ndarray, real_stats: RealStatistics) -> dict[str, float]:
     return metrics | {"swd": float(np.mean(list(by_level.values())))}
 
 
-def references(
-    reals: np.ndarray, heldout: np.ndarray, real_stats: RealStatistics
-) -> dict[str, dict[str, float]]:
+def references(reals: np.ndarray, heldout: np.ndarray, real_stats: RealStatistics) -> dict[str, dict[str, float]]:
     """Returns the quality of a perfect and of a bad generator, to read a run's numbers by.
 
     Args:

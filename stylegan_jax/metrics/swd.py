@@ -75,7 +75,7 @@ def descriptors(images: np.ndarray, seed: int, *, num_patches: int = 128, patch_
         part = slice(start, start + _BATCH)
         on_device = jax.device_put((images[part], [c[part] for c in corners]))
         batches.append(jax.device_get(_patches(*on_device, patch_px=patch_px)))
-    return {r: _normalized(np.concatenate(patches)) for r, patches in zip(resolutions, zip(*batches), strict=True)}
+    return {r: _normalized(np.concatenate([batch[k] for batch in batches])) for k, r in enumerate(resolutions)}
 
 
 def sliced_wasserstein(
@@ -177,7 +177,5 @@ def _low_pass(images: jax.Array) -> jax.Array:
         size = images.shape[axis]
         padding = [(2, 2) if a == axis else (0, 0) for a in range(4)]
         padded = jnp.pad(images, padding, mode="reflect")
-        images = sum(
-            weight * jax.lax.slice_in_dim(padded, k, k + size, axis=axis) for k, weight in enumerate(_KERNEL)
-        )
+        images = sum(weight * jax.lax.slice_in_dim(padded, k, k + size, axis=axis) for k, weight in enumerate(_KERNEL))
     return images

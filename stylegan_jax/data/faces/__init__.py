@@ -7,6 +7,8 @@ parts      background, hair, head, eyes ...: one function each
 """
 
 import functools
+import threading
+from collections.abc import Callable
 from types import ModuleType
 
 import jax
@@ -20,7 +22,10 @@ from stylegan_jax.data.faces.shapes import Array
 
 __all__ = ["ATTRIBUTES", "FACTORS", "Factor", "attributes", "images", "render", "sample_factors"]
 
-CHUNK_PX = 2**17  # Pixels rendered by one call of the compiled renderer.
+CHUNK_PX = 2**17  # Pixels rendered by one call: 32 faces of 64x64.
+MIN_COMPILED_RESOLUTION = 32  # Below it, NumPy draws a whole data set in less time than XLA takes to compile.
+
+_compile_lock = threading.Lock()
 
 PAINTERS = (  # From back to front.
     parts.back_hair,
@@ -45,7 +50,7 @@ def render(factors: Array, seeds: Array, resolution: int, xp: ModuleType = np) -
         factors: as listed in FACTORS, each within its range. float32 [n, 40]
         seeds: of the random detail: strands, freckles, pores, clouds. int32 or uint32 [n]
         resolution: pixels a side, any.
-        xp: numpy, or jax.numpy, which can be jitted and differentiated; they differ by less than a level of 255.
+        xp: numpy, or jax.numpy; the pictures differ by rounding alone.
 
     Returns:
         RGB, 0 to 1. float32 [n, resolution, resolution, 3]
@@ -60,7 +65,7 @@ def render(factors: Array, seeds: Array, resolution: int, xp: ModuleType = np) -
 def images(indices: np.ndarray, seed: int, resolution: int) -> np.ndarray:
     """Returns the faces `indices` of the data set `seed`; each depends on its index, seed and resolution alone.
 
-    Rendered on the CPU, in chunks of one size that is compiled once per resolution. Safe to call from many threads.
+    Rendered on the CPU, in chunks of one size, which XLA compiles once per resolution. Safe to call from many threads.
 
     Args:
         indices: numbers of the faces, integer, >= 0. [n]
@@ -72,16 +77,33 @@ def images(indices: np.ndarray, seed: int, resolution: int) -> np.ndarray:
     """
     indices = np.asarray(indices)
     chunk = max(1, CHUNK_PX // resolution**2)
+    render_fn = _render_fn(resolution, chunk)
     drawn = np.empty((len(indices), resolution, resolution, 3), np.uint8)
-    with jax.default_device(jax.local_devices(backend="cpu")[0]):
-        for start in range(0, len(indices), chunk):
-            wanted = indices[start : start + chunk]
-            padded = np.resize(wanted, chunk)
-            rendered = _render_uint8(sample_factors(padded, seed), face_seeds(padded, seed), resolution)
-            drawn[start : start + len(wanted)] = np.asarray(rendered)[: len(wanted)]
+    for start in range(0, len(indices), chunk):
+        some = indices[start : start + chunk]
+        padded = np.resize(some, chunk)
+        rendered = render_fn(sample_factors(padded, seed), face_seeds(padded, seed))
+        drawn[start : start + chunk] = np.asarray(rendered)[: len(some)]
     return drawn
 
 
-@functools.partial(jax.jit, static_argnames="resolution")
-def _render_uint8(factors: jax.Array, seeds: jax.Array, resolution: int) -> jax.Array:
-    return jnp.rint(255 * render(factors, seeds, resolution, jnp)).astype(jnp.uint8)
+def _render_fn(resolution: int, num_faces: int) -> Callable[[np.ndarray, np.ndarray], Array]:
+    """Returns a function of factors [num_faces, 40] and seeds [num_faces] to uint8 [num_faces, r, r, 3]."""
+    if resolution < MIN_COMPILED_RESOLUTION:
+        return functools.partial(_render_uint8, resolution=resolution, xp=np)
+    with _compile_lock:  # Else threads that start together would each compile.
+        return _compiled(resolution, num_faces)
+
+
+@functools.cache
+def _compiled(resolution: int, num_faces: int) -> Callable[[np.ndarray, np.ndarray], Array]:
+    """Returns the renderer, compiled for the first CPU device even where there is an accelerator, which is to train."""
+    cpu = jax.sharding.SingleDeviceSharding(jax.local_devices(backend="cpu")[0])
+    factors = jax.ShapeDtypeStruct((num_faces, len(FACTORS)), np.float32)
+    seeds = jax.ShapeDtypeStruct((num_faces,), np.uint32)
+    render_fn = functools.partial(_render_uint8, resolution=resolution, xp=jnp)
+    return jax.jit(render_fn, in_shardings=cpu, out_shardings=cpu).lower(factors, seeds).compile()
+
+
+def _render_uint8(factors: Array, seeds: Array, resolution: int, xp: ModuleType) -> Array:
+    return xp.rint(255 * render(factors, seeds, resolution, xp)).astype(np.uint8)

@@ -3,6 +3,8 @@
 Distances are in head coordinates, where a head is 0.94 wide and 1.2 high. Every number is a matter of looks.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from stylegan_jax.data.faces import shapes
@@ -110,7 +112,7 @@ def _freckles(s: Scene) -> Array:
     spot = s.cover(from_center - 0.007 - 0.009 * size, 0.004)
     inside = xp.clip(8 * xp.minimum(xp.minimum(u, 1 - u), xp.minimum(v, 1 - v)), 0, 1)
     shown = xp.clip((0.95 * s.factors["freckles"] - size * right - 0.05) / 0.15, 0, 1)
-    zone = xp.exp(-(((y - 0.10) / 0.17) ** 4)) * xp.exp(-((x / 0.36) ** 4))
+    zone = xp.exp(-(xp.square(((y - 0.10) / 0.17) ** 2) + xp.square((x / 0.36) ** 2)))
     return 0.85 * spot * inside * shown * zone
 
 
@@ -139,13 +141,11 @@ def nose(image: Array, s: Scene) -> Array:
     bright = s.xp.clip(1.14 * s.light, 0, 1.3)[:, None]
     image = over(image, s.skin * bright, s.cover(bridge - 0.022, 0.07) * 0.55 * s.on_head)
     under = s.ellipse(x, y - 0.010, 1.12 * width, 0.045)
-    image = over(image, 0.60 * s.skin * s.light[:, None], s.cover(under, 0.025) * 0.75 * s.on_head)
+    image = over(image, 0.45 * s.skin * s.light[:, None], s.cover(under, 0.025) * 0.75 * s.on_head)
     tip = s.ellipse(x, y + 0.018, width, 0.052)
     image = over(image, s.skin * (bright - 0.02), s.cover(tip, 0.03) * s.on_head)
-    for side in SIDES:
-        nostril = s.ellipse(x - side * 0.52 * width, y - 0.014, 0.021, 0.012)
-        image = over(image, 0.30 * s.skin, s.cover(nostril, 0.006) * 0.8 * s.on_head)
-    return image
+    nostrils = s.ellipse(s.xp.abs(x) - 0.52 * width, y - 0.014, 0.021, 0.012)
+    return over(image, 0.30 * s.skin, s.cover(nostrils, 0.006) * 0.8 * s.on_head)
 
 
 def mouth(image: Array, s: Scene) -> Array:
@@ -178,36 +178,43 @@ def eyes(image: Array, s: Scene) -> Array:
     height = size * (0.08 + 0.56 * opened)
     iris_radius = 0.50 * size
     iris_color = shapes.ramp(xp, f["eye_color"], IRIS)
-    for x, y in _eye_coordinates(s):
-        socket = s.ellipse(x, y + 0.012, 1.18 * size, height + 0.035)
-        image = over(image, 0.72 * s.skin, s.cover(socket, 0.03) * 0.55 * s.on_head)
-        ball = s.ellipse(x, y, size, height)
-        in_eye = s.cover(ball, 0.003) * s.on_head
-        shade = 1 - 0.18 * xp.clip(-y / 0.07, 0, 1)
-        image = over(image, s.rgb(0.97, 0.97, 0.96) * shade[:, None], in_eye)
-        iris_x, iris_y = x - 0.020 * f["yaw"], y - 0.004 + 0.010 * f["pitch"]
-        radius = xp.sqrt(iris_x**2 + iris_y**2 + 1e-8)
-        rays = (0.75 + 0.5 * xp.minimum(radius / iris_radius, 1.2))[:, None]
-        image = over(image, iris_color * rays, s.cover(radius - iris_radius, 0.002) * in_eye)
-        image = over(image, s.rgb(*DARK), s.cover(radius - 0.46 * iris_radius, 0.002) * in_eye)
-        glint = xp.sqrt((iris_x - 0.30 * iris_radius) ** 2 + (iris_y + 0.35 * iris_radius) ** 2 + 1e-8)
-        image = over(image, s.rgb(1, 1, 1), s.cover(glint - 0.20 * iris_radius, 0.003) * in_eye)
-        lashes = xp.maximum(xp.abs(ball + 0.004) - 0.010, y - 0.018 * (1 - opened))
-        image = over(image, s.rgb(*DARK), s.cover(lashes, 0.003) * 0.92 * s.on_head)
-    return image
+    both = _eye_coordinates(s)
+
+    def nearer(shape_fn: Callable[[Array, Array], Array]) -> Array:
+        return xp.minimum(*(shape_fn(x, y) for x, y in both))
+
+    def disc(x: Array, y: Array) -> Array:
+        return xp.sqrt((x - 0.020 * f["yaw"]) ** 2 + (y - 0.004 + 0.010 * f["pitch"]) ** 2 + 1e-8)
+
+    socket = nearer(lambda x, y: s.ellipse(x, y + 0.012, 1.18 * size, height + 0.035))
+    image = over(image, 0.72 * s.skin, s.cover(socket, 0.03) * 0.55 * s.on_head)
+    ball = nearer(lambda x, y: s.ellipse(x, y, size, height))
+    in_eye = s.cover(ball, 0.003) * s.on_head
+    y = both[0][1]  # Both eyes are at one height.
+    shade = 1 - 0.18 * xp.clip(-y / 0.07, 0, 1)
+    image = over(image, s.rgb(0.97, 0.97, 0.96) * shade[:, None], in_eye)
+    radius = nearer(disc)
+    rays = (0.75 + 0.5 * xp.minimum(radius / iris_radius, 1.2))[:, None]
+    image = over(image, iris_color * rays, s.cover(radius - iris_radius, 0.002) * in_eye)
+    image = over(image, s.rgb(*DARK), s.cover(radius - 0.46 * iris_radius, 0.002) * in_eye)
+    glint = nearer(lambda x, y: disc(x - 0.30 * iris_radius, y + 0.35 * iris_radius))
+    image = over(image, s.rgb(1, 1, 1), s.cover(glint - 0.20 * iris_radius, 0.003) * in_eye)
+    lashes = xp.maximum(xp.abs(ball + 0.004) - 0.010, y - 0.018 * (1 - opened))
+    return over(image, s.rgb(*DARK), s.cover(lashes, 0.003) * 0.92 * s.on_head)
 
 
 def brows(image: Array, s: Scene) -> Array:
     """Paints the brows; a positive tilt brings their inner ends down."""
     xp, f = s.xp, s.factors
     thickness = 0.012 + 0.026 * f["brow_thickness"]
+    distances = []
     for side, (x, y) in zip(SIDES, _eye_coordinates(s), strict=True):
         outward = side * x
         arch = y + 0.135 + 0.02 * f["eye_open"] - 0.39 * f["brow_tilt"] * outward + 0.9 * x**2
         taper = 1 - 0.45 * xp.clip(outward / 0.14, -1, 1)
-        brow = xp.maximum(xp.abs(arch) - thickness * taper, xp.abs(x) - 0.135) + 0.006 * s.strands
-        image = over(image, 0.62 * s.hair, s.cover(brow, 0.008) * 0.95 * s.on_head)
-    return image
+        distances.append(xp.maximum(xp.abs(arch) - thickness * taper, xp.abs(x) - 0.135))
+    brow = xp.minimum(*distances) + 0.006 * s.strands
+    return over(image, 0.62 * s.hair, s.cover(brow, 0.008) * 0.95 * s.on_head)
 
 
 def _eye_coordinates(s: Scene) -> list[tuple[Array, Array]]:

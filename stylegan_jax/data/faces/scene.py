@@ -109,7 +109,7 @@ def _head_coordinates(xp: ModuleType, f: dict[str, Array], frame_x: Array, frame
     """Returns head coordinates x, y of each pixel. [n, h, w]"""
     angle = 0.16 * f["roll"]
     sine, cosine = xp.sin(angle), xp.cos(angle)
-    zoom = 1.22 + 0.11 * f["zoom"]
+    zoom = 1.30 + 0.11 * f["zoom"]
     x, y = frame_x - 0.04 * f["yaw"], frame_y - 0.10
     wide = 1 + 0.10 * f["head_width"]
     return (x * cosine + y * sine) / (zoom * wide), (y * cosine - x * sine) / zoom

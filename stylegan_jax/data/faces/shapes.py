@@ -68,7 +68,7 @@ def ramp(xp: ModuleType, t: Array, stops: list[tuple[float, float, float]]) -> A
 
 
 def hue(xp: ModuleType, angle: Array, saturation: float, value: Array | float) -> Array:
-    """Returns the color of a hue on the color circle: `angle` and `angle` + 1 are the same. [n, 1, 1] to [n, 3, 1, 1]"""
+    """Returns the color at `angle` of the color circle, where 0 and 1 are the same. [n, 1, 1] to [n, 3, 1, 1]"""
     thirds = rgb(xp, 0, 1 / 3, 2 / 3)
     return value * (1 - saturation * (0.5 - 0.5 * xp.cos(2 * np.pi * (angle[:, None] - thirds))))
 

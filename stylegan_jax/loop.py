@@ -1,0 +1,241 @@
+"""The training loop: the one place with time, repetition and signals."""
+
+import contextlib
+import itertools
+import logging
+import pathlib
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stylegan_jax import checkpoint, config, figures, mesh, ops, report, schedule, state, step
+from stylegan_jax.data import dataset, prefetch
+from stylegan_jax.metrics import quality
+
+# What the keys of pictures and measurements are folded with; training's are folded with nimg.
+GRID, METRICS, MIXING, TRUNCATION = range(1, 5)
+SAMPLE_BATCH = 64
+
+
+def train(c: config.Config, workdir: pathlib.Path) -> state.TrainState:
+    """Trains from the newest checkpoint in `workdir`, or from the beginning, to the end of the schedule.
+
+    Ctrl-C and SIGTERM end it early, after saving; the same call goes on from there.
+
+    Returns:
+        The last state.
+
+    Raises:
+        ValueError: settings, data, devices or the folder do not allow it; nothing was trained.
+    """
+    devices = mesh.make_mesh()
+    config.check_devices(c, len(devices.devices))
+    checkpoint.check_config(workdir, config.to_dict(c))
+    data = dataset.open_dataset(c.data, c.model, c.seed)
+    run = list(schedule.chunks(c.schedule, c.model.resolution))
+    manager = checkpoint.open_manager(workdir / "checkpoints", c.report.keep_checkpoints)
+    train_state, nimg = _restore_or_create(c, manager, data, devices)
+    stages = schedule.stages(run)
+    with (
+        contextlib.closing(_Manager(manager)),
+        report.Report(workdir, run[-1].end_nimg, nimg, stages) as log,
+        _stop_signals() as stop,
+    ):
+        log.log(report.schedule_text(stages))
+        log.log(f"data: {data.describe()}   devices: {len(devices.devices)}   starting at {nimg} images")
+        observer = _Observer(c, data, devices, log, stages)
+        rest = [chunk for chunk in run if chunk.end_nimg > nimg]
+        observer.start()
+        batches = _batches(rest, c, data, devices)
+        for chunk in rest:
+            if chunk.is_reset:
+                train_state = _reset(train_state)
+            train_state, metrics = _run_chunk(train_state, chunk, batches, c, devices)
+            jax.block_until_ready(metrics)
+            log.progress(chunk.end_nimg, chunk.phase.resolution, alpha=chunk.phase.alpha)
+            if chunk.is_tick:
+                observer.tick(train_state, chunk, metrics)
+            if stop or chunk.is_last or (chunk.is_tick and chunk.tick % c.report.checkpoint_ticks == 0):
+                checkpoint.save(manager, chunk.end_nimg, train_state, {"fingerprint": data.fingerprint})
+            if stop:
+                log.log(
+                    f"stopped by {stop[0]} and saved at {chunk.end_nimg} images; the same command goes on from here"
+                )
+                break
+        batches.close()
+    return train_state
+
+
+_reset = jax.jit(state.reset_optimizers, donate_argnums=0)
+
+
+class _Manager:
+    """Closes a checkpoint manager, after what it is writing is on disk."""
+
+    def __init__(self, manager: Any) -> None:
+        self._manager = manager
+
+    def close(self) -> None:
+        checkpoint.close(self._manager)
+
+
+def _restore_or_create(c: config.Config, manager: Any, data: dataset.Dataset, devices: jax.sharding.Mesh):
+    """Returns the newest state and its nimg, replicated over the devices."""
+    create = jax.jit(state.create, static_argnums=1, out_shardings=mesh.replicated(devices))
+    key = jax.random.key(c.seed)
+    abstract = jax.eval_shape(create, key, c)
+    abstract = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=mesh.replicated(devices)), abstract
+    )
+    restored = checkpoint.restore_latest(manager, abstract, logging.warning)
+    if restored is None:
+        return create(key, c), 0
+    nimg, train_state, meta = restored
+    if meta["fingerprint"] != data.fingerprint:
+        raise ValueError(
+            f"the pictures of data.source={c.data.source!r} are not those that this run began with (fingerprint "
+            f"{data.fingerprint}, not {meta['fingerprint']}); restore them, or start in another --workdir."
+        )
+    return train_state, nimg
+
+
+def _batches(
+    chunks: list[schedule.Chunk], c: config.Config, data: dataset.Dataset, devices: jax.sharding.Mesh
+) -> Iterator[dataset.Batch]:
+    """Yields the batch of every step of `chunks`, on the devices before it is asked for."""
+    steps = (
+        (chunk.start_nimg + i * chunk.phase.batch, chunk.phase.batch)
+        for chunk in chunks
+        for i in range(c.schedule.refresh_steps)
+    )
+    part = (jax.process_index(), jax.process_count())
+    return prefetch.prefetch(steps, lambda nimg, n: data.batch(nimg, n, part), lambda b: mesh.put_batch(b, devices))
+
+
+def _run_chunk(
+    train_state: state.TrainState,
+    chunk: schedule.Chunk,
+    batches: Iterator[dataset.Batch],
+    c: config.Config,
+    devices: jax.sharding.Mesh,
+) -> tuple[state.TrainState, step.Metrics]:
+    """Returns the state after the chunk's steps, and the last step's metrics."""
+    phase = step.Phase(alpha=np.float32(chunk.phase.alpha), lr=np.float32(chunk.phase.lr))
+    metrics: step.Metrics = {}
+    for batch in itertools.islice(batches, c.schedule.refresh_steps):
+        train_state, metrics = step.train_step(
+            train_state,
+            batch.images,
+            batch.labels,
+            phase,
+            c=c,
+            resolution=chunk.phase.resolution,
+            batch_sharding=mesh.split(devices),
+        )
+    return train_state, metrics
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[list[str]]:
+    """Yields a list that fills with the names of the signals asking to stop; a second Ctrl-C ends at once."""
+    received: list[str] = []
+
+    def note(number: int, frame: Any) -> None:
+        del frame
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(signal.Signals(number).name)
+
+    old = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+class _Observer:
+    """What a run shows of itself at its ticks: scalars, grids, distances and, at the end, the paper's figures."""
+
+    def __init__(
+        self,
+        c: config.Config,
+        data: dataset.Dataset,
+        devices: jax.sharding.Mesh,
+        log: report.Report,
+        stages: list[schedule.Stage],
+    ) -> None:
+        self._c, self._data, self._devices, self._log, self._stages = c, data, devices, log, stages
+        self._reals: quality.RealStatistics | None = None
+        self._seen: set[int] = set()  # Resolutions whose speed the table has.
+
+    def start(self) -> None:
+        """Writes reals.png, and measures the reals once: the distances' floor, and a bad reference."""
+        r, n = self._c.report, self._c.report.num_metric_images
+        self._log.picture("reals", self._grid(self._data.sample_reals(r.grid_columns * r.grid_rows)))
+        if r.metric_ticks:
+            reals = self._data.sample_reals(n)
+            self._reals = quality.real_statistics(reals, self._c.seed)
+            for name, values in quality.references(reals, self._data.heldout(n), self._reals).items():
+                self._log.log(f"{name}: {_as_text(values)}")
+
+    def tick(self, train_state: state.TrainState, chunk: schedule.Chunk, metrics: step.Metrics) -> None:
+        """Writes what is due at the end of `chunk`."""
+        c, nimg, tick = self._c, chunk.end_nimg, chunk.tick
+        scalars = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        scalars |= {"resolution": chunk.phase.resolution, "alpha": chunk.phase.alpha, "lr": chunk.phase.lr}
+        if self._reals is not None and (chunk.is_last or tick % c.report.metric_ticks == 0):
+            fakes = self._fakes(train_state, chunk.phase, METRICS, c.report.num_metric_images)
+            distances = quality.quality(fakes, self._reals)
+            self._log.log(f"{nimg / 1000:.1f} kimg: {_as_text(distances)}")
+            scalars |= distances
+        self._log.scalars(nimg, scalars)
+        if chunk.is_last or tick % c.report.image_ticks == 0:
+            fakes = self._fakes(train_state, chunk.phase, GRID, c.report.grid_columns * c.report.grid_rows)
+            self._log.image(nimg, "fakes", self._grid(fakes))
+        if set(self._log.sec_per_image) != self._seen:
+            self._seen = set(self._log.sec_per_image)
+            self._log.log(report.schedule_text(self._stages, self._log.sec_per_image))
+        if chunk.is_last:
+            self._figures(train_state, chunk.phase)
+
+    def _grid(self, images: np.ndarray) -> np.ndarray:
+        return report.image_grid(images, self._c.report.grid_columns, self._c.report.grid_rows)
+
+    def _key(self, purpose: int) -> jax.Array:
+        return jax.random.fold_in(jax.random.fold_in(jax.random.key(self._c.seed), 2**31 - 1), purpose)
+
+    def _fakes(self, train_state: state.TrainState, phase: schedule.Phase, purpose: int, n: int) -> np.ndarray:
+        """Returns `n` samples of the averaged generator at full resolution, enlarged by repeating pixels. uint8"""
+        m, size = self._c.model, len(self._devices.devices) * -(-SAMPLE_BATCH // len(self._devices.devices))
+        labels = jax.nn.one_hot(jnp.arange(size) % m.num_labels, m.num_labels) if m.num_labels else None
+        batches = [
+            step.sample(
+                train_state.ema_params,
+                jax.random.fold_in(self._key(purpose), i),
+                labels,
+                jnp.float32(phase.alpha),
+                m=m,
+                n=size,
+                resolution=phase.resolution,
+                batch_sharding=mesh.split(self._devices),
+            )
+            for i in range(-(-n // size))
+        ]
+        images = np.concatenate([np.asarray(b) for b in batches])[:n]
+        return np.asarray(ops.upscale(images, m.resolution // phase.resolution))
+
+    def _figures(self, train_state: state.TrainState, phase: schedule.Phase) -> None:
+        m, alpha, params = self._c.model, jnp.float32(phase.alpha), train_state.ema_params
+        images = figures.style_mixing(params, self._key(MIXING), alpha, m, phase.resolution)
+        self._log.picture("style_mixing", report.image_grid(images, 7, 7))
+        images = figures.truncation(params, train_state.w_avg, self._key(TRUNCATION), alpha, m, phase.resolution)
+        self._log.picture("truncation", report.image_grid(images, len(figures.TRUNCATION_PSIS)))
+
+
+def _as_text(values: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in values.items())

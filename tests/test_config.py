@@ -1,0 +1,56 @@
+import pathlib
+import runpy
+
+import pytest
+
+from stylegan_jax import config
+from tests.small import settings
+
+CONFIGS = sorted((pathlib.Path(__file__).parent.parent / "configs").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_every_config_file_is_valid(path):
+    values = runpy.run_path(str(path))["get_config"]().to_dict()
+    assert config.to_dict(config.from_dict(values)) == values
+
+
+def test_defaults_survive_the_round_trip():
+    assert config.from_dict(config.default().to_dict()) == config.Config()
+
+
+def test_paper_has_18_layers_and_its_feature_maps():
+    model = config.Model()
+    assert model.num_layers == 18
+    assert [model.fmaps(r) for r in model.resolutions] == [512, 512, 512, 512, 256, 128, 64, 32, 16]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"modle": {}}, "no field modle; did you mean model"),
+        ({"train": {"r1_gama": 1.0}}, "no field train.r1_gama; did you mean train.r1_gamma"),
+        ({"train": {"r1_gamma": "ten"}}, "train.r1_gamma is 'ten' of type str; it must be float"),
+        ({"model": {"resolution": 48}}, "model.resolution is 48; use 8, 16"),
+        ({"model": {"resolution": 16.0}}, "it must be int"),
+        ({"model": {"channels": 9}}, "model.channels is 9"),
+        ({"model": {"mapping_layers": 0, "z_size": 8}}, "model.w_size is 512; .* use 8"),
+        ({"model": {"nonlinearity": "gelu"}}, "'lrelu', 'relu'"),
+        ({"data": {"background": (0, 0)}}, "data.background"),
+        ({"data": {"on_bad_image": "ignore"}}, "'fail', 'skip'"),
+        ({"schedule": {"batch": 30}}, "batch of 30 at 128x128 .* use 28 or 32"),
+        ({"schedule": {"initial_resolution": 12}}, "schedule.initial_resolution is 12"),
+        ({"schedule": {"lr_by_resolution": ((8, 1, 2),)}}, "entries are"),
+        ({"schedule": {"lr": 0.0}}, "schedule.lr"),
+        ({"train": {"d_loss": "hinge"}}, "with d_loss 'hinge' use 'wgan'"),
+        ({"train": {"adam_beta2": 1.0}}, "train.adam_beta2"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_remedy(values, message):
+    with pytest.raises(ValueError, match=message):
+        config.from_dict(values)
+
+
+def test_a_batch_that_does_not_divide_names_the_nearest_that_do():
+    with pytest.raises(ValueError, match="batch of 8 at 8x8 does not divide among 3 devices; .* 6 or 9"):
+        config.check_devices(settings(), 3)

@@ -1,0 +1,94 @@
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from stylegan_jax import config, loop
+from tests.small import settings
+
+ROOT = pathlib.Path(__file__).parent.parent
+# Trains in a process of its own, on as many devices as this one, until told to stop or killed.
+RUN = """
+import json, pathlib, sys
+import jax
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 4)
+from stylegan_jax import config, loop
+loop.train(config.from_dict(json.loads(sys.argv[1])), pathlib.Path(sys.argv[2]))
+"""
+
+
+def assert_equal(first, second):
+    paths = zip(jax.tree.leaves_with_path(first), jax.tree.leaves(second), strict=True)
+    different = [jax.tree_util.keystr(path) for (path, a), b in paths if not np.array_equal(a, b)]
+    assert not different
+
+
+def logged(workdir: pathlib.Path) -> list[dict]:
+    return [json.loads(line) for line in (workdir / "scalars.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    return workdir, loop.train(settings(), workdir)
+
+
+def test_a_run_leaves_its_pictures_scalars_and_checkpoints(undisturbed):
+    workdir, last = undisturbed
+    assert {"reals.png", "fakes000000.png", "style_mixing.png", "truncation.png", "config.json", "tensorboard"} <= set(
+        os.listdir(workdir)
+    )
+    assert [line["nimg"] for line in logged(workdir)] == list(range(32, 257, 32))
+    assert {"d_loss", "g_loss", "r1", "num_skipped", "resolution", "alpha", "lr"} <= set(logged(workdir)[0])
+    assert int(last.nimg) == 256
+
+
+def test_a_finished_run_starts_no_more_training(undisturbed):
+    workdir, last = undisturbed
+    assert_equal(last, loop.train(settings(), workdir))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("stop_nimg", [96, 128], ids=["in mid-fade", "before the fade ends"])
+def test_resumed_equals_uninterrupted_bit_for_bit(undisturbed, tmp_path, number, stop_nimg):
+    c = settings()
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_DEFAULT_MATMUL_PRECISION": "highest"}
+    command = [sys.executable, "-c", RUN, json.dumps(config.to_dict(c)), str(tmp_path)]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while not (tmp_path / "checkpoints" / str(stop_nimg)).exists() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(number)
+    process.wait(120)
+    resumed = loop.train(c, tmp_path)
+    assert_equal(undisturbed[1], resumed)
+    assert logged(tmp_path) == logged(undisturbed[0])
+
+
+def test_another_configuration_on_the_same_folder_is_refused(undisturbed):
+    with pytest.raises(ValueError, match=r"train\.r1_gamma: 10\.0 in .*, 5\.0 now"):
+        loop.train(settings(train={"r1_gamma": 5.0}), undisturbed[0])
+
+
+def test_other_pictures_in_mid_run_are_refused(tmp_path):
+    source = tmp_path / "pictures"
+    source.mkdir()
+    from PIL import Image
+
+    for i in range(9):
+        Image.new("RGB", (16, 16), (i, i, i)).save(source / f"{i}.png")
+    c = settings(data={"source": str(source), "num_heldout": 1}, schedule={"total_kimg": 0.032})
+    loop.train(c, tmp_path / "run")
+    (source / "0.png").unlink()
+    with pytest.raises(ValueError, match="are not those that this run began with"):
+        loop.train(c, tmp_path / "run")

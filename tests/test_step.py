@@ -1,0 +1,145 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from stylegan_jax import config, generator, losses, mesh, ops, state, step
+from tests.small import settings
+
+PHASE = step.Phase(alpha=np.float32(0.5), lr=np.float32(1e-3))
+
+
+def images(n: int, seed: int = 0, resolution: int = 16) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (n, resolution, resolution, 3), np.uint8)
+
+
+@functools.cache
+def initial(c: config.Config) -> state.TrainState:
+    return jax.jit(state.create, static_argnums=1)(jax.random.key(0), c)
+
+
+def shapes(tree):
+    return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+
+
+def test_parameters_of_the_paper_are_as_many_as_the_official_ones():
+    made = jax.eval_shape(lambda key: state.create(key, config.Config()), jax.random.key(0))
+    assert sum(x.size for x in jax.tree.leaves(made.g_params)) == 26_219_627
+    assert sum(x.size for x in jax.tree.leaves(made.d_params)) == 23_087_249
+
+
+def test_each_resolution_compiles_once_and_the_state_keeps_its_shape():
+    c = settings()
+    s = jax.tree.map(jnp.copy, initial(c))
+    before, compiled = shapes(s), step.train_step._cache_size()
+    for resolution, alpha, lr in [(8, 1.0, 1e-3), (8, 1.0, 2e-3), (16, 0.25, 1e-3), (16, 0.5, 1e-3), (16, 1.0, 3e-3)]:
+        s, metrics = step.train_step(
+            s, images(8), None, step.Phase(np.float32(alpha), np.float32(lr)), c=c, resolution=resolution
+        )
+        assert all(np.isfinite(v) for v in metrics.values())
+    assert shapes(s) == before
+    assert step.train_step._cache_size() == compiled + 2
+    assert int(s.nimg) == 40
+
+
+def test_gradients_on_four_devices_equal_those_on_one():
+    c = settings(model={"num_labels": 3})
+    s, n = initial(c), 8
+    labels = jax.nn.one_hot(jnp.arange(n) % 3, 3)
+    latents = step.draw_latents(jax.random.key(1), n, c.model, 16, 0.9)
+    reals = ops.process_reals(jnp.asarray(images(n)), None, PHASE.alpha)
+
+    @jax.jit
+    def gradients(s, reals, labels, latents, t):
+        fakes, _ = step.generate(s.g_params, latents, labels, PHASE.alpha, c.model, 16)
+        d = jax.grad(step.discriminator_loss, has_aux=True)
+        g = jax.grad(step.generator_loss, has_aux=True)
+        d_grads, _ = d(s.d_params, c, 16, reals, fakes, labels, PHASE.alpha, t)
+        g_grads, _ = g(s.g_params, s.d_params, c, 16, latents, labels, PHASE.alpha)
+        return d_grads, g_grads
+
+    results = []
+    for count in (1, 4):
+        devices = mesh.make_mesh(jax.devices()[:count])
+        batch = jax.device_put((reals, labels, latents, jnp.zeros(n)), mesh.split(devices))
+        results.append(jax.device_get(gradients(jax.device_put(s, mesh.replicated(devices)), *batch)))
+    for one, four in zip(*map(jax.tree.leaves, results), strict=True):
+        assert np.max(np.abs(one - four)) <= 1e-5 * max(np.max(np.abs(one)), 1e-3)
+
+
+def test_an_update_that_is_not_finite_is_skipped_whole_and_counted():
+    c = settings()
+    s = initial(c)
+    broken = s.replace(g_params=jax.tree.map(lambda x: x * jnp.nan, s.g_params))
+    latents = step.draw_latents(jax.random.key(1), 8, c.model, 8, 0.0)
+    reals = jnp.zeros((8, 8, 8, 3))
+    after, _ = step.d_step(broken, c, 8, reals, None, latents, jnp.zeros(8), PHASE)
+    assert jax.tree.all(jax.tree.map(np.array_equal, after.d_params, s.d_params))
+    assert jax.tree.all(jax.tree.map(np.array_equal, after.d_opt, s.d_opt))
+    assert after.num_skipped.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("g_loss", "d_loss", "weights"),
+    [
+        ("logistic_saturating", "logistic", {"r1_gamma": 0.0, "r2_gamma": 5.0}),
+        ("wgan", "wgan", {"r1_gamma": 0.0, "gp_lambda": 10.0}),
+        ("wgan", "hinge", {"r1_gamma": 0.0, "gp_lambda": 10.0}),
+    ],
+)
+def test_every_loss_takes_a_step(g_loss, d_loss, weights):
+    c = settings(train={"g_loss": g_loss, "d_loss": d_loss, **weights}, data={"mirror": True})
+    s, metrics = step.train_step(jax.tree.map(jnp.copy, initial(c)), images(8), None, PHASE, c=c, resolution=8)
+    assert all(np.isfinite(v) for v in metrics.values()) and int(metrics["num_skipped"]) == 0
+
+
+def test_penalties_scale_as_if_the_image_were_enlarged_by_repeating_pixels():
+    weight = jax.random.normal(jax.random.key(0), (2, 4, 4, 3))
+    _, small = losses.scores_and_gradients(lambda x: jnp.sum(weight * x**2, axis=(1, 2, 3)), weight)
+    _, large = losses.scores_and_gradients(
+        lambda x: jnp.sum(weight * ops.downscale(x, 2) ** 2, axis=(1, 2, 3)), ops.upscale(weight, 2)
+    )
+    np.testing.assert_allclose(
+        losses.squared_gradient_norm(small, 2), losses.squared_gradient_norm(large, 1), rtol=1e-5
+    )
+
+
+def test_ema_halves_a_weight_in_its_half_life():
+    c = settings(train={"ema_halflife_kimg": 0.008})
+    s = initial(c)
+    s = s.replace(ema_params=jax.tree.map(jnp.zeros_like, s.ema_params))
+    after = step.ema_step(s, c, 8)
+    for ema, param in zip(jax.tree.leaves(after.ema_params), jax.tree.leaves(s.g_params), strict=True):
+        np.testing.assert_allclose(ema, param / 2, rtol=1e-6)
+
+
+def test_truncation_with_psi_one_is_identity_and_zero_gives_the_mean():
+    ws, mean = jax.random.normal(jax.random.key(0), (2, 4, 8)), jnp.arange(8.0)
+    np.testing.assert_allclose(generator.truncate(ws, mean, 1.0), ws, rtol=1e-5, atol=1e-6)
+    cut = generator.truncate(ws, mean, 0.0, cutoff=3)
+    np.testing.assert_allclose(cut[:, :3], np.broadcast_to(mean, (2, 3, 8)))
+    np.testing.assert_array_equal(cut[:, 3:], ws[:, 3:])
+
+
+def test_styles_mix_with_the_given_share_and_every_cutoff():
+    cutoffs = np.asarray(generator.draw_cutoffs(jax.random.key(0), 4000, 0.9, 6))
+    assert set(cutoffs) == {1, 2, 3, 4, 5, 6}
+    assert abs(np.mean(cutoffs < 6) - 0.9) < 0.02
+
+
+def test_fade_with_alpha_one_is_the_new_resolution_alone():
+    c = settings()
+    s = initial(c)
+    latents = step.draw_latents(jax.random.key(1), 2, c.model, 16, 0.0)
+    made = {a: step.generate(s.g_params, latents, None, jnp.float32(a), c.model, 16)[0] for a in (0.0, 0.5, 1.0)}
+    np.testing.assert_allclose(made[0.5], (made[0.0] + made[1.0]) / 2, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(made[0.0][:, ::2, ::2], made[0.0][:, 1::2, 1::2])
+    assert np.max(np.abs(made[1.0][:, ::2, ::2] - made[1.0][:, 1::2, 1::2])) > 1e-3
+
+
+def test_box_downscale_rounds_once_half_to_even():
+    x = images(2, resolution=64)
+    expected = np.round(x.reshape(2, 8, 8, 8, 8, 3).astype(np.float64).mean((2, 4))).astype(np.uint8)
+    np.testing.assert_array_equal(ops.box_downscale_uint8(jnp.asarray(x), 8), expected)
