@@ -288,7 +288,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
 
 def _check_ranges(c: Config) -> None:
     for path, least, most in _RANGES:
-        value = functools.reduce(getattr, path.split("."), c)
+        value: Any = functools.reduce(getattr, path.split("."), c)
         _require(least <= value <= most, path, value, f"use {least:g} to {most:g}")
     color = c.data.background
     _require(len(color) == 3 and all(0 <= v <= 255 for v in color), "data.background", color, "use three of 0..255")

@@ -17,7 +17,7 @@ TRUNCATION_PSIS = (1.0, 0.7, 0.5, 0.0, -0.5, -1.0)  # Of Fig. 8.
 @functools.partial(jax.jit, static_argnames="m")
 def map_latents(params: Any, z: Array, labels: Array | None, *, m: config.Model) -> Array:
     """Returns ws [n, num_layers, w_size] of latents z [n, z_size], the same w for each layer."""
-    w = generator.Mapping(m).apply({"params": params["mapping"]}, z, labels)
+    w: Any = generator.Mapping(m).apply({"params": params["mapping"]}, z, labels)
     return jnp.broadcast_to(w[:, None, :], (w.shape[0], m.num_layers, w.shape[1]))
 
 

@@ -5,7 +5,7 @@ import itertools
 import logging
 import pathlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import jax
@@ -105,7 +105,7 @@ def _restore_or_create(c: config.Config, manager: Any, data: dataset.Dataset, de
 
 def _batches(
     chunks: list[schedule.Chunk], c: config.Config, data: dataset.Dataset, devices: jax.sharding.Mesh
-) -> Iterator[dataset.Batch]:
+) -> Generator[dataset.Batch, None, None]:
     """Yields the batch of every step of `chunks`, on the devices before it is asked for."""
     steps = (
         (chunk.start_nimg + i * chunk.phase.batch, chunk.phase.batch)

@@ -35,7 +35,9 @@ def parse_flags(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except (flags.Error, OSError, ValueError, TypeError, AttributeError, KeyError, SyntaxError) as error:
-        sys.exit(f"error: {' '.join(str(error).split())}")
+        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        # ml_collections puts a traceback into its message, with what happened in the last line.
+        sys.exit(f"error: {' '.join((lines[-1:] if 'Traceback' in lines[0] else lines)).strip()}")
 
 
 def main(argv: list[str]) -> None:

@@ -14,33 +14,16 @@ from stylegan_jax import config, losses, ops, step
 pytestmark = pytest.mark.goldens
 
 
-@functools.partial(jax.jit, static_argnames=("c", "resolution"))
-def discriminator_values(g_params, d_params, latents, reals, labels, alpha, t, *, c, resolution):
-    fakes, w_mean = step.generate(g_params, latents, labels, alpha, c.model, resolution)
+@functools.partial(official.jit, static_argnames=("c", "resolution"))
+def discriminator_values(params, reals, fakes, labels, alpha, t, *, c, resolution):
     loss_fn = jax.value_and_grad(step.discriminator_loss, has_aux=True)
-    (mean, values), grads = loss_fn(d_params, c, resolution, reals, fakes, labels, alpha, t)
-    return mean, values, grads, fakes, w_mean
+    return loss_fn(params, c, resolution, reals, fakes, labels, alpha, t)
 
 
-@functools.partial(jax.jit, static_argnames=("c", "resolution"))
-def generator_values(g_params, d_params, latents, labels, alpha, *, c, resolution):
-    fakes, _ = step.generate(g_params, latents, labels, alpha, c.model, resolution)
+@functools.partial(official.jit, static_argnames=("c", "resolution"))
+def generator_values(params, d_params, latents, labels, alpha, *, c, resolution):
     loss_fn = jax.value_and_grad(step.generator_loss, has_aux=True)
-    (mean, values), grads = loss_fn(g_params, d_params, c, resolution, latents, labels, alpha)
-    return mean, values, grads, fakes
-
-
-def official_loss(values, train, shape, restore):
-    """Returns the loss in its official shape: [n, 1], or [n, n] with a penalty an image broadcast against it."""
-    loss = np.asarray(values["d_loss"])[restore]
-    if train.d_loss == "wgan":
-        loss = loss + train.wgan_drift * np.asarray(losses.drift(values["real_scores"]))[restore]
-    if shape[1] == 1:
-        return loss[:, None]
-    penalty = train.r1_gamma / 2 * values["r1"] + train.r2_gamma / 2 * values["r2"]
-    if train.gp_lambda:
-        penalty = penalty + train.gp_lambda * values["gp"]
-    return loss[:, None] + np.asarray(penalty)[restore][None, :]
+    return loss_fn(params, d_params, c, resolution, latents, labels, alpha)
 
 
 def take_inputs(common, order):
@@ -62,7 +45,6 @@ def test_loss_and_its_gradients_agree_with_the_official_code(file, lod):
         c = config.Config(model=official.joined(g.model, d.model), train=train)
         full, n = c.model.resolution, len(common.take("latents"))
         order = official.image_order(n, c.model.stddev_group)
-        restore = np.argsort(order)
         reals, d_labels, g_labels, t, z = take_inputs(common, order)
         resolution, alpha = official.level(official.lod_of(lod), full)
         noise = tuple(None if x is None else jnp.broadcast_to(x, (n, *x.shape[1:])) for x in g.noise)
@@ -70,13 +52,14 @@ def test_loss_and_its_gradients_agree_with_the_official_code(file, lod):
         images = lambda x: nhwc(x)[order]  # noqa: E731
         column = lambda x: x[:, 0][order]  # noqa: E731
         enlarge = lambda x: ops.upscale(x, full // resolution)  # noqa: E731
+        labels = d_labels if settings["net"] == "D" else g_labels
+        fakes, w_mean = official.generate(g.params, latents, labels, alpha, m=c.model, resolution=resolution)
         if settings["net"] == "D":
             own = ops.downscale(jnp.asarray(reals), full // resolution)
-            mean, values, grads, fakes, w_mean = discriminator_values(
-                g.params, d.params, latents, own, d_labels, alpha, t, c=c, resolution=resolution
+            (mean, values), grads = discriminator_values(
+                d.params, own, fakes, labels, alpha, t, c=c, resolution=resolution
             )
-            shape = official.load(file)[f"{lod}/loss"].shape
-            r.check("loss", official_loss(values, train, shape, restore))
+            r.check("loss", official.d_loss(values, train, official.load(file)[f"{lod}/loss"].shape, np.argsort(order)))
             r.check("scores_real", values["real_scores"], column)
             r.check("scores_fake", values["fake_scores"], column)
             if "scores_mixed" in r:
@@ -85,12 +68,11 @@ def test_loss_and_its_gradients_agree_with_the_official_code(file, lod):
                 r.check("images_mixed", losses.interpolate(jnp.asarray(reals), enlarge(fakes), t), images)
             d.check_tree(r, "grads/", grads)
         else:
-            mean, values, grads, fakes = generator_values(
-                g.params, d.params, latents, g_labels, alpha, c=c, resolution=resolution
+            (mean, values), grads = generator_values(
+                g.params, d.params, latents, labels, alpha, c=c, resolution=resolution
             )
-            w_mean = values["w_mean"]
+            scores = official.discriminate(d.params, fakes, labels, alpha, model=c.model, resolution=resolution)
             r.check("loss", values["g_loss"], column)
-            scores = official.discriminate(d.params, fakes, g_labels, alpha, model=d.model, resolution=resolution)
             r.check("scores_fake", scores, column)
             g.check_tree(r, "grads/", grads)
         r.check("loss_mean", mean)

@@ -3,6 +3,7 @@
 import functools
 import re
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +16,7 @@ from stylegan_jax import discriminator, generator, layers, losses, ops, step
 pytestmark = pytest.mark.goldens
 
 
-@functools.partial(jax.jit, static_argnames=("model", "num_layers"))
+@functools.partial(official.jit, static_argnames=("model", "num_layers"))
 def mapping_and_gradients(params, z, labels, dy, *, model, num_layers):
     def ws(params, z):
         w = generator.Mapping(model).apply({"params": params}, z, labels)
@@ -39,7 +40,7 @@ def test_mapping_and_its_gradients_agree_with_the_official_code(case):
         network.check_tree(r, "grads/", {"mapping": d_params})
 
 
-@functools.partial(jax.jit, static_argnames="model")
+@functools.partial(official.jit, static_argnames="model")
 def synthesis_gradients(params, ws, noise, dy, *, model):
     apply = lambda p, w: generator.Synthesis(model).apply(  # noqa: E731
         {"params": p}, w, noise, jnp.ones(()), resolution=model.resolution
@@ -144,7 +145,6 @@ def test_ablation_agrees_with_the_official_code(case):
 
 @pytest.mark.parametrize("file", official.files("g_style_train.npz"))
 def test_training_generator_mixes_styles_and_tracks_w_as_the_official_code(file):
-    generate = jax.jit(step.generate, static_argnames=("m", "resolution"))
     with Recorded(file) as r:
         network, before = r.take_network("vars"), r.take("dlatent_avg_before")
         m, z, z_mix = network.model, r.take("latents"), r.take("latents2")
@@ -159,7 +159,7 @@ def test_training_generator_mixes_styles_and_tracks_w_as_the_official_code(file)
             cutoff = np.full(len(z), cutoff)
             resolution, alpha = official.level(official.lod_of(name), m.resolution)
             latents = step.Latents(z, z_mix, cutoff, noise)
-            images, w_mean = generate(network.params, latents, labels, alpha, m=m, resolution=resolution)
+            images, w_mean = official.generate(network.params, latents, labels, alpha, m=m, resolution=resolution)
             r.check(f"images/{name}", ops.upscale(images, m.resolution // resolution), nhwc)
             w, w_mix = (official.map_latents(network.params["mapping"], x, labels, model=m) for x in (z, z_mix))
             r.check(f"dlatents/{name}", generator.mix_styles(w, w_mix, cutoff, m.num_layers))
@@ -180,7 +180,7 @@ def variant_network(r, name):
     return r.take_network(f"{base}/vars", **overrides.get(change, {}))
 
 
-@functools.partial(jax.jit, static_argnames="model")
+@functools.partial(official.jit, static_argnames="model")
 def r1_and_gradients(params, images, *, model):
     def penalty(params):
         score = lambda x: discriminator.Discriminator(model).apply(  # noqa: E731
@@ -248,6 +248,22 @@ def check_discriminator_layers(r, network, images):
         r.check(f"layers/{name}", y[:1], nhwc)
 
 
+def downscale_after_nonlinearity(call, args, kwargs, context):
+    """Makes a discriminator's block that of the official D_paper without fusing.
+
+    Differs: there, alone, the nonlinearity comes before the downscale. Ours is the fused one, the official default.
+    """
+    block = context.module
+    if not isinstance(block, discriminator.DiscriminatorBlock) or context.method_name != "__call__":
+        return call(*args, **kwargs)
+    blocks_conv = functools.partial(layers.Conv, use_equalized_lr=block.model.use_equalized_lr)
+    act, params, x = layers.NONLINEARITIES[block.model.nonlinearity], block.variables["params"], args[0]
+    for name in ("conv0", "conv1"):
+        features = params[name]["bias"].shape[0]
+        x = act(blocks_conv(features, parent=None).apply({"params": params[name]}, x))
+    return ops.downscale(x)
+
+
 @pytest.mark.parametrize("file", official.files("progan.npz"))
 def test_progressive_gan_networks_agree_with_the_official_code(file):
     with Recorded(file) as r:
@@ -262,4 +278,9 @@ def test_progressive_gan_networks_agree_with_the_official_code(file):
                 r.check(name, official.images_at(network, ws, official.lod_of(name)), nhwc)
             elif kind == "scores":
                 network, n = r.take_network(f"{case}/vars"), len(official.load(file)[name])
-                r.check(name, official.scores_at(network, images[:n], None, official.lod_of(name)))
+                if network.kwargs.get("fused_scale", True):
+                    scores = official.scores_at(network, images[:n], None, official.lod_of(name))
+                else:
+                    with nn.intercept_methods(downscale_after_nonlinearity), jax.disable_jit():
+                        scores = official.scores_at(network, images[:n], None, official.lod_of(name))
+                r.check(name, scores)
