@@ -35,9 +35,8 @@ def parse_flags(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except (flags.Error, OSError, ValueError, TypeError, AttributeError, KeyError, SyntaxError) as error:
-        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        # ml_collections puts a traceback into its message, with what happened in the last line.
-        sys.exit(f"error: {' '.join((lines[-1:] if 'Traceback' in lines[0] else lines)).strip()}")
+        text = str(error)  # An error in a config file comes with its traceback, and what happened in the last line.
+        sys.exit(f"error: {text.splitlines()[-1] if 'Traceback' in text else ' '.join(text.split())}")
 
 
 def main(argv: list[str]) -> None:
@@ -46,7 +45,11 @@ def main(argv: list[str]) -> None:
         sys.exit(f"error: {' '.join(argv[1:])}: not understood; settings are changed with --config.name=value.")
     logging.set_verbosity(logging.WARNING)
     try:
-        loop.train(config.from_dict(CONFIG.value.to_dict()), pathlib.Path(WORKDIR.value))
+        values = CONFIG.value.to_dict()
+    except OSError as error:  # The file could not be read; the last line of the message says why.
+        sys.exit(f"error: {str(error).splitlines()[-1].strip()}")
+    try:
+        loop.train(config.from_dict(values), pathlib.Path(WORKDIR.value))
     except ValueError as error:
         sys.exit(f"error: {error}")
 
