@@ -13,6 +13,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_default_matmul_precision", "highest")
 
+pytest_plugins = ["goldens_report"]  # The table of the worst error a file.
+
 
 @pytest.fixture(scope="session")
 def goldens() -> pathlib.Path:

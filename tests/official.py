@@ -1,6 +1,6 @@
 """The official code's recorded arrays: reading, comparing, and turning them into this library's conventions.
 
-A folder of recordings holds .npz files with a key "meta" (settings as JSON) and official variable names, and .csv tables.
+A folder of recordings holds .csv and .npz files, these with a key "meta" (settings as JSON) and official names.
 STYLEGAN_GOLDENS names the complete folder; without it, tests take the selection in tests/goldens. Sizes, settings and
 cases all come from the files, so recordings of other networks may stand in their place.
 """
@@ -337,7 +337,7 @@ class Network:
 
 
 def d_loss(values: dict[str, Any], train: config.Train, shape: tuple[int, int], restore: np.ndarray) -> np.ndarray:
-    """Returns a discriminator's loss in its official shape: [n, 1], or [n, n] where a penalty an image was broadcast."""
+    """Returns a discriminator's loss in its official shape: [n, 1], or [n, n] where penalties were broadcast."""
     values = {name: np.asarray(value)[restore] for name, value in values.items() if np.ndim(value) == 1}
     loss = values["d_loss"]
     if train.d_loss == "wgan":

@@ -59,9 +59,7 @@ def test_synthesis_and_its_gradients_agree_with_the_official_code(file):
             other = r.take_network("vars", **overrides[name.split("/")[0]])
             r.check(f"images_{name}", official.images_at(other, ws, official.lod_of(name)), nhwc)
         dy = nhwc(r.take("dy"))
-        d_params, d_ws = synthesis_gradients(
-            network.params["synthesis"], ws, network.noise, dy, model=network.model
-        )
+        d_params, d_ws = synthesis_gradients(network.params["synthesis"], ws, network.noise, dy, model=network.model)
         r.check("d_dlatents", d_ws)
         network.check_tree(r, "grads/", {"synthesis": d_params})
 
@@ -207,9 +205,7 @@ def test_discriminator_and_its_second_derivatives_agree_with_the_official_code(f
         if r.names("r1/"):
             network, n = r.take_network("plain/vars"), len(official.load(file)["r1/penalty"])
             order = official.image_order(n, network.model.stddev_group)
-            grads, (d_images, penalty) = r1_and_gradients(
-                network.params, nhwc(images[:n])[order], model=network.model
-            )
+            grads, (d_images, penalty) = r1_and_gradients(network.params, nhwc(images[:n])[order], model=network.model)
             r.check("r1/d_images", d_images, lambda a: nhwc(a)[order])
             r.check("r1/penalty", penalty, lambda a: a[order])
             network.check_tree(r, "r1/grads/", grads)

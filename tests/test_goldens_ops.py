@@ -23,7 +23,9 @@ def call_of(case):
     func = re.match(r"(?:networks_progan\.)?(\w+)\(", text)[1]
     arguments = re.sub(r"x\[.*?\]", "x", text[text.index("(") + 1 : text.rindex(")")])
     values = {"sqrt": math.sqrt}
-    kwargs = {k: eval(v, values) for k, v in re.findall(r"(\w+)=(sqrt\(\d\)|\[.*?\]|[\w.]+)", arguments) if v != "noise"}
+    kwargs = {
+        k: eval(v, values) for k, v in re.findall(r"(\w+)=(sqrt\(\d\)|\[.*?\]|[\w.]+)", arguments) if v != "noise"
+    }
     positional = re.sub(r"\w+=.*", "", arguments)
     numbers = [eval(v) for v in re.findall(r"\[.*?\]|\d+", positional)]
     return func, kwargs, numbers
