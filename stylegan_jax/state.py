@@ -81,5 +81,5 @@ def create(key: Array, c: config.Config) -> TrainState:
 
 def reset_optimizers(state: TrainState) -> TrainState:
     """Returns `state` with the optimizers as at the beginning, as when the growth state changes."""
-    zero = lambda tree: jax.tree.map(jnp.zeros_like, tree)  # noqa: E731
-    return state.replace(g_opt=zero(state.g_opt), d_opt=zero(state.d_opt))
+    g_opt, d_opt = jax.tree.map(jnp.zeros_like, (state.g_opt, state.d_opt))
+    return state.replace(g_opt=g_opt, d_opt=d_opt)
