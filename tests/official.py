@@ -22,7 +22,8 @@ import numpy as np
 from stylegan_jax import config, discriminator, generator, losses, ops, step
 
 TOLERANCE = 2e-5  # Of the largest recorded magnitude; float32 sums in another order differ by a fifth of it.
-LATER_TOLERANCE = 5e-3  # After an update of weights, for what depends on them: see test_goldens_train.WeightRule.
+# After an update, for what depends on the new weights: two builds of the official code differ by 1.7e-3 there.
+LATER_TOLERANCE = 2e-3
 WORST: dict[str, tuple[float, str, int]] = {}  # By file: (worst error, its key, arrays compared). For the summary.
 
 
