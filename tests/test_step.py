@@ -1,4 +1,6 @@
 import functools
+import pathlib
+import runpy
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ from stylegan_jax import config, generator, losses, mesh, ops, state, step
 from tests.small import settings
 
 PHASE = step.Phase(alpha=np.float32(0.5), lr=np.float32(1e-3))
+CONFIGS = sorted((pathlib.Path(__file__).parent.parent / "configs").glob("*.py"))
 
 
 def images(n: int, seed: int = 0, resolution: int = 16) -> np.ndarray:
@@ -49,6 +52,24 @@ def test_each_resolution_compiles_once_and_the_state_keeps_its_shape():
     assert shapes(s) == before
     assert step.train_step._cache_size() == compiled + 2
     assert int(s.nimg) == 40
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_every_config_file_takes_a_step_at_reduced_size(path):
+    values = runpy.run_path(str(path))["get_config"]().to_dict()
+    small = {"resolution": 8, "fmap_base": 128, "fmap_max": 16, "z_size": 16, "w_size": 16, "mapping_fmaps": 16}
+    c = config.from_dict(values | {"model": values["model"] | small})
+    m, n = c.model, 8
+    s = initial(c)
+    before = jax.tree.map(np.asarray, (s.g_params, s.d_params))
+    labels = jax.nn.one_hot(jnp.arange(n) % m.num_labels, m.num_labels) if m.num_labels else None
+    s, metrics = step.train_step(
+        jax.tree.map(jnp.copy, s), images(n, resolution=8)[..., : m.channels], labels, PHASE, c=c, resolution=m.resolution
+    )
+    assert all(np.isfinite(v) for v in metrics.values())
+    assert metrics["num_skipped"] == 0
+    for old, new in zip(before, (s.g_params, s.d_params), strict=True):
+        assert max(float(jnp.max(jnp.abs(a - b))) for a, b in zip(*map(jax.tree.leaves, (old, new)), strict=True)) > 0
 
 
 def test_gradients_on_four_devices_equal_those_on_one():
