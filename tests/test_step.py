@@ -64,7 +64,12 @@ def test_every_config_file_takes_a_step_at_reduced_size(path):
     before = jax.tree.map(np.asarray, (s.g_params, s.d_params))
     labels = jax.nn.one_hot(jnp.arange(n) % m.num_labels, m.num_labels) if m.num_labels else None
     s, metrics = step.train_step(
-        jax.tree.map(jnp.copy, s), images(n, resolution=8)[..., : m.channels], labels, PHASE, c=c, resolution=m.resolution
+        jax.tree.map(jnp.copy, s),
+        images(n, resolution=8)[..., : m.channels],
+        labels,
+        PHASE,
+        c=c,
+        resolution=m.resolution,
     )
     assert all(np.isfinite(v) for v in metrics.values())
     assert metrics["num_skipped"] == 0
