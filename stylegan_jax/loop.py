@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stylegan_jax import checkpoint, config, figures, mesh, ops, report, schedule, state, step
+from stylegan_jax import checkpoint, config, figures, grid, mesh, ops, report, schedule, state, step, workdir
 from stylegan_jax.data import dataset, prefetch
 from stylegan_jax.metrics import quality
 
@@ -21,8 +21,8 @@ GRID, METRICS, MIXING, TRUNCATION = range(1, 5)
 SAMPLE_BATCH = 64
 
 
-def train(c: config.Config, workdir: pathlib.Path) -> state.TrainState:
-    """Trains from the newest checkpoint in `workdir`, or from the beginning, to the end of the schedule.
+def train(c: config.Config, folder: pathlib.Path) -> state.TrainState:
+    """Trains from the newest checkpoint in `folder`, or from the beginning, to the end of the schedule.
 
     Ctrl-C and SIGTERM end it early, after saving; the same call goes on from there.
 
@@ -34,22 +34,23 @@ def train(c: config.Config, workdir: pathlib.Path) -> state.TrainState:
     """
     devices = mesh.make_mesh()
     config.check_devices(c, len(devices.devices))
-    checkpoint.check_config(workdir, config.to_dict(c))
+    workdir.check_config(folder, config.to_dict(c))
     data = dataset.open_dataset(c.data, c.model, c.seed)
     run = list(schedule.chunks(c.schedule, c.model.resolution))
-    manager = checkpoint.open_manager(workdir / "checkpoints", c.report.keep_checkpoints)
+    manager = checkpoint.open_manager(folder / "checkpoints", c.report.keep_checkpoints)
     train_state, nimg = _restore_or_create(c, manager, data, devices)
     stages = schedule.stages(run)
-    with (
-        contextlib.closing(_Manager(manager)),
-        report.Report(workdir, run[-1].end_nimg, nimg, stages) as log,
-        _stop_signals() as stop,
-    ):
+    with contextlib.ExitStack() as stack:
+        stack.callback(checkpoint.close, manager)  # After what it is writing is on disk.
+        log = stack.enter_context(report.Report(folder, run[-1].end_nimg, nimg, stages))
+        stop = stack.enter_context(_stop_signals())
         log.log(report.schedule_text(stages))
         log.log(f"data: {data.describe()}   devices: {len(devices.devices)}   starting at {nimg} images")
         observer = _Observer(c, data, devices, log, stages)
         rest = [chunk for chunk in run if chunk.end_nimg > nimg]
         observer.start()
+        if nimg == 0:
+            observer.first(train_state, run[0].phase)
         batches = _batches(rest, c, data, devices)
         for chunk in rest:
             if chunk.is_reset:
@@ -71,16 +72,6 @@ def train(c: config.Config, workdir: pathlib.Path) -> state.TrainState:
 
 
 _reset = jax.jit(state.reset_optimizers, donate_argnums=0)
-
-
-class _Manager:
-    """Closes a checkpoint manager, after what it is writing is on disk."""
-
-    def __init__(self, manager: Any) -> None:
-        self._manager = manager
-
-    def close(self) -> None:
-        checkpoint.close(self._manager)
 
 
 def _restore_or_create(c: config.Config, manager: Any, data: dataset.Dataset, devices: jax.sharding.Mesh):
@@ -183,28 +174,41 @@ class _Observer:
             for name, values in quality.references(reals, self._data.heldout(n), self._reals).items():
                 self._log.log(f"{name}: {_as_text(values)}")
 
+    def first(self, train_state: state.TrainState, phase: schedule.Phase) -> None:
+        """Writes how a run begins: what its distances fall from."""
+        if self._c.report.metric_ticks:
+            self._log.scalars(0, self._distances(train_state, phase, 0))
+        self._samples(train_state, phase, 0)
+
     def tick(self, train_state: state.TrainState, chunk: schedule.Chunk, metrics: step.Metrics) -> None:
         """Writes what is due at the end of `chunk`."""
         c, nimg, tick = self._c, chunk.end_nimg, chunk.tick
         scalars = {name: float(value) for name, value in jax.device_get(metrics).items()}
         scalars |= {"resolution": chunk.phase.resolution, "alpha": chunk.phase.alpha, "lr": chunk.phase.lr}
-        if self._reals is not None and (chunk.is_last or tick % c.report.metric_ticks == 0):
-            fakes = self._fakes(train_state, chunk.phase, METRICS, c.report.num_metric_images)
-            distances = quality.quality(fakes, self._reals)
-            self._log.log(f"{nimg / 1000:.1f} kimg: {_as_text(distances)}")
-            scalars |= distances
+        if c.report.metric_ticks and (chunk.is_last or tick % c.report.metric_ticks == 0):
+            scalars |= self._distances(train_state, chunk.phase, nimg)
         self._log.scalars(nimg, scalars)
         if chunk.is_last or tick % c.report.image_ticks == 0:
-            fakes = self._fakes(train_state, chunk.phase, GRID, c.report.grid_columns * c.report.grid_rows)
-            self._log.image(nimg, "fakes", self._grid(fakes))
+            self._samples(train_state, chunk.phase, nimg)
         if set(self._log.sec_per_image) != self._seen:
             self._seen = set(self._log.sec_per_image)
             self._log.log(report.schedule_text(self._stages, self._log.sec_per_image))
         if chunk.is_last:
             self._figures(train_state, chunk.phase)
 
+    def _distances(self, train_state: state.TrainState, phase: schedule.Phase, nimg: int) -> dict[str, float]:
+        assert self._reals is not None, "measured by start()"
+        fakes = self._fakes(train_state, phase, METRICS, self._c.report.num_metric_images)
+        distances = quality.quality(fakes, self._reals)
+        self._log.log(f"{nimg / 1000:.1f} kimg: {_as_text(distances)}")
+        return distances
+
+    def _samples(self, train_state: state.TrainState, phase: schedule.Phase, nimg: int) -> None:
+        r = self._c.report
+        self._log.image(nimg, "fakes", self._grid(self._fakes(train_state, phase, GRID, r.grid_columns * r.grid_rows)))
+
     def _grid(self, images: np.ndarray) -> np.ndarray:
-        return report.image_grid(images, self._c.report.grid_columns, self._c.report.grid_rows)
+        return grid.image_grid(images, self._c.report.grid_columns, self._c.report.grid_rows)
 
     def _key(self, purpose: int) -> jax.Array:
         return jax.random.fold_in(jax.random.fold_in(jax.random.key(self._c.seed), 2**31 - 1), purpose)
@@ -232,9 +236,9 @@ class _Observer:
     def _figures(self, train_state: state.TrainState, phase: schedule.Phase) -> None:
         m, alpha, params = self._c.model, jnp.float32(phase.alpha), train_state.ema_params
         images = figures.style_mixing(params, self._key(MIXING), alpha, m, phase.resolution)
-        self._log.picture("style_mixing", report.image_grid(images, 7, 7))
+        self._log.picture("style_mixing", grid.image_grid(images, 7, 7))
         images = figures.truncation(params, train_state.w_avg, self._key(TRUNCATION), alpha, m, phase.resolution)
-        self._log.picture("truncation", report.image_grid(images, len(figures.TRUNCATION_PSIS)))
+        self._log.picture("truncation", grid.image_grid(images, len(figures.TRUNCATION_PSIS)))
 
 
 def _as_text(values: dict[str, float]) -> str:

@@ -2,7 +2,7 @@
 
 Files in the workdir:
     scalars.jsonl                         one JSON object a line: {"nimg": 160000, "loss_g": 0.7, ...}
-    images/<name>-kimg<kimg>.png          one file for each picture
+    <name>.png, <name><kimg>.png          pictures, once or again and again
     tensorboard/                          the same scalars and pictures for TensorBoard
 
 A run that was interrupted and resumed leaves the same scalars.jsonl as one that was not, if it writes the scalars of
@@ -27,68 +27,10 @@ import numpy as np
 import rich.console
 import rich.progress
 import tensorboardX
-from PIL import Image
+
+from stylegan_jax import grid
 
 PLAIN_INTERVAL_SEC = 10.0  # Between status lines where there is no terminal.
-
-# ---- pictures
-
-
-def round_to_uint8(images: np.ndarray) -> np.ndarray:
-    """Returns pictures as saved in PNGs: round(127.5 x + 127.5), clipped to 0..255.
-
-    The official misc.convert_to_pil_image; ops.to_uint8 is its truncating counterpart for metrics. NaN becomes black.
-
-    Args:
-        images: float, [-1, 1], any shape.
-    """
-    levels = np.rint(np.asarray(images, np.float32) * np.float32(127.5) + np.float32(127.5))
-    return np.nan_to_num(np.clip(levels, 0, 255), nan=0).astype(np.uint8)
-
-
-def image_grid(images: np.ndarray, columns: int | None = None, rows: int | None = None) -> np.ndarray:
-    """Returns one picture of all `images`, row by row. uint8 [rows*h, columns*w, c].
-
-    The official misc.create_image_grid. Cells without an image hold 0 in the units of `images`: black for uint8,
-    middle grey for float.
-
-    Args:
-        images: float [-1, 1] or uint8. [n, h, w, c].
-        columns: images in a row; by default ceil(sqrt(n)), or what `rows` asks for.
-        rows: images in a column; by default as many as needed.
-    """
-    images = np.asarray(images)
-    n, h, w, c = images.shape
-    if columns is None:
-        columns = max(math.ceil(math.sqrt(n)), 1) if rows is None else max(math.ceil(n / rows), 1)
-    if rows is None:
-        rows = max((n - 1) // columns + 1, 1)
-    if n > rows * columns:
-        raise ValueError(f"{n} images do not fit in a grid of {columns} columns and {rows} rows.")
-    cells = np.zeros((rows * columns, h, w, c), images.dtype)
-    cells[:n] = images
-    grid = cells.reshape(rows, columns, h, w, c).swapaxes(1, 2).reshape(rows * h, columns * w, c)
-    return grid if grid.dtype == np.uint8 else round_to_uint8(grid)
-
-
-def save_png(path: str | os.PathLike, image: np.ndarray) -> None:
-    """Writes a PNG in one piece: a reader finds the whole picture, or none.
-
-    Args:
-        path: where to; its folder must exist.
-        image: uint8 [h, w, c]. Of 2 channels the first is shown, of more than 4 the first 3.
-    """
-    path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
-    Image.fromarray(_visible_channels(image)).save(temporary, format="PNG")
-    temporary.replace(path)
-
-
-def _visible_channels(image: np.ndarray) -> np.ndarray:
-    """Returns [h, w] for 1 or 2 channels, [h, w, 3], or [h, w, 4]."""
-    c = image.shape[-1]
-    return image[..., 0] if c <= 2 else image[..., : 4 if c == 4 else 3]
-
 
 # ---- times
 
@@ -145,19 +87,21 @@ def schedule_text(phases: Sequence[Any], sec_per_image: Mapping[int, float] | No
 
 
 class _Speed:
-    """Seconds an image at each resolution. The first interval, with the compilation, counts only until a second."""
+    """Seconds an image at each resolution. The first interval does not count: it has the compilation."""
 
     def __init__(self) -> None:
-        self._measured: dict[int, list] = {}  # resolution: [intervals, images, seconds]
+        self._measured: dict[int, tuple[int, float]] = {}  # resolution: (images, seconds)
 
     def add(self, resolution: int, images: int, seconds: float) -> None:
-        intervals, old_images, old_seconds = self._measured.get(resolution, (0, 0, 0.0))
-        if intervals == 1:
-            old_images, old_seconds = 0, 0.0
-        self._measured[resolution] = [intervals + 1, old_images + images, old_seconds + seconds]
+        if resolution in self._measured:
+            old_images, old_seconds = self._measured[resolution]
+            images, seconds = images + old_images, seconds + old_seconds
+        else:
+            images, seconds = 0, 0.0
+        self._measured[resolution] = (images, seconds)
 
     def sec_per_image(self) -> dict[int, float]:
-        return {r: seconds / images for r, (_, images, seconds) in self._measured.items()}
+        return {r: seconds / images for r, (images, seconds) in self._measured.items() if images}
 
 
 # ---- the run's log
@@ -236,13 +180,13 @@ class Report:
         self._speed.add(resolution, images, seconds)
         phases = self._phases or [_Phase(resolution, self._total)]
         left_sec, is_measured = time_left(nimg, phases, self.sec_per_image)
-        parts = [
-            f"{nimg / 1000:.1f} of {self._total / 1000:g} kimg",
-            f"{resolution}x{resolution}",
-            f"{images / seconds:.3g} images/s" if images / seconds < 1000 else f"{images / seconds:.0f} images/s",
-            f"{'' if is_measured else 'at least '}{format_duration(left_sec)} left",
-            *(f"{k} {v}" if isinstance(v, str) else f"{k} {float(v):.4g}" for k, v in fields.items()),
-        ]
+        parts = [f"{nimg / 1000:.1f} of {self._total / 1000:g} kimg", f"{resolution}x{resolution}"]
+        if resolution in self.sec_per_image:
+            speed = 1 / self.sec_per_image[resolution]
+            parts.append(f"{speed:.3g} images/s" if speed < 1000 else f"{speed:.0f} images/s")
+        if left_sec is not None:
+            parts.append(f"{'' if is_measured else 'at least '}{format_duration(left_sec)} left")
+        parts += [f"{k} {v}" if isinstance(v, str) else f"{k} {float(v):.4g}" for k, v in fields.items()]
         self._line.update(nimg, "  ".join(parts), is_last=nimg >= self._total)
 
     def log(self, text: str) -> None:
@@ -264,19 +208,19 @@ class Report:
             self._tensorboard.add_scalar(name, value, nimg)
         self._tensorboard.flush()
 
-    def image(self, nimg: int, name: str, grid: np.ndarray) -> None:
+    def image(self, nimg: int, name: str, picture: np.ndarray) -> None:
         """Writes a picture of the run as it is, uint8 [h, w, c], to <name><kimg, six digits>.png and to TensorBoard."""
         if not self._writes:
             return
-        self.picture(f"{name}{nimg // 1000:06d}", grid)
-        shown = _visible_channels(grid)
+        self.picture(f"{name}{nimg // 1000:06d}", picture)
+        shown = grid.visible_channels(picture)
         self._tensorboard.add_image(name, shown, nimg, dataformats="HW" if shown.ndim == 2 else "HWC")
         self._tensorboard.flush()
 
-    def picture(self, name: str, grid: np.ndarray) -> None:
+    def picture(self, name: str, picture: np.ndarray) -> None:
         """Writes a picture, uint8 [h, w, c], to <name>.png."""
         if self._writes:
-            save_png(self._workdir / f"{name}.png", grid)
+            grid.save_png(self._workdir / f"{name}.png", picture)
 
 
 @dataclasses.dataclass(frozen=True)

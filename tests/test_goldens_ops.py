@@ -12,7 +12,7 @@ import official
 import pytest
 from official import Recorded, nhwc
 
-from stylegan_jax import config, layers, ops, report
+from stylegan_jax import config, grid, layers, ops
 
 pytestmark = pytest.mark.goldens
 
@@ -129,18 +129,18 @@ def check_image_conversion(r, case):
         r.check("y", to_float(x) + 1 + 2 / 255, nhwc)
     elif case == "adjust_dynamic_range":
         x = r.take("x")
-        r.check("y", report.round_to_uint8(x), lambda y: np.clip(np.rint(y), 0, 255), tolerance=0)
+        r.check("y", grid.round_to_uint8(x), lambda y: np.clip(np.rint(y), 0, 255), tolerance=0)
         if "from_uint8/x" in recorded:
             r.check("y2", to_float(recorded["from_uint8/x"].astype(np.uint8)))
     elif case == "image_grid":
         x = nhwc(recorded["adjust_dynamic_range/x"])
         columns = recorded["image_grid/y"].shape[2] // x.shape[2]
         rows = recorded["image_grid/y"].shape[1] // x.shape[1]
-        to_grid = lambda y: report.round_to_uint8(np.moveaxis(y, 0, -1))  # noqa: E731
-        r.check("y", report.image_grid(x, columns, rows), to_grid, tolerance=0)
-        r.check("y_auto", report.image_grid(x), to_grid, tolerance=0)
+        to_grid = lambda y: grid.round_to_uint8(np.moveaxis(y, 0, -1))  # noqa: E731
+        r.check("y", grid.image_grid(x, columns, rows), to_grid, tolerance=0)
+        r.check("y_auto", grid.image_grid(x), to_grid, tolerance=0)
     else:
-        r.check("y", report.round_to_uint8(nhwc(recorded["adjust_dynamic_range/x"])[0]), tolerance=0)
+        r.check("y", grid.round_to_uint8(nhwc(recorded["adjust_dynamic_range/x"])[0]), tolerance=0)
 
 
 def check_lerp(r, case):
