@@ -18,7 +18,7 @@ from stylegan_jax.metrics import frechet
 NUM_ATTRIBUTES = 34
 INPUT_PX = 64  # Height and width that images are brought to.
 WEIGHTS_FILE = "attribute_network.npz"
-WEIGHTS_SHA256 = "f035bac14362457e7b0286dea2c153bb06bb30a73335961fa709093eb3849302"
+WEIGHTS_SHA256 = "f2defdef67ea8d89006fc5497a79a350baf5431dcda6de7d2f1edee419a1a178"
 
 # Output maps and stride of each 3x3 convolution.
 _CONVOLUTIONS = ((16, 2), (32, 2), (48, 1), (64, 2), (96, 1), (96, 2))

@@ -132,7 +132,7 @@ def beard(image: Array, s: Scene) -> Array:
 def nose(image: Array, s: Scene) -> Array:
     """Paints bridge, tip, shadow and nostrils; the tip stands out from the face, so yaw moves it further."""
     f = s.factors
-    length, width = 0.225 + 0.055 * f["nose_length"], 0.092 + 0.032 * f["nose_width"]
+    length, width = 0.225 + 0.055 * f["nose_length"], 0.115 + 0.055 * f["nose_width"]
     root_y = s.middle_y - 0.02
     x, y = s.x - 1.25 * s.middle_x, s.y - root_y - length
     bridge = shapes.segment(
@@ -140,18 +140,18 @@ def nose(image: Array, s: Scene) -> Array:
     )
     bright = s.xp.clip(1.14 * s.light, 0, 1.3)[:, None]
     image = over(image, s.skin * bright, s.cover(bridge - 0.022, 0.07) * 0.55 * s.on_head)
-    under = s.ellipse(x, y - 0.010, 1.12 * width, 0.045)
-    image = over(image, 0.45 * s.skin * s.light[:, None], s.cover(under, 0.025) * 0.75 * s.on_head)
+    under = s.ellipse(x, y - 0.012, 1.12 * width, 0.052)
+    image = over(image, 0.45 * s.skin * s.light[:, None], s.cover(under, 0.025) * 0.9 * s.on_head)
     tip = s.ellipse(x, y + 0.018, width, 0.052)
     image = over(image, s.skin * (bright - 0.02), s.cover(tip, 0.03) * s.on_head)
-    nostrils = s.ellipse(s.xp.abs(x) - 0.52 * width, y - 0.014, 0.021, 0.012)
+    nostrils = s.ellipse(s.xp.abs(x) - 0.55 * width, y - 0.014, 0.027, 0.015)
     return over(image, 0.30 * s.skin, s.cover(nostrils, 0.006) * 0.8 * s.on_head)
 
 
 def mouth(image: Array, s: Scene) -> Array:
     """Paints lips, the open mouth and teeth: bands along a parabola that smiling bends."""
     xp, f = s.xp, s.factors
-    half = 0.175 + 0.045 * f["mouth_width"] + 0.015 * f["smile"]
+    half = 0.180 + 0.065 * f["mouth_width"] + 0.015 * f["smile"]
     across = (s.x - JAW_TURN * s.middle_x) / half
     y = s.y - s.middle_y - MOUTH_Y + 0.14 * f["smile"] * (across**2 - 0.35)
     opened = f["mouth_open"]
@@ -240,8 +240,9 @@ def hat(image: Array, s: Scene) -> Array:
     """Paints a hat with a brim."""
     xp, f = s.xp, s.factors
     color = shapes.hue(xp, f["shirt_hue"] + 0.4, 0.6, 0.62)
-    crown = xp.maximum(s.ellipse(s.x, s.y + 0.30, HEAD_X + 0.10, 0.44), s.y + 0.36)
-    brim = shapes.box(xp, s.x, s.y + 0.37, HEAD_X + 0.105, 0.075)
+    width = HEAD_X + 0.10 + 0.09 * f["hair_volume"]  # The hair goes into it.
+    crown = xp.maximum(s.ellipse(s.x, s.y + 0.30, width, 0.50 + 0.10 * f["hair_volume"]), s.y + 0.36)
+    brim = shapes.box(xp, s.x, s.y + 0.37, width + 0.005, 0.075)
     image = over(image, color * (1 + 0.25 * f["light"] * s.x)[:, None], s.cover(crown, 0.004) * f["hat"])
     return over(image, 0.7 * color, s.cover(brim, 0.004) * f["hat"])
 
