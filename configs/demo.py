@@ -1,8 +1,8 @@
 """Procedural faces from 8x8 to 64x64 on a laptop's CPU: `make demo`.
 
 A small model (at most 64 feature maps, where the paper has 512) and a short schedule, for two CPU cores and less than
-ten minutes. Few feature maps want a larger learning rate: with equalized learning rates, an update's effect on a layer's
-output grows with the number of its inputs.
+ten minutes. Few feature maps want a larger learning rate: with equalized learning rates, what an update does to a
+layer's output grows with the number of its inputs.
 """
 
 import ml_collections
@@ -29,6 +29,5 @@ def get_config() -> ml_collections.ConfigDict:
     c.schedule.tick_kimg = 4.0
     c.train.ema_halflife_kimg = 0.5
     c.report.metric_ticks = 1
-    c.report.num_metric_images = 1024
     c.report.checkpoint_ticks = 2
     return c

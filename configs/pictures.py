@@ -1,6 +1,8 @@
-"""Your own pictures at 32x32, on a CPU: a folder or .zip of any size and format.
+"""Your own pictures at 32x32 in ten minutes on two CPU cores: a folder or .zip of any sizes and formats.
 
 python -m stylegan_jax.main --config configs/pictures.py --config.data.source=pictures.zip --workdir runs/pictures
+
+The networks are those of configs/demo.py.
 """
 
 import ml_collections
@@ -12,21 +14,20 @@ def get_config() -> ml_collections.ConfigDict:
     """Returns the settings."""
     c = config.default()
     c.model.resolution = 32
-    c.model.fmap_base = 1024
-    c.model.fmap_max = 96
+    c.model.fmap_base = 512
+    c.model.fmap_max = 64
     c.model.z_size = c.model.w_size = c.model.mapping_fmaps = 64
     c.model.mapping_layers = 4
     c.data.source = "pictures.zip"
-    c.data.num_heldout = 256
-    c.schedule.batch = 16
-    c.schedule.batch_by_resolution = ((8, 64), (16, 32))
-    c.schedule.stable_kimg = 12.0
-    c.schedule.fade_kimg = 8.0
-    c.schedule.total_kimg = 100.0
-    c.schedule.lr = 0.003
+    c.data.num_heldout = 512
+    c.schedule.batch_by_resolution = ((8, 32), (16, 16), (32, 8))
+    c.schedule.stable_kimg = 14.0
+    c.schedule.fade_kimg = 4.0
+    c.schedule.total_kimg = 90.0
+    c.schedule.lr = 0.008
+    c.schedule.lr_by_resolution = ()
     c.schedule.tick_kimg_by_resolution = ()
-    c.schedule.tick_kimg = 4.0
-    c.train.ema_halflife_kimg = 1.0
-    c.report.num_metric_images = 1024
-    c.report.metric_ticks = 2
+    c.schedule.tick_kimg = 5.0
+    c.train.ema_halflife_kimg = 0.5
+    c.report.metric_ticks = 1
     return c

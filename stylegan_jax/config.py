@@ -77,7 +77,7 @@ class Data:
     background: tuple[int, ...] = (255, 255, 255)  # RGB behind transparency and padding, 0..255.
     on_bad_image: Literal["fail", "skip"] = "fail"  # What an unreadable picture does; skipped ones are counted.
     mirror: bool = False  # Flip each image left to right with probability 1/2.
-    num_heldout: int = 1024  # Images kept from training, for the metrics' floor.
+    num_heldout: int = 1024  # Images kept from training: the metrics' floor, and the size of the sets they compare.
     cache_gib: float = 4.0  # Decoded images are kept in memory if they all fit in this, GiB.
     num_workers: int = 4  # Threads that decode pictures.
 
@@ -127,7 +127,6 @@ class Report:
     image_ticks: int = 1  # Ticks between grids of samples.
     checkpoint_ticks: int = 10  # Ticks between checkpoints.
     metric_ticks: int = 10  # Ticks between evaluations; 0 never.
-    num_metric_images: int = 2048  # Images in an evaluation.
     grid_columns: int = 8
     grid_rows: int = 6
     keep_checkpoints: int = 2  # Newest checkpoints kept.
@@ -256,7 +255,7 @@ def _check_model(m: Model) -> None:
 _RANGES: tuple[tuple[str, float, float], ...] = (
     ("seed", 0, 2**31 - 1),
     ("data.num_faces", 1, 10**9),
-    ("data.num_heldout", 1, 10**9),
+    ("data.num_heldout", 2, 10**7),
     ("data.num_workers", 1, 1024),
     ("data.cache_gib", 0, math.inf),
     ("schedule.stable_kimg", 0, math.inf),
@@ -279,7 +278,6 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("report.image_ticks", 1, math.inf),
     ("report.checkpoint_ticks", 1, math.inf),
     ("report.metric_ticks", 0, math.inf),
-    ("report.num_metric_images", 2, 10**7),
     ("report.grid_columns", 1, 64),
     ("report.grid_rows", 1, 64),
     ("report.keep_checkpoints", 1, 10**6),

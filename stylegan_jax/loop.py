@@ -35,7 +35,8 @@ def train(c: config.Config, folder: pathlib.Path) -> state.TrainState:
     devices = mesh.make_mesh()
     config.check_devices(c, len(devices.devices))
     workdir.check_config(folder, config.to_dict(c))
-    data = dataset.open_dataset(c.data, c.model, c.seed)
+    with report.counting("pictures") as progress_fn:
+        data = dataset.open_dataset(c.data, c.model, c.seed, progress_fn)
     run = list(schedule.chunks(c.schedule, c.model.resolution))
     manager = checkpoint.open_manager(folder / "checkpoints", c.report.keep_checkpoints)
     train_state, nimg = _restore_or_create(c, manager, data, devices)
@@ -166,7 +167,7 @@ class _Observer:
 
     def start(self) -> None:
         """Writes reals.png, and measures the reals once: the distances' floor, and a bad reference."""
-        r, n = self._c.report, self._c.report.num_metric_images
+        r, n = self._c.report, self._c.data.num_heldout
         self._log.picture("reals", self._grid(self._data.sample_reals(r.grid_columns * r.grid_rows)))
         if r.metric_ticks:
             reals = self._data.sample_reals(n)
@@ -198,7 +199,7 @@ class _Observer:
 
     def _distances(self, train_state: state.TrainState, phase: schedule.Phase, nimg: int) -> dict[str, float]:
         assert self._reals is not None, "measured by start()"
-        fakes = self._fakes(train_state, phase, METRICS, self._c.report.num_metric_images)
+        fakes = self._fakes(train_state, phase, METRICS, self._c.data.num_heldout)
         distances = quality.quality(fakes, self._reals)
         self._log.log(f"{nimg / 1000:.1f} kimg: {_as_text(distances)}")
         return distances

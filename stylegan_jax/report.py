@@ -19,7 +19,7 @@ import os
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self, TextIO
 
 import jax
@@ -140,9 +140,8 @@ class Report:
         _drop_lines_after(workdir / "scalars.jsonl", start_nimg)
         with contextlib.ExitStack() as stack:
             self._scalars = stack.enter_context((workdir / "scalars.jsonl").open("ab", buffering=0))
-            logging.getLogger("tensorboardX.x2num").setLevel(
-                logging.ERROR
-            )  # One warning for each NaN, without its name.
+            # One warning for each NaN, without its name.
+            logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
             # TensorBoard hides what it has at purge_step and later. The suffix keeps a restart within a second apart.
             self._tensorboard = tensorboardX.SummaryWriter(
                 str(workdir / "tensorboard"), purge_step=start_nimg + 1, filename_suffix=f".{start_nimg}"
@@ -221,6 +220,33 @@ class Report:
         """Writes a picture, uint8 [h, w, c], to <name>.png."""
         if self._writes:
             grid.save_png(self._workdir / f"{name}.png", picture)
+
+
+@contextlib.contextmanager
+def counting(
+    name: str, stream: TextIO | None = None, clock_fn: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[int, int], None]]:
+    """Yields a function of (done, total) that shows how far something is: "pictures: 500 of 2000, 9 s left".
+
+    Args:
+        name: of what is counted.
+        stream: where to print; sys.stdout by default.
+        clock_fn: returns seconds.
+    """
+    stream, start_sec = stream or sys.stdout, clock_fn()
+    with contextlib.ExitStack() as stack:
+        lines: list[_TerminalLine | _PlainLine] = []
+
+        def show(done: int, total: int) -> None:
+            if jax.process_index() > 0:
+                return
+            if not lines:
+                line = _TerminalLine(stream, total) if stream.isatty() else _PlainLine(stream, clock_fn)
+                lines.append(stack.enter_context(contextlib.closing(line)))
+            left_sec = (clock_fn() - start_sec) / max(done, 1) * (total - done)
+            lines[0].update(done, f"{name}: {done} of {total}, {format_duration(left_sec)} left", is_last=done == total)
+
+        yield show
 
 
 @dataclasses.dataclass(frozen=True)

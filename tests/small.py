@@ -18,7 +18,7 @@ def settings(**changes) -> config.Config:
             "tick_kimg": 0.032,
             "tick_kimg_by_resolution": (),
         },
-        "report": {"metric_ticks": 0, "num_metric_images": 16, "checkpoint_ticks": 1},
+        "report": {"metric_ticks": 0, "checkpoint_ticks": 1},
     }
     for group, fields in changes.items():
         values[group] = values.get(group, {}) | fields if isinstance(fields, dict) else fields

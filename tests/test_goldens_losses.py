@@ -28,7 +28,7 @@ def generator_values(params, d_params, latents, labels, alpha, *, c, resolution)
 
 def take_inputs(common, order):
     """Returns (reals, labels of reals, labels of the G step, t, z), images in our order."""
-    take = lambda name: common.take(name)[order] if name in common else None  # noqa: E731
+    take = lambda name: common.take(name)[order] if name in common else None
     t = take("mixing_factors")
     return nhwc(take("reals")), take("labels_reals"), take("labels_random"), t.reshape(-1), take("latents")
 
@@ -49,9 +49,9 @@ def test_loss_and_its_gradients_agree_with_the_official_code(file, lod):
         resolution, alpha = official.level(official.lod_of(lod), full)
         noise = tuple(None if x is None else jnp.broadcast_to(x, (n, *x.shape[1:])) for x in g.noise)
         latents = step.Latents(z, z, np.full(n, c.model.num_layers), noise)
-        images = lambda x: nhwc(x)[order]  # noqa: E731
-        column = lambda x: x[:, 0][order]  # noqa: E731
-        enlarge = lambda x: ops.upscale(x, full // resolution)  # noqa: E731
+        images = lambda x: nhwc(x)[order]
+        column = lambda x: x[:, 0][order]
+        enlarge = lambda x: ops.upscale(x, full // resolution)
         labels = d_labels if settings["net"] == "D" else g_labels
         fakes, w_mean = official.generate(g.params, latents, labels, alpha, m=c.model, resolution=resolution)
         if settings["net"] == "D":

@@ -121,7 +121,7 @@ def test_iterations_agree_with_the_official_loop(file):
             s = state.reset_optimizers(s) if settings["optimizer_reset"] else s
             order = official.image_order(n, c.model.stddev_group)
             resolution, alpha = official.level(settings["lod"], full)
-            take = lambda name: r.take(f"{it}/{name}")[order] if f"{it}/{name}" in r else None  # noqa: B023, E731
+            take = lambda name: r.take(f"{it}/{name}")[order] if f"{it}/{name}" in r else None  # noqa: B023
             t = take("mixing_factors")
             middle, s, reals, values, grads = iterate(
                 s, nhwc(take("reals_uint8")), take("mirror_mask").reshape(-1) < 0.5,

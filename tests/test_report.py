@@ -199,3 +199,12 @@ def test_other_processes_print_and_write_nothing(tmp_path, monkeypatch):
         r.scalars(10, {"loss": 1.0})
         r.image(10, "fakes", np.zeros((2, 2, 3), np.uint8))
     assert stream.getvalue() == "" and not list(tmp_path.iterdir())
+
+
+def test_a_count_shows_how_far_it_is_and_the_time_left():
+    clock, stream = Clock(), io.StringIO()
+    with report.counting("pictures", stream, clock) as show:
+        for done in (500, 600, 2000):
+            clock.now += 3
+            show(done, 2000)
+    assert stream.getvalue().splitlines() == ["pictures: 500 of 2000, 9 s left", "pictures: 2000 of 2000, 0 s left"]
