@@ -58,7 +58,9 @@ def test_a_finished_run_starts_no_more_training(undisturbed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-@pytest.mark.parametrize("stop_nimg", [96, 128], ids=["in mid-fade", "before the fade ends"])
+@pytest.mark.parametrize(
+    "stop_nimg", [32, 96, 128], ids=["before the resolution changes", "in mid-fade", "before the fade ends"]
+)
 def test_resumed_equals_uninterrupted_bit_for_bit(undisturbed, tmp_path, number, stop_nimg):
     c = settings()
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_DEFAULT_MATMUL_PRECISION": "highest"}
@@ -87,7 +89,7 @@ def test_other_pictures_in_mid_run_are_refused(tmp_path):
 
     for i in range(9):
         Image.new("RGB", (16, 16), (i, i, i)).save(source / f"{i}.png")
-    c = settings(data={"source": str(source), "num_heldout": 1}, schedule={"total_kimg": 0.032})
+    c = settings(data={"source": str(source), "num_heldout": 2}, schedule={"total_kimg": 0.032})
     loop.train(c, tmp_path / "run")
     (source / "0.png").unlink()
     with pytest.raises(ValueError, match="are not those that this run began with"):
