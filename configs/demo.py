@@ -22,11 +22,11 @@ def get_config() -> ml_collections.ConfigDict:
     c.schedule.batch_by_resolution = ((8, 32), (16, 16), (32, 8), (64, 8))
     c.schedule.stable_kimg = 14.0
     c.schedule.fade_kimg = 4.0
-    c.schedule.total_kimg = 65.0
+    c.schedule.total_kimg = 62.0
     c.schedule.lr = 0.008
     c.schedule.lr_by_resolution = ((64, 0.006),)
     c.schedule.tick_kimg_by_resolution = ()
-    c.schedule.tick_kimg = 4.0
+    c.schedule.tick_kimg = 5.0
     c.train.ema_halflife_kimg = 0.5
     c.report.metric_ticks = 1
     c.report.checkpoint_ticks = 2
