@@ -16,6 +16,13 @@ jax.config.update("jax_default_matmul_precision", "highest")
 pytest_plugins = ["goldens_report"]  # The table of the worst error a file.
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _forget_compiled_programs():
+    """Clears JAX's caches after each file: each program takes memory maps, and XLA crashes where Linux allows no more."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def goldens() -> pathlib.Path:
     """Folder of the arrays recorded from the official code; without one the test is skipped."""
