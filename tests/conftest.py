@@ -18,7 +18,7 @@ pytest_plugins = ["goldens_report"]  # The table of the worst error a file.
 
 @pytest.fixture(autouse=True, scope="module")
 def _forget_compiled_programs():
-    """Clears JAX's caches after each file: each program takes memory maps, and XLA crashes where Linux allows no more."""
+    """Clears JAX's caches after each file: each program takes memory maps, and without more of them XLA crashes."""
     yield
     jax.clear_caches()
 
