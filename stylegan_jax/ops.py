@@ -98,13 +98,15 @@ def conv(x: Array, weight: Array) -> Array:
 def upscale_conv(x: Array, weight: Array) -> Array:
     """Returns conv(upscale(x), weight): [n, h, w, c] to [n, 2 h, 2 w, d].
 
-    At the low resolution, where it takes a quarter of the multiplications: each of the nine taps meets a pixel once,
-    and the products are added up where the pixel's four copies would have taken them.
+    A 3x3 kernel, at the low resolution, where it takes a quarter of the multiplications: each of the nine taps meets a
+    pixel once, and the products are added up where the pixel's four copies would have taken them.
 
     Args:
         x: [n, h, w, c]
-        weight: [3, 3, c, d]
+        weight: [k, k, c, d]
     """
+    if weight.shape[:2] != (3, 3):
+        return conv(upscale(x), weight)
     columns = [_interleave([x @ weight[i, j] for i in range(3)], axis=1) for j in range(3)]  # [n, 2 h, w, d] each
     return _interleave(columns, axis=2)
 
@@ -121,13 +123,15 @@ def _interleave(taps: Sequence[Array], axis: int) -> Array:
 def conv_downscale(x: Array, weight: Array) -> Array:
     """Returns downscale(conv(x, weight)): [n, h, w, c] to [n, h / 2, w / 2, d].
 
-    One product at the low resolution, with a quarter of the multiplications: the mean of four convolutions is a
-    convolution of the nine means that overlap it.
+    A 3x3 kernel in one product at the low resolution, with a quarter of the multiplications: the mean of four
+    convolutions is a convolution of the nine means that overlap it.
 
     Args:
         x: [n, h, w, c]
-        weight: [3, 3, c, d]
+        weight: [k, k, c, d]
     """
+    if weight.shape[:2] != (3, 3):
+        return downscale(conv(x, weight))
     means = [column for row in _overlapping_means(x, 1) for column in _overlapping_means(row, 2)]
     return jnp.concatenate(means, axis=-1) @ weight.reshape(-1, weight.shape[-1])
 
