@@ -15,7 +15,6 @@ The defaults are the paper's FFHQ run at 1024x1024 (configuration F).
 import dataclasses
 import difflib
 import functools
-import math
 import types
 import typing
 from collections.abc import Mapping
@@ -146,7 +145,11 @@ class Config:
 
 def default() -> ml_collections.ConfigDict:
     """Returns the defaults as a ConfigDict, for files in configs/ to change."""
-    return ml_collections.ConfigDict(to_dict(Config())).lock()
+    values = ml_collections.ConfigDict(to_dict(Config()))
+    blur_filter = ml_collections.config_dict.placeholder(tuple)  # It can be None, and a tuple again.
+    blur_filter.set(values.model.blur_filter)
+    values.model.blur_filter = blur_filter
+    return values.lock()
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -193,7 +196,7 @@ def _typed(value: Any, hint: Any, path: str) -> Any:
             raise ValueError(f"{path} is {value!r}; it can be {', '.join(map(repr, args))}.")
         return value
     if origin is types.UnionType:
-        return None if value is None else _typed(value, args[0], path)
+        return None if value in (None, (None,)) else _typed(value, args[0], path)  # A flag "None" comes as a tuple.
     if origin is tuple and isinstance(value, tuple | list):
         hints = [args[0]] * len(value) if args[-1] is Ellipsis else args
         if len(hints) != len(value):
@@ -253,31 +256,32 @@ def _check_model(m: Model) -> None:
 
 # Fields with a range that is theirs alone: (path, least, most).
 _RANGES: tuple[tuple[str, float, float], ...] = (
+    ("model.fmap_decay", 0, 8),
     ("seed", 0, 2**31 - 1),
     ("data.num_faces", 1, 10**9),
     ("data.num_heldout", 2, 10**7),
     ("data.num_workers", 1, 1024),
-    ("data.cache_gib", 0, math.inf),
-    ("schedule.stable_kimg", 0, math.inf),
-    ("schedule.fade_kimg", 0, math.inf),
+    ("data.cache_gib", 0, 1e9),
+    ("schedule.stable_kimg", 0, 1e9),
+    ("schedule.fade_kimg", 0, 1e9),
     ("schedule.total_kimg", 1e-3, 2**31 / 1000 - 1000),  # nimg is an int32.
     ("schedule.lr", 0, 1),
-    ("schedule.lr_rampup_kimg", 0, math.inf),
+    ("schedule.lr_rampup_kimg", 0, 1e9),
     ("schedule.refresh_steps", 1, 1024),
-    ("schedule.tick_kimg", 1e-3, math.inf),
-    ("train.r1_gamma", 0, math.inf),
-    ("train.r2_gamma", 0, math.inf),
-    ("train.gp_lambda", 0, math.inf),
-    ("train.gp_target", 1e-6, math.inf),
-    ("train.wgan_drift", 0, math.inf),
+    ("schedule.tick_kimg", 1e-3, 1e9),
+    ("train.r1_gamma", 0, 1e9),
+    ("train.r2_gamma", 0, 1e9),
+    ("train.gp_lambda", 0, 1e9),
+    ("train.gp_target", 1e-6, 1e9),
+    ("train.wgan_drift", 0, 1e9),
     ("train.adam_beta2", 0, 1 - 1e-9),
     ("train.adam_eps", 0, 1),
     ("train.style_mixing_prob", 0, 1),
     ("train.w_avg_beta", 0, 1),
-    ("train.ema_halflife_kimg", 0, math.inf),
-    ("report.image_ticks", 1, math.inf),
-    ("report.checkpoint_ticks", 1, math.inf),
-    ("report.metric_ticks", 0, math.inf),
+    ("train.ema_halflife_kimg", 0, 1e9),
+    ("report.image_ticks", 1, 1e9),
+    ("report.checkpoint_ticks", 1, 1e9),
+    ("report.metric_ticks", 0, 1e9),
     ("report.grid_columns", 1, 64),
     ("report.grid_rows", 1, 64),
     ("report.keep_checkpoints", 1, 10**6),
@@ -298,8 +302,12 @@ def _check_schedule(c: Config) -> None:
     _require(r in m.resolutions, "schedule.initial_resolution", r, f"use one of {m.resolutions}")
     pairs = {"batch_by_resolution": s.batch, "lr_by_resolution": s.lr, "tick_kimg_by_resolution": s.tick_kimg}
     for name, base in pairs.items():
-        for resolution, value in ((0, base), *getattr(s, name)):
+        for resolution, value in ((8, base), *getattr(s, name)):
             _require(value > 0, f"schedule.{name}", (resolution, value), "use more than 0")
+            is_resolution = 4 <= resolution <= 1024 and resolution & (resolution - 1) == 0
+            _require(is_resolution, f"schedule.{name}", (resolution, value), "resolutions are 4, 8, ... 1024")
+        resolutions = [resolution for resolution, _ in getattr(s, name)]
+        _require(len(set(resolutions)) == len(resolutions), f"schedule.{name}", resolutions, "give each one value")
     batches = dict(s.batch_by_resolution)
     for r in (r for r in m.resolutions if r >= s.initial_resolution):
         batch, group = batches.get(r, s.batch), m.stddev_group

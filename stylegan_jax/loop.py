@@ -40,11 +40,12 @@ def train(c: config.Config, folder: pathlib.Path) -> state.TrainState:
     run = list(schedule.chunks(c.schedule, c.model.resolution))
     manager = checkpoint.open_manager(folder / "checkpoints", c.report.keep_checkpoints)
     train_state, nimg = _restore_or_create(c, manager, data, devices)
+    workdir.record_config(folder, config.to_dict(c))
     stages = schedule.stages(run)
     with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(_stop_signals())
         stack.callback(checkpoint.close, manager)  # After what it is writing is on disk.
         log = stack.enter_context(report.Report(folder, run[-1].end_nimg, nimg, stages))
-        stop = stack.enter_context(_stop_signals())
         log.log(report.schedule_text(stages))
         log.log(f"data: {data.describe()}   devices: {len(devices.devices)}   starting at {nimg} images")
         observer = _Observer(c, data, devices, log, stages)
@@ -64,6 +65,7 @@ def train(c: config.Config, folder: pathlib.Path) -> state.TrainState:
             if stop or chunk.is_last or (chunk.is_tick and chunk.tick % c.report.checkpoint_ticks == 0):
                 checkpoint.save(manager, chunk.end_nimg, train_state, {"fingerprint": data.fingerprint})
             if stop:
+                checkpoint.wait(manager)
                 log.log(
                     f"stopped by {stop[0]} and saved at {chunk.end_nimg} images; the same command goes on from here"
                 )

@@ -137,14 +137,14 @@ class Report:
         stream = stream or sys.stdout
         self._workdir = workdir = pathlib.Path(workdir)
         workdir.mkdir(parents=True, exist_ok=True)
-        _drop_lines_after(workdir / "scalars.jsonl", start_nimg)
+        _drop_lines_after(workdir / "scalars.jsonl", start_nimg or -1)  # A run at 0 begins its log anew.
         with contextlib.ExitStack() as stack:
             self._scalars = stack.enter_context((workdir / "scalars.jsonl").open("ab", buffering=0))
             # One warning for each NaN, without its name.
             logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
             # TensorBoard hides what it has at purge_step and later. The suffix keeps a restart within a second apart.
             self._tensorboard = tensorboardX.SummaryWriter(
-                str(workdir / "tensorboard"), purge_step=start_nimg + 1, filename_suffix=f".{start_nimg}"
+                str(workdir / "tensorboard"), purge_step=start_nimg and start_nimg + 1, filename_suffix=f".{start_nimg}"
             )
             stack.callback(self._tensorboard.close)
             line = _TerminalLine(stream, total_nimg) if stream.isatty() else _PlainLine(stream, clock_fn)

@@ -9,7 +9,7 @@ import jax
 
 
 def check_config(workdir: str | os.PathLike, config_dict: dict[str, Any]) -> None:
-    """Writes `config_dict` to config.json in a new workdir, or checks that an old one was made with the same.
+    """Checks that a folder can be written, and that a run in it was begun with the same settings.
 
     Args:
         workdir: folder of the run; made if needed.
@@ -22,7 +22,9 @@ def check_config(workdir: str | os.PathLike, config_dict: dict[str, Any]) -> Non
     now = json.loads(json.dumps(config_dict))
     try:
         if jax.process_index() == 0:
-            _write_if_absent(file, json.dumps(now, indent=2) + "\n")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with _temporary(file).open("w"):
+                _temporary(file).unlink()
         before = json.loads(file.read_text()) if file.exists() else now
     except json.JSONDecodeError as error:
         raise ValueError(f"{file} is not JSON ({error}); restore it, or choose another --workdir.") from None
@@ -43,18 +45,20 @@ def check_config(workdir: str | os.PathLike, config_dict: dict[str, Any]) -> Non
         )
 
 
-def _write_if_absent(file: pathlib.Path, text: str) -> None:
-    """Writes the file in one piece, and shows that its folder can be written even where the file is there."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    with temporary.open("w") as stream:
-        stream.write(text)
+def record_config(workdir: str | os.PathLike, config_dict: dict[str, Any]) -> None:
+    """Writes `config_dict` to config.json, in one piece, if it is not there: from now on the folder is this run's."""
+    file = pathlib.Path(workdir) / "config.json"
+    if jax.process_index() > 0 or file.exists():
+        return
+    with _temporary(file).open("w") as stream:
+        stream.write(json.dumps(config_dict, indent=2) + "\n")
         stream.flush()
         os.fsync(stream.fileno())
-    if file.exists():
-        temporary.unlink()
-    else:
-        temporary.replace(file)
+    _temporary(file).replace(file)
+
+
+def _temporary(file: pathlib.Path) -> pathlib.Path:
+    return file.with_name(f".{file.name}.{os.getpid()}.tmp")
 
 
 def _flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -30,8 +30,8 @@ WORST: dict[str, tuple[float, str, int]] = {}  # By file: (worst error, its key,
 def folder() -> pathlib.Path:
     """Returns the folder of recordings."""
     path = pathlib.Path(os.environ.get("STYLEGAN_GOLDENS") or pathlib.Path(__file__).parent / "goldens")
-    if not path.is_dir():
-        raise FileNotFoundError(f"{path} is no folder; unset STYLEGAN_GOLDENS, or name the recorded arrays.")
+    if not any(path.glob("*.npz")):
+        raise FileNotFoundError(f"{path} holds no recorded arrays; unset STYLEGAN_GOLDENS, or name a folder that does.")
     return path
 
 

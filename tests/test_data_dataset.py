@@ -152,12 +152,12 @@ def test_describe_counts():
     assert _open().fingerprint == "0123456789abcdef"
 
 
-def test_one_image_at_least_is_left_to_train_on():
-    assert _open(num_heldout=NUM_IMAGES - 1).num_train == 1
+def test_as_many_images_are_left_to_train_on_as_are_held_out():
+    assert _open(num_heldout=NUM_IMAGES // 2).num_train == 12
     with pytest.raises(
-        ValueError, match=r"data.num_heldout is 23, but data.source 'numbers' has 23 images.*at most 22"
+        ValueError, match=r"data.num_heldout is 12, but data.source 'numbers' has 23 images.*at most 11"
     ):
-        _open(num_heldout=NUM_IMAGES)
+        _open(num_heldout=NUM_IMAGES // 2 + 1)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ import csv
 import functools
 import json
 import math
+import pathlib
 import re
+import runpy
 
 import official
 import pytest
@@ -13,18 +15,7 @@ from stylegan_jax import config, schedule
 
 pytestmark = pytest.mark.goldens
 
-# What the official train.py sets for FFHQ at 1024x1024, by the number of GPUs.
-PRESETS = {
-    1: {"minibatch_base": 4, "minibatch_dict": {4: 128, 8: 128, 16: 128, 32: 64, 64: 32, 128: 16, 256: 8, 512: 4}},
-    2: {"minibatch_base": 8, "minibatch_dict": {4: 256, 8: 256, 16: 128, 32: 64, 64: 32, 128: 16, 256: 8}},
-    4: {"minibatch_base": 16, "minibatch_dict": {4: 512, 8: 256, 16: 128, 32: 64, 64: 32, 128: 16}},
-    8: {"minibatch_base": 32, "minibatch_dict": {4: 512, 8: 256, 16: 128, 32: 64, 64: 32}},
-}
-FFHQ = {
-    "lod_initial_resolution": 8,
-    "G_lrate_dict": {128: 0.0015, 256: 0.002, 512: 0.003, 1024: 0.003},
-    "D_lrate_dict": {128: 0.0015, 256: 0.002, 512: 0.003, 1024: 0.003},
-}
+FFHQ = pathlib.Path(__file__).parent.parent / "configs" / "ffhq.py"
 
 
 def rows_of(file):
@@ -66,8 +57,9 @@ def to_schedule(kwargs, resolution, num_gpus, **others):
 @functools.cache
 def preset(file):
     """Returns (resolution, schedule) of a table named after a preset, such as schedule_ffhq1024_4gpu."""
-    resolution, num_gpus = map(int, re.search(r"ffhq(\d+)_(\d+)gpu", file).groups())
-    return resolution, to_schedule(FFHQ | PRESETS[num_gpus], resolution, num_gpus)
+    resolution, num_gpus = re.search(r"ffhq(\d+)_(\d+)gpu", file).groups()
+    c = config.from_dict(runpy.run_path(str(FFHQ))["get_config"](num_gpus).to_dict())
+    return int(resolution), c.schedule
 
 
 def lod_of(phase, resolution):

@@ -77,6 +77,28 @@ def test_resumed_equals_uninterrupted_bit_for_bit(undisturbed, tmp_path, number,
     assert logged(tmp_path) == logged(undisturbed[0])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_where_the_run_is_and_ends_it_well(tmp_path, number):
+    c = settings(schedule={"stable_kimg": 1e6, "total_kimg": 1e5, "tick_kimg": 1e4})
+    command = [sys.executable, "-c", RUN, json.dumps(config.to_dict(c)), str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    assert any(" of 100000 kimg" in line for line in process.stdout)  # It trains, and no tick is near.
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    (nimg,) = (int(path.name) for path in (tmp_path / "checkpoints").iterdir())
+    assert 0 < nimg < 1e7
+    assert f"stopped by {number.name} and saved at {nimg} images" in output
+
+
+def test_a_start_that_fails_leaves_the_folder_to_other_settings(tmp_path):
+    with pytest.raises(ValueError, match="absent.zip"):
+        loop.train(settings(data={"source": str(tmp_path / "absent.zip")}), tmp_path / "run")
+    assert not list((tmp_path / "run").iterdir())
+
+
 def test_another_configuration_on_the_same_folder_is_refused(undisturbed):
     with pytest.raises(ValueError, match=r"train\.r1_gamma: 10\.0 in .*, 5\.0 now"):
         loop.train(settings(train={"r1_gamma": 5.0}), undisturbed[0])

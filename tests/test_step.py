@@ -105,6 +105,36 @@ def test_gradients_on_four_devices_equal_those_on_one():
         assert max(jax.tree.leaves(differences)) <= 1e-5 * largest
 
 
+def test_a_step_is_discriminator_then_weight_average_then_generator():
+    c = settings(model={"num_labels": 3}, data={"mirror": True}, train={"gp_lambda": 10.0})
+    s, n, labels = jax.tree.map(jittered, initial(c)), 8, jax.nn.one_hot(jnp.arange(8) % 3, 3)
+    got, _ = step.train_step(jax.tree.map(jnp.copy, s), images(n), labels, PHASE, c=c, resolution=16)
+
+    @jax.jit
+    def expected(s):
+        d_key, g_key, t_key, mirror_key, label_key = jax.random.split(jax.random.fold_in(jax.random.key(c.seed), 0), 5)
+        reals = ops.process_reals(jnp.asarray(images(n)), jax.random.uniform(mirror_key, (n,)) < 0.5, PHASE.alpha)
+        d_latents, g_latents = (step.draw_latents(k, n, c.model, 16, 0.9) for k in (d_key, g_key))
+        s, _ = step.d_step(s, c, 16, reals, labels, d_latents, jax.random.uniform(t_key, (n,)), PHASE)
+        s = step.ema_step(s, c, n)
+        g_labels = jax.nn.one_hot(jax.random.randint(label_key, (n,), 0, 3), 3)
+        return step.g_step(s, c, 16, g_labels, g_latents, PHASE)[0].replace(nimg=jnp.int32(n))
+
+    reference = expected(s)
+    for name in ("d_opt", "g_opt", "ema_params", "w_avg"):  # The squared gradients tell of all that went in.
+        ours, theirs = (jax.tree.leaves(getattr(x, name)) for x in (got, reference))
+        largest = max(np.max(np.abs(x)) for x in theirs)
+        assert max(np.max(np.abs(a - b)) for a, b in zip(ours, theirs, strict=True)) < 1e-4 * largest
+    assert int(got.nimg) == n
+
+
+def test_cutoffs_in_mid_growth_lie_within_the_layers_that_are_grown():
+    model = config.Model(resolution=64, z_size=4, w_size=4)
+    cutoffs = np.asarray(step.draw_latents(jax.random.key(0), 4096, model, 16, 0.9).cutoff)
+    assert set(cutoffs) == {1, 2, 3, 4, 5, model.num_layers}
+    assert abs(np.mean(cutoffs < model.num_layers) - 0.9) < 0.02
+
+
 def test_an_update_that_is_not_finite_is_skipped_whole_and_counted():
     c = settings()
     s = initial(c)

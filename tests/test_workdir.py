@@ -10,15 +10,16 @@ CONFIG = {"seed": 0, "train": {"r1_gamma": 10.0, "g_loss": "wgan"}, "schedule": 
 
 
 def test_the_same_config_is_accepted_again_and_is_readable(tmp_path):
-    workdir.check_config(tmp_path / "a" / "run", CONFIG)
-    workdir.check_config(tmp_path / "a" / "run", CONFIG)
+    for _ in range(2):
+        workdir.check_config(tmp_path / "a" / "run", CONFIG)
+        workdir.record_config(tmp_path / "a" / "run", CONFIG)
     file = tmp_path / "a" / "run" / "config.json"
     assert json.loads(file.read_text())["train"]["r1_gamma"] == 10.0
     assert [f.name for f in file.parent.iterdir()] == ["config.json"]
 
 
 def test_another_config_is_refused_field_by_field(tmp_path):
-    workdir.check_config(tmp_path, CONFIG)
+    workdir.record_config(tmp_path, CONFIG)
     before = (tmp_path / "config.json").read_text()
     other = CONFIG | {"train": {"r1_gamma": 5.0, "g_loss": "wgan", "extra": 1}}
     with pytest.raises(ValueError, match="--workdir") as error:
@@ -54,4 +55,11 @@ def test_a_broken_config_record_is_named(tmp_path):
 def test_other_processes_write_no_config(tmp_path, monkeypatch):
     monkeypatch.setattr(jax, "process_index", lambda: 1)
     workdir.check_config(tmp_path, CONFIG)
+    workdir.record_config(tmp_path, CONFIG)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_checked_folder_belongs_to_no_run_yet(tmp_path):
+    workdir.check_config(tmp_path, CONFIG)
+    assert not list(tmp_path.iterdir())
+    workdir.check_config(tmp_path, CONFIG | {"seed": 1})

@@ -125,10 +125,10 @@ def open_dataset(
             f"model.num_labels is {model.num_labels}, but data.source {data.source!r} has {len(source.class_names)} "
             f"classes; use model.num_labels={len(source.class_names)}, or a source with {model.num_labels} classes."
         )
-    if data.num_heldout >= source.length:
+    if 2 * data.num_heldout > source.length:
         raise ValueError(
             f"data.num_heldout is {data.num_heldout}, but data.source {data.source!r} has {source.length} images, and "
-            f"one at least is to train on; use at most {source.length - 1}."
+            f"as many are to train on, for the metrics to compare; use at most {source.length // 2}."
         )
     shuffled = _permutation(seed, SPLIT, 0, source.length)
     heldout, train = np.split(shuffled, [data.num_heldout])
