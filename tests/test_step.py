@@ -101,8 +101,11 @@ def test_gradients_on_four_devices_equal_those_on_one():
         results.append(jax.device_get(gradients(jax.device_put(s, mesh.replicated(devices)), *batch)))
     for one, four in zip(*results, strict=True):  # The discriminator's, then the generator's.
         largest = max(np.max(np.abs(g)) for g in jax.tree.leaves(one))
-        differences = jax.tree.map(lambda a, b: np.max(np.abs(a - b)), one, four)
-        assert max(jax.tree.leaves(differences)) <= 1e-5 * largest
+        for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(four), strict=True):
+            # A gradient that should be zero, as of the bias before the first normalization, is rounding alone.
+            assert np.max(np.abs(a - b)) <= 1e-5 * (
+                np.max(np.abs(a)) if np.max(np.abs(a)) > 1e-5 * largest else largest
+            )
 
 
 def test_a_step_is_discriminator_then_weight_average_then_generator():
