@@ -154,7 +154,8 @@ def minibatch_stddev(x: Array, group: int, num_features: int = 1) -> Array:
     """Returns `x` with feature maps of its standard deviation over groups of images (Progressive GAN, Sec. 3).
 
     Differs: groups are contiguous in the batch, official ones are strided (image i goes to group i mod n/group). Up to
-    the order of the batch, which is random, that is the same; contiguous groups stay within a device.
+    the order of the batch, which is random, that is the same; and a device whose share of the batch is a multiple of
+    the group needs none of the others' images.
 
     Args:
         x: features. [n, h, w, c]
