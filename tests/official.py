@@ -119,7 +119,7 @@ class Recorded:
             self._errors.append(f"{self.prefix}{name}: shape {ours.shape}, recorded {reference.shape}")
             return
         error = (measure or relative_error)(ours, reference)
-        table = self.file if measure is None and tolerance <= TOLERANCE else f"{self.file}, after training"
+        table = self.file if tolerance <= TOLERANCE else f"{self.file}, after training"
         record(table, self.prefix + name, error)
         if not error <= tolerance:  # NaN fails too.
             self._errors.append(f"{self.prefix}{name}: error {error:.2e} of {tolerance:.0e} allowed")
