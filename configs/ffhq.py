@@ -3,8 +3,7 @@
     python -m stylegan_jax.main --config configs/ffhq.py:8 --config.data.source=ffhq.zip --workdir runs/ffhq
 
 The number behind the colon chooses the official minibatches of that many GPUs; any number of devices that divides them
-can run them. The
-authors needed 6 days 14 hours on eight V100 GPUs and 41 days 4 hours on one; we have not run it.
+can run them. The authors needed 6 days 14 hours on eight V100 GPUs and 41 days 4 hours on one; we have not run it.
 """
 
 import ml_collections

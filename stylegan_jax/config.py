@@ -302,7 +302,8 @@ def _check_schedule(c: Config) -> None:
     _require(r in m.resolutions, "schedule.initial_resolution", r, f"use one of {m.resolutions}")
     pairs = {"batch_by_resolution": s.batch, "lr_by_resolution": s.lr, "tick_kimg_by_resolution": s.tick_kimg}
     for name, base in pairs.items():
-        for resolution, value in ((8, base), *getattr(s, name)):
+        _require(base > 0, f"schedule.{name.removesuffix('_by_resolution')}", base, "use more than 0")
+        for resolution, value in getattr(s, name):
             _require(value > 0, f"schedule.{name}", (resolution, value), "use more than 0")
             is_resolution = 4 <= resolution <= 1024 and resolution & (resolution - 1) == 0
             _require(is_resolution, f"schedule.{name}", (resolution, value), "resolutions are 4, 8, ... 1024")

@@ -119,7 +119,7 @@ class Recorded:
             self._errors.append(f"{self.prefix}{name}: shape {ours.shape}, recorded {reference.shape}")
             return
         error = (measure or relative_error)(ours, reference)
-        table = self.file if tolerance <= TOLERANCE else f"{self.file}, after training"
+        table = self.file if measure is None and tolerance <= TOLERANCE else f"{self.file}, after training"
         record(table, self.prefix + name, error)
         if not error <= tolerance:  # NaN fails too.
             self._errors.append(f"{self.prefix}{name}: error {error:.2e} of {tolerance:.0e} allowed")
@@ -224,6 +224,11 @@ def image_order(n: int, group: int) -> np.ndarray:
     """Returns the order of a batch in which strided official groups of minibatch stddev are contiguous."""
     group = min(group or 1, n)
     return np.arange(n).reshape(group, n // group).T.reshape(-1)
+
+
+def converters(order: np.ndarray) -> tuple[Callable, Callable]:
+    """Returns functions from official images, and from official values [n, 1], to ours in that order of the batch."""
+    return lambda images: nhwc(images)[order], lambda values: values[:, 0][order]
 
 
 def level(lod: float, full: int) -> tuple[int, np.float32]:

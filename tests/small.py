@@ -1,13 +1,23 @@
 """Settings small enough for tests: 16 px and 16 feature maps, 8 px upwards."""
 
+import pathlib
+import runpy
+
 from stylegan_jax import config
+
+CONFIGS = sorted((pathlib.Path(__file__).parent.parent / "configs").glob("*.py"))
+MODEL = {"resolution": 16, "fmap_base": 128, "fmap_max": 16, "z_size": 16, "w_size": 16, "mapping_fmaps": 16}
+
+
+def read_config(path: pathlib.Path) -> dict:
+    """Returns the settings of a file in configs/."""
+    return runpy.run_path(str(path))["get_config"]().to_dict()
 
 
 def settings(**changes) -> config.Config:
     """Returns small settings; `changes` are dicts by group, such as train={"r1_gamma": 5.0}."""
-    model = {"resolution": 16, "fmap_base": 128, "fmap_max": 16, "z_size": 16, "w_size": 16, "mapping_fmaps": 16}
     values = {
-        "model": model | {"mapping_layers": 2},
+        "model": MODEL | {"mapping_layers": 2},
         "data": {"num_faces": 64, "num_heldout": 32},
         "schedule": {
             "stable_kimg": 0.064,

@@ -1,17 +1,12 @@
-import pathlib
-import runpy
-
 import pytest
 
 from stylegan_jax import config
-from tests.small import settings
-
-CONFIGS = sorted((pathlib.Path(__file__).parent.parent / "configs").glob("*.py"))
+from tests.small import CONFIGS, read_config, settings
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_every_config_file_is_valid(path):
-    values = runpy.run_path(str(path))["get_config"]().to_dict()
+    values = read_config(path)
     assert config.to_dict(config.from_dict(values)) == values
 
 

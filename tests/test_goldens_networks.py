@@ -42,9 +42,9 @@ def test_mapping_and_its_gradients_agree_with_the_official_code(case):
 
 @functools.partial(official.jit, static_argnames="model")
 def synthesis_gradients(params, ws, noise, dy, *, model):
-    apply = lambda p, w: generator.Synthesis(model).apply(
-        {"params": p}, w, noise, jnp.ones(()), resolution=model.resolution
-    )
+    def apply(p, w):
+        return generator.Synthesis(model).apply({"params": p}, w, noise, jnp.ones(()), resolution=model.resolution)
+
     return jax.vjp(apply, params, ws)[1](dy)
 
 
@@ -181,9 +181,10 @@ def variant_network(r, name):
 @functools.partial(official.jit, static_argnames="model")
 def r1_and_gradients(params, images, *, model):
     def penalty(params):
-        score = lambda x: discriminator.Discriminator(model).apply(
-            {"params": params}, x, None, jnp.ones(()), resolution=model.resolution
-        )
+        def score(x):
+            d = discriminator.Discriminator(model)
+            return d.apply({"params": params}, x, None, jnp.ones(()), resolution=model.resolution)
+
         _, gradients = losses.scores_and_gradients(score, images)
         values = losses.squared_gradient_norm(gradients, 1)
         return jnp.sum(values), (gradients, values)
@@ -222,7 +223,10 @@ def check_discriminator_layers(r, network, images):
         capture_intermediates=True, mutable=["intermediates"],
     )  # fmt: skip
     act = layers.NONLINEARITIES[m.nonlinearity]
-    output = lambda *path: functools.reduce(lambda d, p: d[p], path, captured["intermediates"])["__call__"][0]
+
+    def output(*path):
+        return functools.reduce(lambda d, p: d[p], path, captured["intermediates"])["__call__"][0]
+
     for name in r.names("layers/"):
         level = re.search(r"lod(\d+)", name)
         resolution = m.resolution >> int(level[1]) if level else None

@@ -42,7 +42,7 @@ def scaled(kwargs):
 
 def check_gradients(r, apply, x_order=slice(None), **weights):
     """Compares apply(x, weights) and its gradients; weights are (name in the file, conversion) by our name."""
-    to_ours = lambda a: nhwc(a)[x_order]
+    to_ours, _ = official.converters(x_order)
     params = {ours: jnp.asarray(convert(r.take(name))) for ours, (name, convert) in weights.items()}
 
     @official.jit
@@ -118,7 +118,10 @@ def check_weight_scales(r):
 def check_image_conversion(r, case):
     """Compares conversions between [-1, 1] and 0..255, and grids of pictures."""
     recorded = official.load("ops")
-    to_float = lambda x: ops.process_reals(jnp.asarray(x), None, jnp.ones(()))
+
+    def to_float(x):
+        return ops.process_reals(jnp.asarray(x), None, jnp.ones(()))
+
     if case == "to_uint8":
         x = jnp.asarray(nhwc(r.take("x")))
         for name, images in {"y": x, "y_nhwc": x, "y_shrink2": ops.downscale(x), "y_drange01": 2 * x - 1}.items():
@@ -136,7 +139,10 @@ def check_image_conversion(r, case):
         x = nhwc(recorded["adjust_dynamic_range/x"])
         columns = recorded["image_grid/y"].shape[2] // x.shape[2]
         rows = recorded["image_grid/y"].shape[1] // x.shape[1]
-        to_grid = lambda y: grid.round_to_uint8(np.moveaxis(y, 0, -1))
+
+        def to_grid(y):
+            return grid.round_to_uint8(np.moveaxis(y, 0, -1))
+
         r.check("y", grid.image_grid(x, columns, rows), to_grid, tolerance=0)
         r.check("y_auto", grid.image_grid(x), to_grid, tolerance=0)
     else:

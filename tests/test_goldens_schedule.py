@@ -26,7 +26,10 @@ def rows_of(file):
 
 def to_schedule(kwargs, resolution, num_gpus, **others):
     """Returns the settings that official sched_args stand for."""
-    integers = lambda d: {int(k): v for k, v in d.items()}
+
+    def integers(d):
+        return {int(k): v for k, v in d.items()}
+
     batches = integers(kwargs.get("minibatch_dict", {}))
     limits = integers(kwargs.get("max_minibatch_per_gpu", {}))
     batch_by_resolution = []

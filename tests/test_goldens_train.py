@@ -108,6 +108,12 @@ def take_latents(r, name, networks, c, order):
     return step.Latents(z, z, np.full(n, c.model.num_layers), noise)
 
 
+def take_ordered(r, iteration, order, name):
+    """Returns an input of an iteration in our order of the batch; None where the run had none of that name."""
+    name = f"{iteration}/{name}"
+    return r.take(name)[order] if name in r else None
+
+
 @pytest.mark.parametrize("file", official.files("train_*.npz"))
 def test_iterations_agree_with_the_official_loop(file):
     c = settings_of(file)
@@ -121,7 +127,8 @@ def test_iterations_agree_with_the_official_loop(file):
             s = state.reset_optimizers(s) if settings["optimizer_reset"] else s
             order = official.image_order(n, c.model.stddev_group)
             resolution, alpha = official.level(settings["lod"], full)
-            take = lambda name: r.take(f"{it}/{name}")[order] if f"{it}/{name}" in r else None  # noqa: B023
+            images, column = official.converters(order)
+            take = functools.partial(take_ordered, r, it, order)
             t = take("mixing_factors")
             middle, s, reals, values, grads = iterate(
                 s, nhwc(take("reals_uint8")), take("mirror_mask").reshape(-1) < 0.5,
@@ -131,12 +138,12 @@ def test_iterations_agree_with_the_official_loop(file):
             )  # fmt: skip
             tolerance = official.TOLERANCE if i == 0 else official.LATER_TOLERANCE
             if f"{it}/reals_processed" in r:
-                r.check(f"{it}/reals_processed", ops.upscale(reals, full // resolution), lambda a: nhwc(a)[order])  # noqa: B023
+                r.check(f"{it}/reals_processed", ops.upscale(reals, full // resolution), images)
             shape = official.load(file)[f"{it}/D_loss"].shape
             d_loss = official.d_loss(values, c.train, shape, np.argsort(order))
             r.check(f"{it}/D_loss", d_loss, tolerance=tolerance)
             r.check(f"{it}/G_dlatent_avg_after_Dstep", middle.w_avg, tolerance=tolerance)
-            r.check(f"{it}/G_loss", values["g_loss"], lambda a: a[:, 0][order], tolerance=tolerance)  # noqa: B023
+            r.check(f"{it}/G_loss", values["g_loss"], column, tolerance=tolerance)
             beta = step.ema_step(s.replace(g_params=jnp.zeros(()), ema_params=jnp.ones(())), c, n).ema_params
             r.check(f"{it}/Gs_beta", beta)
             check_optimizers(r, it, networks, grads, {"D": s.d_opt, "G": s.g_opt}, c, tolerance)

@@ -104,7 +104,7 @@ def test_without_a_schedule_the_rest_is_at_the_present_resolution(tmp_path):
         for nimg in (150, 200):
             clock.now += 11
             r.progress(nimg, 8)
-    assert stream.getvalue().splitlines()[1] == "0.2 of 0.3 kimg  8x8  4.55 images/s  22 s left"
+    assert stream.getvalue() == "0.1 of 0.3 kimg  8x8\n0.2 of 0.3 kimg  8x8  4.55 images/s  22 s left\n"
 
 
 def test_plain_status_lines_are_rationed_but_the_last_is_always_there(tmp_path):
