@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stylegan_jax import checkpoint, config, figures, grid, mesh, ops, report, schedule, state, step, workdir
+from stylegan_jax import checkpoint, config, figures, grid, mesh, ops, progress, report, schedule, state, step, workdir
 from stylegan_jax.data import dataset, prefetch
 from stylegan_jax.metrics import quality
 
@@ -35,7 +35,7 @@ def train(c: config.Config, folder: pathlib.Path) -> state.TrainState:
     devices = mesh.make_mesh()
     config.check_devices(c, len(devices.devices))
     workdir.check_config(folder, config.to_dict(c))
-    with report.counting("pictures") as progress_fn:
+    with progress.counting("pictures") as progress_fn:
         data = dataset.open_dataset(c.data, c.model, c.seed, progress_fn)
     run = list(schedule.chunks(c.schedule, c.model.resolution))
     manager = checkpoint.open_manager(folder / "checkpoints", c.report.keep_checkpoints)

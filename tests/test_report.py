@@ -48,28 +48,7 @@ def read_events(workdir):
     return events
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (None, "-"), (0.4, "0 s"), (59.6, "1 min 00 s"), (200, "3 min 20 s"), (3599.7, "1 h 00 min"),
-        (3725, "1 h 02 min"), (2 * 86400 + 3 * 3600 + 59, "2 d 03 h"),
-    ],
-)  # fmt: skip
-def test_durations_are_told_in_two_units(seconds, text):
-    assert report.format_duration(seconds) == text
-
-
 PHASES = [phase(8, 0, 1000), phase(16, 1000, 2000, fading=True), phase(16, 2000, 4000)]
-
-
-def test_time_left_counts_each_resolution_at_its_own_speed():
-    assert report.time_left(500, PHASES, {8: 1.0, 16: 2.0}) == (500 + 2 * 3000, True)
-    assert report.time_left(4000, PHASES, {8: 1.0}) == (0, True)
-
-
-def test_time_left_is_a_lower_bound_where_a_resolution_was_not_measured():
-    assert report.time_left(500, PHASES, {4: 3.0, 8: 1.0}) == (500 + 3 * 3000, False)
-    assert report.time_left(500, PHASES, {}) == (None, False)
 
 
 def test_schedule_has_a_row_for_each_phase_and_times_that_are_known():
@@ -199,12 +178,3 @@ def test_other_processes_print_and_write_nothing(tmp_path, monkeypatch):
         r.scalars(10, {"loss": 1.0})
         r.image(10, "fakes", np.zeros((2, 2, 3), np.uint8))
     assert stream.getvalue() == "" and not list(tmp_path.iterdir())
-
-
-def test_a_count_shows_how_far_it_is_and_the_time_left():
-    clock, stream = Clock(), io.StringIO()
-    with report.counting("pictures", stream, clock) as show:
-        for done in (500, 600, 2000):
-            clock.now += 3
-            show(done, 2000)
-    assert stream.getvalue().splitlines() == ["pictures: 500 of 2000, 9 s left", "pictures: 2000 of 2000, 0 s left"]

@@ -1,0 +1,148 @@
+"""How far something is, how fast it goes, and the line that shows it."""
+
+import contextlib
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TextIO
+
+import jax
+import rich.console
+import rich.progress
+
+PLAIN_INTERVAL_SEC = 10.0  # Between status lines where there is no terminal.
+
+
+def format_duration(seconds: float | None) -> str:
+    """Returns "45 s", "3 min 20 s", "1 h 02 min" or "2 d 03 h"; "-" for None."""
+    if seconds is None:
+        return "-"
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    days, h = divmod(hours, 24)
+    if days:
+        return f"{days} d {h:02d} h"
+    if hours:
+        return f"{hours} h {m:02d} min"
+    return f"{m} min {s:02d} s" if m else f"{s} s"
+
+
+def time_left(nimg: int, phases: Sequence[Any], sec_per_image: Mapping[int, float]) -> tuple[float | None, bool]:
+    """Returns (seconds from `nimg` to the end of `phases`, whether every resolution ahead was measured).
+
+    A resolution that was not measured is taken to be as slow as the slowest that was. Larger networks are slower, so
+    the sum is then a lower bound.
+
+    Args:
+        nimg: real images shown so far.
+        phases: rows with attributes resolution, start_nimg, end_nimg.
+        sec_per_image: measured seconds an image at each resolution; if empty, the time is None.
+    """
+    if not sec_per_image:
+        return None, False
+    ahead = [(p.resolution, p.end_nimg - max(p.start_nimg, nimg)) for p in phases if p.end_nimg > nimg]
+    slowest = max(sec_per_image.values())
+    seconds = sum(images * sec_per_image.get(resolution, slowest) for resolution, images in ahead)
+    return seconds, all(resolution in sec_per_image for resolution, _ in ahead)
+
+
+class Speed:
+    """Seconds an image at each resolution. The first interval does not count: it has the compilation."""
+
+    def __init__(self) -> None:
+        self._measured: dict[int, tuple[int, float]] = {}  # resolution: (images, seconds)
+
+    def add(self, resolution: int, images: int, seconds: float) -> None:
+        """Notes an interval."""
+        if resolution in self._measured:
+            old_images, old_seconds = self._measured[resolution]
+            images, seconds = images + old_images, seconds + old_seconds
+        else:
+            images, seconds = 0, 0.0
+        self._measured[resolution] = (images, seconds)
+
+    def sec_per_image(self) -> dict[int, float]:
+        """Returns what is known, by resolution."""
+        return {r: seconds / images for r, (images, seconds) in self._measured.items() if images}
+
+
+def make_line(stream: TextIO, total: int, clock_fn: Callable[[], float]) -> "_TerminalLine | _PlainLine":
+    """Returns a status line for `stream`, with `update(done, text, is_last)`, `log(text)` and `close()`.
+
+    Args:
+        stream: a terminal gets a live line with a bar, anything else plain lines now and then.
+        total: what `done` will be at the end.
+        clock_fn: returns seconds.
+    """
+    return _TerminalLine(stream, total) if stream.isatty() else _PlainLine(stream, clock_fn)
+
+
+@contextlib.contextmanager
+def counting(
+    name: str, stream: TextIO | None = None, clock_fn: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[int, int], None]]:
+    """Yields a function of (done, total) that shows how far something is: "pictures: 500 of 2000, 9 s left".
+
+    Args:
+        name: of what is counted.
+        stream: where to print; sys.stdout by default.
+        clock_fn: returns seconds.
+    """
+    stream, start_sec = stream or sys.stdout, clock_fn()
+    with contextlib.ExitStack() as stack:
+        lines: list[_TerminalLine | _PlainLine] = []
+
+        def show(done: int, total: int) -> None:
+            if jax.process_index() > 0:
+                return
+            if not lines:
+                lines.append(stack.enter_context(contextlib.closing(make_line(stream, total, clock_fn))))
+            left_sec = (clock_fn() - start_sec) / max(done, 1) * (total - done)
+            lines[0].update(done, f"{name}: {done} of {total}, {format_duration(left_sec)} left", is_last=done == total)
+
+        yield show
+
+
+class _TerminalLine:
+    """A live line with a bar, at the bottom of the terminal."""
+
+    def __init__(self, stream: TextIO, total: int) -> None:
+        self._progress = rich.progress.Progress(
+            rich.progress.BarColumn(bar_width=16),
+            rich.progress.TextColumn("{task.description}", markup=False),
+            console=rich.console.Console(file=stream),
+            refresh_per_second=2,
+        )
+        self._task = self._progress.add_task("starting", total=total)
+        self._progress.start()
+
+    def update(self, done: int, text: str, is_last: bool) -> None:
+        self._progress.update(self._task, completed=done, description=text, refresh=is_last)
+
+    def log(self, text: str) -> None:
+        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        self._progress.stop()
+
+
+class _PlainLine:
+    """Lines in a file or pipe: the first and last status, and one each PLAIN_INTERVAL_SEC between them."""
+
+    def __init__(self, stream: TextIO, clock_fn: Callable[[], float]) -> None:
+        self._stream, self._clock_fn, self._printed_sec = stream, clock_fn, -math.inf
+
+    def update(self, done: int, text: str, is_last: bool) -> None:
+        del done  # It is in the text.
+        now = self._clock_fn()
+        if is_last or now - self._printed_sec >= PLAIN_INTERVAL_SEC:
+            self._printed_sec = now
+            self.log(text)
+
+    def log(self, text: str) -> None:
+        with contextlib.suppress(OSError):  # A reader that went away must not end a run of days.
+            print(text, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Leaves the stream to its owner."""
