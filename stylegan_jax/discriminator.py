@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from stylegan_jax import config, layers, ops
+from stylegan_jax import config, convolutions, layers, ops
 
 
 class DiscriminatorBlock(nn.Module):
@@ -20,7 +20,7 @@ class DiscriminatorBlock(nn.Module):
         x = nonlinearity(layers.Conv(m.fmaps(r), use_equalized_lr=m.use_equalized_lr, name="conv0")(x))
         x = layers.blur(x, m)
         conv1 = layers.Conv(
-            m.fmaps(r // 2), conv_fn=ops.conv_downscale, use_equalized_lr=m.use_equalized_lr, name="conv1"
+            m.fmaps(r // 2), conv_fn=convolutions.conv_downscale, use_equalized_lr=m.use_equalized_lr, name="conv1"
         )
         return nonlinearity(conv1(x))
 

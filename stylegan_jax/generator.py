@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-from stylegan_jax import config, layers, ops
+from stylegan_jax import config, convolutions, layers, ops
 
 
 class Mapping(nn.Module):
@@ -77,7 +78,7 @@ class SynthesisBlock(nn.Module):
         if x is None:
             x = Start(m, name="start")(ws[:, 0])
         else:
-            x = layers.Conv(features, conv_fn=ops.upscale_conv, name="conv0", **conv)(x)
+            x = layers.Conv(features, conv_fn=convolutions.upscale_conv, name="conv0", **conv)(x)
             x = layers.blur(x, m)
         x = layers.Epilogue(m, name="epilogue0")(x, ws[:, 0], noise[0])
         x = layers.Conv(features, name="conv1", **conv)(x)
@@ -121,8 +122,9 @@ def make_noise(key: Array, n: int, model: config.Model, resolution: int) -> tupl
     sizes = [r for r in model.resolutions if r <= resolution for _ in range(2)]
     if not model.use_noise:
         return (None,) * len(sizes)
-    keys = jax.random.split(key, len(sizes))
-    return tuple(jax.random.normal(k, (n, r, r, 1)) for k, r in zip(keys, sizes, strict=True))
+    drawn = jax.random.normal(key, (n, sum(r * r for r in sizes)))  # At once: each draw costs a compile of its own.
+    parts = jnp.split(drawn, np.cumsum([r * r for r in sizes])[:-1], axis=1)
+    return tuple(part.reshape(n, r, r, 1) for part, r in zip(parts, sizes, strict=True))
 
 
 def mix_styles(w1: Array, w2: Array, cutoff: Array, num_layers: int) -> Array:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import flax.linen as nn
 from jax import Array
 
-from stylegan_jax import config, ops
+from stylegan_jax import config, convolutions, ops
 
 RELU_GAIN = math.sqrt(2)  # He et al. 2015: keeps the variance through a ReLU.
 NONLINEARITIES: dict[str, Callable[[Array], Array]] = {"lrelu": ops.leaky_relu, "relu": ops.relu}
@@ -29,10 +29,13 @@ def weight_scales(
     return he_std / lr_multiplier, lr_multiplier
 
 
-def _scaled_weight(module: nn.Module, shape: tuple[int, ...]) -> Array:
-    """Returns the module's parameter "weight" times its run-time factor."""
+def _weight(module: nn.Module, shape: tuple[int, ...]) -> tuple[Array, float]:
+    """Returns the module's parameter "weight", and the factor that its product with the input takes.
+
+    Of the three, the product is the smallest or is on its way through an addition anyway.
+    """
     std, factor = weight_scales(shape, module.gain, module.lr_multiplier, module.use_equalized_lr)
-    return module.param("weight", nn.initializers.normal(std), shape) * factor
+    return module.param("weight", nn.initializers.normal(std), shape), factor
 
 
 def add_bias(x: Array, bias: Array) -> Array:
@@ -51,7 +54,8 @@ class Dense(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        x = x @ _scaled_weight(self, (x.shape[-1], self.features))
+        weight, factor = _weight(self, (x.shape[-1], self.features))
+        x = x @ weight * factor
         if not self.use_bias:
             return x
         return add_bias(x, self.param("bias", nn.initializers.zeros, (self.features,)) * self.lr_multiplier)
@@ -66,11 +70,12 @@ class Conv(nn.Module):
     lr_multiplier: float = 1.0
     use_equalized_lr: bool = True
     use_bias: bool = True
-    conv_fn: Callable[[Array, Array], Array] = ops.conv
+    conv_fn: Callable[[Array, Array], Array] = convolutions.conv
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        x = self.conv_fn(x, _scaled_weight(self, (self.kernel_size, self.kernel_size, x.shape[-1], self.features)))
+        weight, factor = _weight(self, (self.kernel_size, self.kernel_size, x.shape[-1], self.features))
+        x = self.conv_fn(x, weight) * factor
         return add_bias(x, self.param("bias", nn.initializers.zeros, (self.features,))) if self.use_bias else x
 
 

@@ -90,66 +90,6 @@ def blur(x: Array, taps: Sequence[int], normalize: bool = True) -> Array:
     return x
 
 
-def conv(x: Array, weight: Array) -> Array:
-    """Returns the cross-correlation of `x` [n, h, w, c] with `weight` [k, k, c, d], zeros outside: [n, h, w, d]."""
-    return jax.lax.conv_general_dilated(x, weight, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
-
-def upscale_conv(x: Array, weight: Array) -> Array:
-    """Returns conv(upscale(x), weight): [n, h, w, c] to [n, 2 h, 2 w, d].
-
-    A 3x3 kernel, at the low resolution, where it takes a quarter of the multiplications: each of the nine taps meets a
-    pixel once, and the products are added up where the pixel's four copies would have taken them.
-
-    Args:
-        x: [n, h, w, c]
-        weight: [k, k, c, d]
-    """
-    if weight.shape[:2] != (3, 3):
-        return conv(upscale(x), weight)
-    columns = [_interleave([x @ weight[i, j] for i in range(3)], axis=1) for j in range(3)]  # [n, 2 h, w, d] each
-    return _interleave(columns, axis=2)
-
-
-def _interleave(taps: Sequence[Array], axis: int) -> Array:
-    """Returns sum_k taps[k] moved by 1 - k, as if each element of `axis` stood there twice in a row."""
-    before, here, after = taps
-    even = _shift(before, 1, axis) + here + after
-    odd = before + here + _shift(after, -1, axis)
-    shape = [2 * size if a == axis else size for a, size in enumerate(here.shape)]
-    return jnp.stack([even, odd], axis + 1).reshape(shape)
-
-
-def conv_downscale(x: Array, weight: Array) -> Array:
-    """Returns downscale(conv(x, weight)): [n, h, w, c] to [n, h / 2, w / 2, d].
-
-    A 3x3 kernel in one product at the low resolution, with a quarter of the multiplications: the mean of four
-    convolutions is a convolution of the nine means that overlap it.
-
-    Args:
-        x: [n, h, w, c]
-        weight: [k, k, c, d]
-    """
-    if weight.shape[:2] != (3, 3):
-        return downscale(conv(x, weight))
-    means = [column for row in _overlapping_means(x, 1) for column in _overlapping_means(row, 2)]
-    return jnp.concatenate(means, axis=-1) @ weight.reshape(-1, weight.shape[-1])
-
-
-def _overlapping_means(x: Array, axis: int) -> list[Array]:
-    """Returns the means of elements (2 i - 1, 2 i), (2 i, 2 i + 1) and (2 i + 1, 2 i + 2) of `axis`, zeros outside."""
-    pairs = x.reshape(*x.shape[:axis], x.shape[axis] // 2, 2, *x.shape[axis + 1 :])
-    even, odd = (jax.lax.index_in_dim(pairs, i, axis + 1, keepdims=False) for i in (0, 1))
-    return [(_shift(odd, 1, axis) + even) / 2, (even + odd) / 2, (odd + _shift(even, -1, axis)) / 2]
-
-
-def _shift(x: Array, by: int, axis: int) -> Array:
-    """Returns `x` moved by 1 or -1 along `axis`, a zero where it came from."""
-    padded = jnp.pad(x, [((by == 1), (by == -1)) if a == axis else (0, 0) for a in range(x.ndim)])
-    start = int(by == -1)
-    return jax.lax.slice_in_dim(padded, start, start + x.shape[axis], axis=axis)
-
-
 def minibatch_stddev(x: Array, group: int, num_features: int = 1) -> Array:
     """Returns `x` with feature maps of its standard deviation over groups of images (Progressive GAN, Sec. 3).
 

@@ -1,6 +1,7 @@
 """One training step: a pure function of the state and a batch of real images."""
 
 import functools
+import re
 from typing import Any
 
 import flax
@@ -65,13 +66,39 @@ def generate(
     return images, jnp.mean(w, axis=0)
 
 
-def _update(c: config.Config, grads: Any, opt: AdamState, params: Any, lr: Array) -> tuple[Any, AdamState, Array]:
-    """Returns new parameters and optimizer state, and whether the update was skipped whole: a gradient not finite."""
-    updates, new_opt = adam(c.train.adam_beta2, c.train.adam_eps).update(grads, opt)
-    new_params = jax.tree.map(lambda p, u: p - lr * u, params, updates)
-    is_finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(grads)]))
+def grown(params: Any, resolution: int) -> Any:
+    """Returns the part of a network's parameters, or of a tree like them, that has begun to train at `resolution` px.
+
+    The rest has gradients and moments of zero and an average equal to itself, so that no update would change it.
+    """
+    if not isinstance(params, dict):
+        return params
+    levels = {name: re.fullmatch(r"(?:b|to_rgb|from_rgb)(\d+)", name) for name in params}
+    return {k: grown(v, resolution) for k, v in params.items() if not (levels[k] and int(levels[k][1]) > resolution)}
+
+
+def _merge(params: Any, part: Any) -> Any:
+    """Returns `params` with the leaves of `part` in place of its own."""
+    return params | {k: _merge(params[k], v) for k, v in part.items()} if isinstance(part, dict) else part
+
+
+def _update(
+    c: config.Config, resolution: int, grads: Any, opt: AdamState, params: Any, lr: Array
+) -> tuple[Any, AdamState, Array]:
+    """Returns new parameters and optimizer state, and whether the update was skipped whole: a gradient not finite.
+
+    Of the optimizer's state, whose moments are of all parameters, those of the grown ones change.
+    """
+    old_opt = opt._replace(nu=grown(opt.nu, resolution))
+    first, *rest = map(jnp.isfinite, jax.tree.leaves(grads))
+    is_finite = jnp.all(jnp.stack([jnp.all(x) for x in rest]))
+    # Through a reduction, which XLA does not work out anew in the update of each leaf, as it does a chain of "and".
+    is_finite = jax.lax.reduce(first, is_finite, jax.lax.bitwise_and, range(first.ndim))
     keep = functools.partial(jax.tree.map, lambda new, old: jnp.where(is_finite, new, old))
-    return keep(new_params, params), keep(new_opt, opt), jnp.logical_not(is_finite)
+    updates, new_opt = adam(c.train.adam_beta2, c.train.adam_eps).update(grads, old_opt)
+    new_params = jax.tree.map(lambda p, u: p - lr * u, params, updates)
+    new_opt = keep(new_opt, old_opt)
+    return keep(new_params, params), new_opt._replace(nu=_merge(opt.nu, new_opt.nu)), jnp.logical_not(is_finite)
 
 
 def _track_w(state: TrainState, w_mean: Array, c: config.Config) -> Array:
@@ -150,30 +177,42 @@ def d_step(
 ) -> tuple[TrainState, Metrics]:
     """Returns the state after one update of the discriminator and of w_avg, and the loss's values an image."""
     fakes, w_mean = generate(state.g_params, latents, labels, phase.alpha, c.model, resolution)
+    params = grown(state.d_params, resolution)
     loss_fn = jax.grad(discriminator_loss, has_aux=True)
-    grads, values = loss_fn(state.d_params, c, resolution, reals, fakes, labels, phase.alpha, t)
-    params, opt, is_skipped = _update(c, grads, state.d_opt, state.d_params, phase.lr)
-    num_skipped = state.num_skipped.at[1].add(is_skipped)
-    state = state.replace(d_params=params, d_opt=opt, w_avg=_track_w(state, w_mean, c), num_skipped=num_skipped)
+    grads, values = loss_fn(params, c, resolution, reals, fakes, labels, phase.alpha, t)
+    params, opt, is_skipped = _update(c, resolution, grads, state.d_opt, params, phase.lr)
+    state = state.replace(
+        d_params=_merge(state.d_params, params),
+        d_opt=opt,
+        w_avg=_track_w(state, w_mean, c),
+        num_skipped=state.num_skipped.at[1].add(is_skipped),
+    )
     return state, values
 
 
-def ema_step(state: TrainState, c: config.Config, batch: int) -> TrainState:
+def ema_step(state: TrainState, c: config.Config, resolution: int, batch: int) -> TrainState:
     """Returns the state with g_params averaged in: a weight halves in ema_halflife_kimg."""
     beta = 0.5 ** (batch / (1000 * c.train.ema_halflife_kimg)) if c.train.ema_halflife_kimg else 0.0
-    return state.replace(ema_params=jax.tree.map(lambda p, e: ops.lerp(p, e, beta), state.g_params, state.ema_params))
+    params, ema = grown(state.g_params, resolution), grown(state.ema_params, resolution)
+    ema = jax.tree.map(lambda p, e: ops.lerp(p, e, beta), params, ema)
+    return state.replace(ema_params=_merge(state.ema_params, ema))
 
 
 def g_step(
     state: TrainState, c: config.Config, resolution: int, labels: Array | None, latents: Latents, phase: Phase
 ) -> tuple[TrainState, Metrics]:
     """Returns the state after one update of the generator and of w_avg, and the loss's values an image."""
+    params = grown(state.g_params, resolution)
     loss_fn = jax.grad(generator_loss, has_aux=True)
-    grads, values = loss_fn(state.g_params, state.d_params, c, resolution, latents, labels, phase.alpha)
-    params, opt, is_skipped = _update(c, grads, state.g_opt, state.g_params, phase.lr)
-    num_skipped = state.num_skipped.at[0].add(is_skipped)
-    w_avg = _track_w(state, values.pop("w_mean"), c)
-    return state.replace(g_params=params, g_opt=opt, w_avg=w_avg, num_skipped=num_skipped), values
+    grads, values = loss_fn(params, state.d_params, c, resolution, latents, labels, phase.alpha)
+    params, opt, is_skipped = _update(c, resolution, grads, state.g_opt, params, phase.lr)
+    state = state.replace(
+        g_params=_merge(state.g_params, params),
+        g_opt=opt,
+        w_avg=_track_w(state, values.pop("w_mean"), c),
+        num_skipped=state.num_skipped.at[0].add(is_skipped),
+    )
+    return state, values
 
 
 @functools.partial(jax.jit, static_argnames=("c", "resolution", "batch_sharding"), donate_argnames="state")
@@ -216,7 +255,7 @@ def train_step(
     reals = ops.process_reals(ops.box_downscale_uint8(images, resolution), keep, phase.alpha)
     t = split(jax.random.uniform(t_key, (n,)))
     state, d_values = d_step(state, c, resolution, reals, labels, split(draw(d_key)), t, phase)
-    state = ema_step(state, c, n)
+    state = ema_step(state, c, resolution, n)
     g_labels = split(draw_labels(label_key, n, c.model))
     state, g_values = g_step(state, c, resolution, g_labels, split(draw(g_key)), phase)
     metrics = {name: jnp.mean(value) for name, value in (d_values | g_values).items()}

@@ -12,7 +12,7 @@ import official
 import pytest
 from official import Recorded, nhwc
 
-from stylegan_jax import config, grid, layers, ops
+from stylegan_jax import config, convolutions, grid, layers, ops
 
 pytestmark = pytest.mark.goldens
 
@@ -65,7 +65,11 @@ def check_conv(r, func, kwargs, is_progan):
     fused = True if is_progan else kwargs.get("fused_scale", "auto")
     is_fused = size >= 128 if fused == "auto" else fused
     convert = official.rotate if func == "upscale2d_conv2d" and is_fused else np.asarray
-    conv_fn = {"upscale2d_conv2d": ops.upscale_conv, "conv2d_downscale2d": ops.conv_downscale, "conv2d": ops.conv}[func]
+    conv_fn = {
+        "upscale2d_conv2d": convolutions.upscale_conv,
+        "conv2d_downscale2d": convolutions.conv_downscale,
+        "conv2d": convolutions.conv,
+    }[func]
     layer = layers.Conv(features, k, use_bias=False, conv_fn=conv_fn, **scaled(kwargs))
     check_gradients(r, lambda x, p: layer.apply({"params": p}, x), weight=("weight", convert))
 

@@ -1,0 +1,214 @@
+"""Convolutions, plain and with resampling, each in the form that is fastest on the backend at hand. Images are NHWC.
+
+`plain_conv` and its two neighbours say what is computed; tests compare the fast forms with them. On a CPU, where time
+goes with the number of multiplications, a 3x3 convolution takes a quarter of the plain form's: `winograd_conv`, and
+`tap_upscale_conv` and `tap_conv_downscale` at the low resolution. Elsewhere the vendors' kernels are fast, and all that
+is to save is work on the enlarged picture: `strided_upscale_conv`, `strided_conv_downscale`.
+
+The fast forms are dot products between linear maps along one axis: `windows` and its adjoint `overlap_add`. Each is the
+other's derivative, so that derivatives of every order are again a few large products.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from stylegan_jax import ops
+
+Matrix = tuple[tuple[float, ...], ...]
+
+# ---- what the networks call
+
+
+def conv(x: Array, weight: Array) -> Array:
+    """Returns the cross-correlation of `x` [n, h, w, c] with `weight` [k, k, c, d], zeros outside: [n, h, w, d]."""
+    is_fast = jax.default_backend() == "cpu" and _suits_winograd(x, weight)
+    return winograd_conv(x, weight) if is_fast else plain_conv(x, weight)
+
+
+def upscale_conv(x: Array, weight: Array) -> Array:
+    """Returns conv(upscale(x), weight): [n, h, w, c] with [k, k, c, d] to [n, 2 h, 2 w, d]."""
+    if weight.shape[:2] != (3, 3):
+        return plain_upscale_conv(x, weight)
+    return tap_upscale_conv(x, weight) if jax.default_backend() == "cpu" else strided_upscale_conv(x, weight)
+
+
+def conv_downscale(x: Array, weight: Array) -> Array:
+    """Returns downscale(conv(x, weight)): [n, h, w, c] with [k, k, c, d] to [n, h / 2, w / 2, d]."""
+    if weight.shape[:2] != (3, 3):
+        return plain_conv_downscale(x, weight)
+    return tap_conv_downscale(x, weight) if jax.default_backend() == "cpu" else strided_conv_downscale(x, weight)
+
+
+def _suits_winograd(x: Array, weight: Array) -> bool:
+    """Returns whether there are channels enough to pay for the transforms, and whole tiles."""
+    _, h, w, _ = x.shape
+    is_even = h % 2 == w % 2 == 0
+    return weight.shape[:2] == (3, 3) and min(weight.shape[2:]) >= 64 and is_even and x.dtype == jnp.float32
+
+
+# ---- plain forms
+
+
+def _convolve(
+    x: Array, weight: Array, stride: int, padding: str | Sequence[tuple[int, int]], dilation: int = 1
+) -> Array:
+    return jax.lax.conv_general_dilated(
+        x, weight, (stride,) * 2, padding, (dilation,) * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def plain_conv(x: Array, weight: Array) -> Array:
+    """Returns what `conv` does."""
+    return _convolve(x, weight, 1, "SAME")
+
+
+def plain_upscale_conv(x: Array, weight: Array) -> Array:
+    """Returns what `upscale_conv` does."""
+    return plain_conv(ops.upscale(x), weight)
+
+
+def plain_conv_downscale(x: Array, weight: Array) -> Array:
+    """Returns what `conv_downscale` does."""
+    return ops.downscale(plain_conv(x, weight))
+
+
+# ---- strided forms: one 4x4 kernel, half the multiplications, and nothing enlarged (official "fused_scale")
+
+
+def _sum_of_shifted(weight: Array) -> Array:
+    """Returns the sum of `weight` at four places, one pixel apart: [3, 3, c, d] to [4, 4, c, d]."""
+    padded = jnp.pad(weight, ((1, 1), (1, 1), (0, 0), (0, 0)))
+    return padded[1:, 1:] + padded[:-1, 1:] + padded[1:, :-1] + padded[:-1, :-1]
+
+
+def strided_upscale_conv(x: Array, weight: Array) -> Array:
+    """Returns what `upscale_conv` does, for a 3x3 kernel: the transpose of a strided convolution."""
+    # Reversed twice: cuDNN's transposed convolution is recognized by the reversal of its kernel.
+    kernel = jax.lax.rev(_sum_of_shifted(jax.lax.rev(weight, (0, 1))), (0, 1))
+    return _convolve(x, kernel, 1, ((2, 2), (2, 2)), dilation=2)
+
+
+def strided_conv_downscale(x: Array, weight: Array) -> Array:
+    """Returns what `conv_downscale` does, for a 3x3 kernel: one strided convolution."""
+    return _convolve(x, _sum_of_shifted(weight) / 4, 2, ((1, 1), (1, 1)))
+
+
+# ---- linear maps along one axis
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
+def windows(x: Array, matrix: Matrix, stride: int, axis: int, new_axis: int) -> Array:
+    """Returns v[a, t] = sum_i matrix[a][i] x[stride t + i - pad] along `axis`, a along `new_axis`; zeros outside.
+
+    Args:
+        x: [..., stride k, ...]
+        matrix: its width is stride + 2 pad.
+        stride: from one window to the next.
+        axis: of x; t takes its place.
+        new_axis: of the result, from the front or, if negative, from the back.
+    """
+    pad, count = (len(matrix[0]) - stride) // 2, x.shape[axis] // stride
+    x = jnp.pad(x, [(pad, pad) if a == axis else (0, 0) for a in range(x.ndim)])
+    stop = stride * (count - 1) + 1
+    parts = [jax.lax.slice_in_dim(x, i, i + stop, stride, axis) for i in range(len(matrix[0]))]
+    return jnp.stack(_combinations(matrix, parts), new_axis)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
+def overlap_add(v: Array, matrix: Matrix, stride: int, axis: int, new_axis: int) -> Array:
+    """Returns the adjoint of `windows`: x[stride t + i - pad] is the sum of matrix[a][i] v[a, t], of all a, t and i."""
+    width = len(matrix[0])
+    pad = (width - stride) // 2
+    rows = [jax.lax.index_in_dim(v, a, new_axis, keepdims=False) for a in range(len(matrix))]
+    columns = _combinations(tuple(zip(*matrix, strict=True)), rows)  # What each window adds at its i-th place.
+    places = []
+    for i in range(pad, pad + stride):
+        place = columns[i]
+        if i + stride < width:
+            place += _shift(columns[i + stride], 1, axis)  # From the window before.
+        if i >= stride:
+            place += _shift(columns[i - stride], -1, axis)
+        places.append(place)
+    shape = [stride * size if a == axis else size for a, size in enumerate(rows[0].shape)]
+    return jnp.stack(places, axis + 1).reshape(shape)
+
+
+# Of both, derivatives take the arguments that say how, nothing remembered, and the cotangent.
+windows.defvjp(lambda x, *how: (windows(x, *how), None), lambda *args: (overlap_add(args[-1], *args[:4]),))
+overlap_add.defvjp(lambda v, *how: (overlap_add(v, *how), None), lambda *args: (windows(args[-1], *args[:4]),))
+
+
+def _combinations(matrix: Sequence[Sequence[float]], parts: Sequence[Array]) -> list[Array]:
+    """Returns sum_i matrix[a][i] parts[i] for each a, without the terms that are zero."""
+    result = []
+    for row in matrix:
+        terms = [part if m == 1 else -part if m == -1 else m * part for m, part in zip(row, parts, strict=True) if m]
+        result.append(functools.reduce(jnp.add, terms))
+    return result
+
+
+def _shift(x: Array, by: int, axis: int) -> Array:
+    """Returns `x` moved by 1 or -1 along `axis`, a zero where it came from."""
+    edges = [(by, -by, 0) if a == axis else (0, 0, 0) for a in range(x.ndim)]
+    return jax.lax.pad(x, jnp.zeros((), x.dtype), edges)
+
+
+# ---- 3x3 kernels with resampling, at the low resolution: nine products a pixel in place of 36
+
+PAIRS = ((1.0, 1.0, 0.0, 0.0), (0.0, 1.0, 1.0, 0.0), (0.0, 0.0, 1.0, 1.0))
+
+
+def tap_upscale_conv(x: Array, weight: Array) -> Array:
+    """Returns what `upscale_conv` does: each tap meets a pixel once, and the products go where its copies would be."""
+    c, d = weight.shape[2:]
+    products = x @ weight.transpose(2, 0, 1, 3).reshape(c, 9 * d)
+    products = products.reshape(*x.shape[:3], 3, 3, d)
+    return overlap_add(overlap_add(products, PAIRS[::-1], 2, 2, -2), PAIRS[::-1], 2, 1, -2)
+
+
+def tap_conv_downscale(x: Array, weight: Array) -> Array:
+    """Returns what `conv_downscale` does: the mean of four convolutions is one of the nine means that overlap it."""
+    halves = tuple(tuple(m / 2 for m in row) for row in PAIRS)
+    means = windows(windows(x, halves, 2, 1, -2), halves, 2, 2, -2)  # [n, h/2, w/2, 3, 3, c]
+    return means.reshape(*means.shape[:3], -1) @ weight.reshape(-1, weight.shape[-1])
+
+
+# ---- 3x3 kernels in tiles: 36 products for 4x4 pixels in place of 144, 16 for 2x2 in place of 36 (Lavin and Gray 2016)
+
+
+def _toom_cook(points: Sequence[float]) -> tuple[Matrix, Matrix, Matrix]:
+    """Returns matrices B, G, A, a row a product: A.T ((G g) * (B d)) is sum_i g[i] d[k + i], for i < 3 and each k.
+
+    Two polynomials are multiplied by their values at `points` and at infinity (Winograd 1980; Lavin and Gray 2016).
+    """
+    p, size = np.asarray(points), len(points) - 1
+    others = [np.delete(p, i) for i in range(len(p))]
+    b = [np.append(np.poly(rest)[::-1], 0) for rest in others] + [np.poly(p)[::-1]]
+    g = [x ** np.arange(3) / np.prod(x - rest) for x, rest in zip(p, others, strict=True)] + [np.eye(3)[2]]
+    a = [x ** np.arange(size) for x in p] + [np.eye(size)[-1]]
+    b_matrix, g_matrix, a_matrix = (tuple(tuple(map(float, np.round(row, 12))) for row in m) for m in (b, g, a))
+    return b_matrix, g_matrix, a_matrix
+
+
+# By the tile's size. With points whose products are 1, the larger tiles' worst rounding error is a quarter of what it
+# is with the usual 0, 1, -1, 2, -2: 4e-6 of the largest element, where the smaller tiles' is 1e-6.
+TOOM_COOK = {2: _toom_cook((0, 1, -1)), 4: _toom_cook((0, 2 / 3, -2 / 3, 3 / 2, -3 / 2))}
+
+
+def winograd_conv(x: Array, weight: Array) -> Array:
+    """Returns what `conv` does, for a 3x3 kernel and an even number of pixels."""
+    n, h, w, c = x.shape
+    # Kernels of larger tiles are larger, and few pixels do not make up for reading them.
+    size = 4 if h % 4 == w % 4 == 0 and h * w >= 256 else 2
+    b, g, a = TOOM_COOK[size]
+    num, taps = len(b) ** 2, jnp.asarray(np.kron(g, g), x.dtype)
+    kernels = (taps @ weight.reshape(9, -1)).reshape(num, c, -1)
+    tiles = windows(windows(x, b, size, 2, 0), b, size, 2, 0).reshape(num, -1, c)
+    products = jax.lax.dot_general(tiles, kernels, (((2,), (1,)), ((0,), (0,))))
+    products = products.reshape(len(a), len(a), n, h // size, w // size, -1)
+    return overlap_add(overlap_add(products, a, size, 2, 0), a, size, 2, 0)

@@ -1,0 +1,81 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from stylegan_jax import convolutions
+
+PLAIN = {
+    convolutions.conv: convolutions.plain_conv,
+    convolutions.winograd_conv: convolutions.plain_conv,
+    convolutions.upscale_conv: convolutions.plain_upscale_conv,
+    convolutions.tap_upscale_conv: convolutions.plain_upscale_conv,
+    convolutions.strided_upscale_conv: convolutions.plain_upscale_conv,
+    convolutions.conv_downscale: convolutions.plain_conv_downscale,
+    convolutions.tap_conv_downscale: convolutions.plain_conv_downscale,
+    convolutions.strided_conv_downscale: convolutions.plain_conv_downscale,
+}
+TOLERANCE = {convolutions.winograd_conv: 1e-5, convolutions.conv: 1e-5}  # 2e-6 for those that only add in other orders.
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape, np.float32)
+
+
+def results(conv_fn, x, weight):
+    """Returns the value, its gradients, and gradients of those of the input, as in a gradient penalty."""
+
+    def value_and_gradient(x, weight):
+        y, pull = jax.vjp(conv_fn, x, weight)
+        cotangent = jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape)
+        return (y, *pull(cotangent))
+
+    def penalty(x, weight):
+        y, d_x, _ = value_and_gradient(x, weight)
+        return jnp.sum(d_x**2) + jnp.sum(y**3)
+
+    return *value_and_gradient(x, weight), *jax.grad(penalty, argnums=(0, 1))(x, weight)
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 2, 3, 5), (3, 4, 8, 6, 2), (2, 16, 16, 1, 4), (1, 12, 20, 3, 3)], ids=str)
+@pytest.mark.parametrize("conv_fn", PLAIN, ids=lambda f: f.__name__)
+def test_fast_forms_and_their_derivatives_equal_the_plain_ones(conv_fn, shape):
+    *image, features = shape
+    x, weight = normal(*image), normal(3, 3, image[-1], features)
+    with jax.default_matmul_precision("highest"):
+        ours, plain = (jax.jit(results, static_argnums=0)(f, x, weight) for f in (conv_fn, PLAIN[conv_fn]))
+    for a, b in zip(ours, plain, strict=True):
+        assert a.shape == b.shape
+        assert np.max(np.abs(a - b)) <= TOLERANCE.get(conv_fn, 2e-6) * np.max(np.abs(b))
+
+
+@pytest.mark.parametrize("kernel_size", [1, 5])
+@pytest.mark.parametrize("name", ["conv", "upscale_conv", "conv_downscale"])
+def test_kernels_of_other_sizes_take_the_plain_form(name, kernel_size):
+    x, weight = normal(2, 8, 8, 4), normal(kernel_size, kernel_size, 4, 3)
+    ours, plain = getattr(convolutions, name), getattr(convolutions, f"plain_{name}")
+    np.testing.assert_array_equal(ours(x, weight), plain(x, weight))
+
+
+@pytest.mark.parametrize("pixels", [4, 8, 12, 16])
+def test_rounding_with_many_channels_is_below_the_limit_of_parity(pixels):
+    x, weight = normal(2, pixels, pixels, 512), normal(3, 3, 512, 64, seed=1)
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))).astype(np.float64)
+    exact = sum(
+        padded[:, i : i + pixels, j : j + pixels] @ weight[i, j].astype(np.float64) for i in range(3) for j in range(3)
+    )
+    assert np.max(np.abs(convolutions.conv(x, weight) - exact)) <= 1e-5 * np.max(np.abs(exact))
+
+
+@pytest.mark.parametrize("new_axis", [0, -2])
+@pytest.mark.parametrize(("width", "stride"), [(6, 4), (4, 4), (4, 2)])
+def test_windows_and_their_overlapping_sum_are_adjoint(width, stride, new_axis):
+    matrix = tuple(map(tuple, normal(3, width).tolist()))
+    x = normal(2, 3 * stride, 5, seed=1)
+    v = np.asarray(convolutions.windows(x, matrix, stride, 1, new_axis))
+    w = normal(*v.shape, seed=2)
+    right = np.vdot(x, convolutions.overlap_add(w, matrix, stride, 1, new_axis))
+    np.testing.assert_allclose(np.vdot(v, w), right, rtol=1e-5)
+    padded = np.pad(x, ((0, 0), ((width - stride) // 2,) * 2, (0, 0)))
+    first = np.einsum("i,nic->nc", np.float32(matrix[1]), padded[:, stride : stride + width])
+    np.testing.assert_allclose(np.take(np.take(v, 1, new_axis), 1, 1), first, rtol=1e-5, atol=1e-6)
