@@ -24,7 +24,7 @@ from stylegan_jax import typed
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """Shape of the networks, and the paper's ablations (Tables 1, 2 and 4)."""
+    """Shape of the networks, the paper's ablations (Tables 1, 2 and 4), and the precision of their arithmetic."""
 
     resolution: int = 1024  # Height and width of the images, px; a power of two, 8..1024.
     channels: int = 3  # Colour channels, 1..8.
@@ -49,6 +49,11 @@ class Model:
     use_equalized_lr: bool = True  # Unit-variance weights scaled at run time (Progressive GAN, Sec. 4.1).
     stddev_group: int = 4  # Images a group of the minibatch standard deviation; 0 leaves it out.
     stddev_features: int = 1  # Feature maps it appends.
+    # Of features and convolutions; parameters, statistics, images, scores and losses are float32 in any case.
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    # Of float32 products: "highest" is float32 throughout, "high" is faster; "default" leaves it to JAX, which takes
+    # TF32 on recent NVIDIA GPUs, bfloat16 on TPUs and float32 on CPUs unless jax_default_matmul_precision says other.
+    matmul_precision: Literal["default", "high", "highest"] = "default"
 
     @property
     def resolutions(self) -> tuple[int, ...]:
