@@ -112,6 +112,8 @@ class Train:
     g_loss: Literal["logistic_nonsaturating", "logistic_saturating", "wgan"] = "logistic_nonsaturating"
     d_loss: Literal["logistic", "wgan", "hinge"] = "logistic"  # hinge goes with the wgan generator loss.
     r1_gamma: float = 10.0  # Weight of the gradient penalty on reals; 0 leaves it out.
+    # 1: R1 is in every loss. k: in every k-th iteration, k times R1 has an update of its own; StyleGAN2's k is 16.
+    r1_interval: int = 1
     r2_gamma: float = 0.0  # Weight of the gradient penalty on fakes; 0 leaves it out.
     gp_lambda: float = 0.0  # Weight of WGAN-GP's penalty; 10 in the papers, 0 leaves it out.
     gp_target: float = 1.0  # Gradient norm that WGAN-GP pulls towards.
@@ -188,6 +190,7 @@ def check(c: Config) -> None:
     t = c.train
     _require(t.d_loss != "hinge" or t.g_loss == "wgan", "train.g_loss", t.g_loss, "with d_loss 'hinge' use 'wgan'")
     _require((t.d_loss == "wgan") <= (t.g_loss == "wgan"), "train.g_loss", t.g_loss, "with d_loss 'wgan' use 'wgan'")
+    _require(t.r1_interval == 1 or t.r1_gamma > 0, "train.r1_interval", t.r1_interval, "with r1_gamma 0 use 1")
 
 
 def _check_model(m: Model) -> None:
@@ -235,6 +238,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("schedule.refresh_steps", 1, 1024),
     ("schedule.tick_kimg", 1e-3, 1e9),
     ("train.r1_gamma", 0, 1e9),
+    ("train.r1_interval", 1, 10**6),
     ("train.r2_gamma", 0, 1e9),
     ("train.gp_lambda", 0, 1e9),
     ("train.gp_target", 1e-6, 1e9),
