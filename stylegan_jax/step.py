@@ -114,7 +114,7 @@ def discriminator_loss(
 ) -> tuple[Array, Metrics]:
     """Returns the mean loss of the discriminator with its penalties, and their values an image.
 
-    Lazy R1 is none of them: it is in lazy_r1_loss, and has no value here.
+    Lazy R1 is none of them: lazy_r1_loss has it. Nor is it reported: most steps do not measure it.
 
     Args:
         params: the discriminator's.
