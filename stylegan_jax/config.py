@@ -24,7 +24,7 @@ from stylegan_jax import typed
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """Shape of the networks, and the paper's ablations (Tables 1, 2 and 4)."""
+    """Shape of the networks, the paper's ablations (Tables 1, 2 and 4), and the precision of their arithmetic."""
 
     resolution: int = 1024  # Height and width of the images, px; a power of two, 8..1024.
     channels: int = 3  # Colour channels, 1..8.
@@ -49,6 +49,11 @@ class Model:
     use_equalized_lr: bool = True  # Unit-variance weights scaled at run time (Progressive GAN, Sec. 4.1).
     stddev_group: int = 4  # Images a group of the minibatch standard deviation; 0 leaves it out.
     stddev_features: int = 1  # Feature maps it appends.
+    # Of features and convolutions; parameters, statistics, images, scores and losses are float32 in any case.
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    # Of float32 products: "highest" is float32 throughout, "high" is faster; "default" leaves it to JAX, which takes
+    # TF32 on recent NVIDIA GPUs, bfloat16 on TPUs and float32 on CPUs unless jax_default_matmul_precision says other.
+    matmul_precision: Literal["default", "high", "highest"] = "default"
 
     @property
     def resolutions(self) -> tuple[int, ...]:
@@ -107,6 +112,8 @@ class Train:
     g_loss: Literal["logistic_nonsaturating", "logistic_saturating", "wgan"] = "logistic_nonsaturating"
     d_loss: Literal["logistic", "wgan", "hinge"] = "logistic"  # hinge goes with the wgan generator loss.
     r1_gamma: float = 10.0  # Weight of the gradient penalty on reals; 0 leaves it out.
+    # 1: R1 is in every loss. k: in every k-th iteration, k times R1 has an update of its own; StyleGAN2's k is 16.
+    r1_interval: int = 1
     r2_gamma: float = 0.0  # Weight of the gradient penalty on fakes; 0 leaves it out.
     gp_lambda: float = 0.0  # Weight of WGAN-GP's penalty; 10 in the papers, 0 leaves it out.
     gp_target: float = 1.0  # Gradient norm that WGAN-GP pulls towards.
@@ -183,6 +190,7 @@ def check(c: Config) -> None:
     t = c.train
     _require(t.d_loss != "hinge" or t.g_loss == "wgan", "train.g_loss", t.g_loss, "with d_loss 'hinge' use 'wgan'")
     _require((t.d_loss == "wgan") <= (t.g_loss == "wgan"), "train.g_loss", t.g_loss, "with d_loss 'wgan' use 'wgan'")
+    _require(t.r1_interval == 1 or t.r1_gamma > 0, "train.r1_interval", t.r1_interval, "with r1_gamma 0 use 1")
 
 
 def _check_model(m: Model) -> None:
@@ -230,6 +238,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("schedule.refresh_steps", 1, 1024),
     ("schedule.tick_kimg", 1e-3, 1e9),
     ("train.r1_gamma", 0, 1e9),
+    ("train.r1_interval", 1, 10**6),
     ("train.r2_gamma", 0, 1e9),
     ("train.gp_lambda", 0, 1e9),
     ("train.gp_target", 1e-6, 1e9),

@@ -26,11 +26,16 @@ class DiscriminatorBlock(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Tells real images from generated ones."""
+    """Tells real images from generated ones.
+
+    Features above 4x4 are of model.compute_dtype; parameters, images and all from the minibatch deviation to the scores
+    are float32, which at 4x4 costs little.
+    """
 
     model: config.Model
 
     @nn.compact
+    @layers.at_matmul_precision
     def __call__(self, images: Array, labels: Array | None, alpha: Array, *, resolution: int) -> Array:
         """Returns a score an image: higher is more real.
 
@@ -50,7 +55,7 @@ class Discriminator(nn.Module):
 
         def from_rgb(image: Array, r: int) -> Array:
             conv = layers.Conv(m.fmaps(r), 1, use_equalized_lr=m.use_equalized_lr, name=f"from_rgb{r}")
-            return nonlinearity(conv(image))
+            return nonlinearity(conv(image.astype(m.compute_dtype)))
 
         x = from_rgb(images, resolution)
         for r in [r for r in reversed(m.resolutions) if 4 < r <= resolution]:
@@ -58,7 +63,8 @@ class Discriminator(nn.Module):
             images = ops.downscale(images)
             # Only the fade uses it; XLA drops the others, and initialization sees them all.
             lower = from_rgb(images, r // 2)
-            x = ops.lerp(lower, x, alpha) if r == resolution else x
+            x = ops.lerp(lower, x, alpha).astype(m.compute_dtype) if r == resolution else x
+        x = x.astype(jnp.float32)
         if m.stddev_group:
             x = ops.minibatch_stddev(x, m.stddev_group, m.stddev_features)
         x = nonlinearity(layers.Conv(m.fmaps(4), use_equalized_lr=m.use_equalized_lr, name="conv")(x))

@@ -12,11 +12,16 @@ from stylegan_jax import config, convolutions, layers, ops
 
 
 class Mapping(nn.Module):
-    """The mapping network f: z to w (StyleGAN, Fig. 1b)."""
+    """The mapping network f: z to w (StyleGAN, Fig. 1b).
+
+    It computes in float32 whatever model.compute_dtype is: an error of w moves every style of the image, and its few
+    products of vectors take no time.
+    """
 
     model: config.Model
 
     @nn.compact
+    @layers.at_matmul_precision
     def __call__(self, z: Array, labels: Array | None = None) -> Array:
         """Returns intermediate latents w.
 
@@ -76,7 +81,7 @@ class SynthesisBlock(nn.Module):
         m, features = self.model, self.model.fmaps(self.resolution)
         conv = {"use_bias": False, "use_equalized_lr": m.use_equalized_lr}  # The epilogue adds the bias, after noise.
         if x is None:
-            x = Start(m, name="start")(ws[:, 0])
+            x = Start(m, name="start")(ws[:, 0]).astype(m.compute_dtype)
         else:
             x = layers.Conv(features, conv_fn=convolutions.upscale_conv, name="conv0", **conv)(x)
             x = layers.blur(x, m)
@@ -86,11 +91,15 @@ class SynthesisBlock(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """The synthesis network g: ws to an image (StyleGAN, Fig. 1b)."""
+    """The synthesis network g: ws to an image (StyleGAN, Fig. 1b).
+
+    Features are of model.compute_dtype; parameters, styles and images are float32.
+    """
 
     model: config.Model
 
     @nn.compact
+    @layers.at_matmul_precision
     def __call__(self, ws: Array, noise: Sequence[Array | None], alpha: Array, *, resolution: int) -> Array:
         """Returns images of `resolution` px.
 
@@ -110,7 +119,7 @@ class Synthesis(nn.Module):
             # Only the last two images are used; XLA drops the others, and initialization sees them all.
             enlarged = None if image is None else ops.upscale(image)
             to_rgb = layers.Conv(m.channels, 1, gain=1.0, use_equalized_lr=m.use_equalized_lr, name=f"to_rgb{r}")
-            image = to_rgb(x)
+            image = to_rgb(x).astype(jnp.float32)
         return image if enlarged is None else ops.lerp(enlarged, image, alpha)
 
 

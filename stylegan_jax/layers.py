@@ -1,15 +1,32 @@
 """Dense and convolution layers with an equalized learning rate, noise and style."""
 
+import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 from jax import Array
 
 from stylegan_jax import config, convolutions, ops
 
 RELU_GAIN = math.sqrt(2)  # He et al. 2015: keeps the variance through a ReLU.
 NONLINEARITIES: dict[str, Callable[[Array], Array]] = {"lrelu": ops.leaky_relu, "relu": ops.relu}
+
+
+def at_matmul_precision(call: Callable[..., Array]) -> Callable[..., Array]:
+    """Returns a network's `__call__` with products of model.matmul_precision; their gradients inherit it."""
+
+    @functools.wraps(call)
+    def precise(self: Any, *args: Any, **kwargs: Any) -> Array:
+        if self.model.matmul_precision == "default":
+            return call(self, *args, **kwargs)
+        with jax.default_matmul_precision(self.model.matmul_precision):
+            return call(self, *args, **kwargs)
+
+    return precise
 
 
 def weight_scales(
@@ -39,12 +56,15 @@ def _weight(module: nn.Module, shape: tuple[int, ...]) -> tuple[Array, float]:
 
 
 def add_bias(x: Array, bias: Array) -> Array:
-    """Returns x + bias over the last axis."""
-    return x + bias.reshape((1,) * (x.ndim - 1) + (-1,))
+    """Returns x + bias over the last axis, in the dtype of `x`.
+
+    The sum itself is in that of the bias: so is then the bias's gradient, a sum over all pixels.
+    """
+    return (x + bias.reshape((1,) * (x.ndim - 1) + (-1,))).astype(x.dtype)
 
 
 class Dense(nn.Module):
-    """x W + b. [n, i] to [n, features]"""
+    """x W + b, in the dtype of x. [n, i] to [n, features]"""
 
     features: int
     gain: float = RELU_GAIN
@@ -55,14 +75,14 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         weight, factor = _weight(self, (x.shape[-1], self.features))
-        x = x @ weight * factor
+        x = x @ weight.astype(x.dtype) * factor
         if not self.use_bias:
             return x
         return add_bias(x, self.param("bias", nn.initializers.zeros, (self.features,)) * self.lr_multiplier)
 
 
 class Conv(nn.Module):
-    """Convolution by conv_fn, plain or with resampling. [n, h, w, i] to [n, h', w', features]"""
+    """Convolution by conv_fn, plain or with resampling, in the dtype of x. [n, h, w, i] to [n, h', w', features]"""
 
     features: int
     kernel_size: int = 3
@@ -75,12 +95,15 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         weight, factor = _weight(self, (self.kernel_size, self.kernel_size, x.shape[-1], self.features))
-        x = self.conv_fn(x, weight) * factor
+        x = self.conv_fn(x, weight.astype(x.dtype)) * factor
         return add_bias(x, self.param("bias", nn.initializers.zeros, (self.features,))) if self.use_bias else x
 
 
 class Epilogue(nn.Module):
     """What follows each convolution of the synthesis network: noise, bias, nonlinearity, AdaIN (StyleGAN, Fig. 1b).
+
+    Features of any dtype come back in it, and are float32 in between: the statistics need that, as do the gradients of
+    bias, noise strength and style, which are sums over pixels. XLA fuses the two casts.
 
     Args of the call:
         x: features. [n, h, w, c]
@@ -92,7 +115,8 @@ class Epilogue(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, w: Array, noise: Array | None) -> Array:
-        m, channels = self.model, x.shape[-1]
+        m, channels, dtype = self.model, x.shape[-1], x.dtype
+        x = x.astype(jnp.float32)
         if m.use_noise:
             strength = self.param("noise_strength", nn.initializers.zeros, (channels,))
             x = x + noise * strength[None, None, None, :]
@@ -105,7 +129,7 @@ class Epilogue(nn.Module):
         if m.use_styles:
             style = Dense(2 * channels, gain=1.0, use_equalized_lr=m.use_equalized_lr, name="style")(w)
             x = ops.modulate(x, style)
-        return x
+        return x.astype(dtype)
 
 
 def blur(x: Array, model: config.Model) -> Array:

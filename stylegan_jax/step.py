@@ -1,7 +1,9 @@
 """One training step: a pure function of the state and a batch of real images."""
 
+import dataclasses
 import functools
 import re
+from collections.abc import Callable
 from typing import Any
 
 import flax
@@ -87,22 +89,50 @@ def _update(
 ) -> tuple[Any, AdamState, Array]:
     """Returns new parameters and optimizer state, and whether the update was skipped whole: a gradient not finite.
 
-    Of the optimizer's state, whose moments are of all parameters, those of the grown ones change.
+    Args:
+        c: settings.
+        resolution: of the images, px.
+        grads: of the parameters that are grown.
+        opt: of all parameters.
+        params: all of the network's.
+        lr: learning rate.
     """
-    old_opt = opt._replace(nu=grown(opt.nu, resolution))
     first, *rest = map(jnp.isfinite, jax.tree.leaves(grads))
     is_finite = jnp.all(jnp.stack([jnp.all(x) for x in rest]))
     # Through a reduction, which XLA does not work out anew in the update of each leaf, as it does a chain of "and".
     is_finite = jax.lax.reduce(first, is_finite, jax.lax.bitwise_and, range(first.ndim))
     keep = functools.partial(jax.tree.map, lambda new, old: jnp.where(is_finite, new, old))
+    old, old_opt = grown(params, resolution), opt._replace(nu=grown(opt.nu, resolution))
     updates, new_opt = adam(c.train.adam_beta2, c.train.adam_eps).update(grads, old_opt)
-    new_params = jax.tree.map(lambda p, u: p - lr * u, params, updates)
-    new_opt = keep(new_opt, old_opt)
-    return keep(new_params, params), new_opt._replace(nu=_merge(opt.nu, new_opt.nu)), jnp.logical_not(is_finite)
+    new = jax.tree.map(lambda p, u: p - lr * u, old, updates)
+    new, new_opt = keep(new, old), keep(new_opt, old_opt)
+    return _merge(params, new), new_opt._replace(nu=_merge(opt.nu, new_opt.nu)), jnp.logical_not(is_finite)
+
+
+def _update_d(state: TrainState, c: config.Config, resolution: int, grads: Any, lr: Array) -> TrainState:
+    """Returns the state after an update of the discriminator; one that is not finite is left out and counted.
+
+    With lazy R1 there are k + 1 updates in k iterations: a learning rate of c lr and a decay of beta2**c, for
+    c = k / (k + 1), make them as long and as forgetful as k (Karras et al. 2020, Sec. B).
+    """
+    k = c.train.r1_interval
+    if k > 1:
+        train = dataclasses.replace(c.train, adam_beta2=c.train.adam_beta2 ** (k / (k + 1)))
+        c, lr = dataclasses.replace(c, train=train), lr * (k / (k + 1))
+    params, opt, is_skipped = _update(c, resolution, grads, state.d_opt, state.d_params, lr)
+    return state.replace(d_params=params, d_opt=opt, num_skipped=state.num_skipped.at[1].add(is_skipped))
 
 
 def _track_w(state: TrainState, w_mean: Array, c: config.Config) -> Array:
     return ops.lerp(w_mean, state.w_avg, c.train.w_avg_beta)
+
+
+def score_fn(
+    params: Any, m: config.Model, resolution: int, labels: Array | None, alpha: Array
+) -> Callable[[Array], Array]:
+    """Returns the discriminator as a function of images [n, r, r, c] alone, to scores [n]."""
+    d = discriminator.Discriminator(m)
+    return lambda images: d.apply({"params": params}, images, labels, alpha, resolution=resolution)
 
 
 def discriminator_loss(
@@ -117,6 +147,8 @@ def discriminator_loss(
 ) -> tuple[Array, Metrics]:
     """Returns the mean loss of the discriminator with its penalties, and their values an image.
 
+    Lazy R1 is none of them: lazy_r1_loss has it. Nor is it reported: most steps do not measure it.
+
     Args:
         params: the discriminator's.
         c: settings.
@@ -128,10 +160,8 @@ def discriminator_loss(
         t: places between reals and fakes, for WGAN-GP. [n]
     """
     train, enlargement = c.train, c.model.resolution // resolution
-
-    def score(images: Array) -> Array:
-        d = discriminator.Discriminator(c.model)
-        return d.apply({"params": params}, images, labels, alpha, resolution=resolution)
+    r1_gamma = train.r1_gamma if train.r1_interval == 1 else 0.0
+    score = score_fn(params, c.model, resolution, labels, alpha)
 
     def scores_and_penalty(images: Array, gamma: float) -> tuple[Array, Array]:
         if not gamma:
@@ -139,11 +169,13 @@ def discriminator_loss(
         scores, gradients = losses.scores_and_gradients(score, images)
         return scores, losses.squared_gradient_norm(gradients, enlargement)
 
-    real_scores, r1 = scores_and_penalty(reals, train.r1_gamma)
+    real_scores, r1 = scores_and_penalty(reals, r1_gamma)
     fake_scores, r2 = scores_and_penalty(fakes, train.r2_gamma)
     loss = losses.DISCRIMINATOR_LOSSES[train.d_loss](real_scores, fake_scores)
-    values = {"d_loss": loss, "real_scores": real_scores, "fake_scores": fake_scores, "r1": r1, "r2": r2}
-    penalty = train.r1_gamma / 2 * r1 + train.r2_gamma / 2 * r2
+    values = {"d_loss": loss, "real_scores": real_scores, "fake_scores": fake_scores, "r2": r2}
+    if train.r1_interval == 1:
+        values["r1"] = r1
+    penalty = r1_gamma / 2 * r1 + train.r2_gamma / 2 * r2
     if train.gp_lambda:
         mixed_scores, gradients = losses.scores_and_gradients(score, losses.interpolate(reals, fakes, t))
         values["gp"] = losses.gradient_norm_penalty(gradients, enlargement, train.gp_target)
@@ -154,13 +186,22 @@ def discriminator_loss(
     return jnp.mean(loss + penalty), values
 
 
+def lazy_r1_loss(
+    params: Any, c: config.Config, resolution: int, reals: Array, labels: Array | None, alpha: Array
+) -> Array:
+    """Returns k gamma / 2 times the mean R1 of the reals: an update in k stands for k of them (Karras et al. 2020)."""
+    score = score_fn(params, c.model, resolution, labels, alpha)
+    _, gradients = losses.scores_and_gradients(score, reals)
+    r1 = losses.squared_gradient_norm(gradients, c.model.resolution // resolution)
+    return c.train.r1_interval * c.train.r1_gamma / 2 * jnp.mean(r1)
+
+
 def generator_loss(
     params: Any, d_params: Any, c: config.Config, resolution: int, latents: Latents, labels: Array | None, alpha: Array
 ) -> tuple[Array, Metrics]:
     """Returns the mean loss of the generator, and what else its forward pass gives."""
     fakes, w_mean = generate(params, latents, labels, alpha, c.model, resolution)
-    d = discriminator.Discriminator(c.model)
-    scores = d.apply({"params": d_params}, fakes, labels, alpha, resolution=resolution)
+    scores = score_fn(d_params, c.model, resolution, labels, alpha)(fakes)
     loss = losses.GENERATOR_LOSSES[c.train.g_loss](scores)
     return jnp.mean(loss), {"g_loss": loss, "w_mean": w_mean}
 
@@ -177,17 +218,28 @@ def d_step(
 ) -> tuple[TrainState, Metrics]:
     """Returns the state after one update of the discriminator and of w_avg, and the loss's values an image."""
     fakes, w_mean = generate(state.g_params, latents, labels, phase.alpha, c.model, resolution)
-    params = grown(state.d_params, resolution)
     loss_fn = jax.grad(discriminator_loss, has_aux=True)
+    params = grown(state.d_params, resolution)
     grads, values = loss_fn(params, c, resolution, reals, fakes, labels, phase.alpha, t)
-    params, opt, is_skipped = _update(c, resolution, grads, state.d_opt, params, phase.lr)
-    state = state.replace(
-        d_params=_merge(state.d_params, params),
-        d_opt=opt,
-        w_avg=_track_w(state, w_mean, c),
-        num_skipped=state.num_skipped.at[1].add(is_skipped),
-    )
-    return state, values
+    state = _update_d(state, c, resolution, grads, phase.lr)
+    return state.replace(w_avg=_track_w(state, w_mean, c)), values
+
+
+def lazy_r1_step(
+    state: TrainState, c: config.Config, resolution: int, reals: Array, labels: Array | None, phase: Phase
+) -> TrainState:
+    """Returns the state after an update by R1 alone in iterations 0, k, 2 k ..., else as it is, for k = r1_interval.
+
+    "Lazy regularization" (Karras et al. 2020, Sec. 4.1). Iterations are counted by nimg, in batches of this size.
+    """
+
+    def update(state: TrainState) -> TrainState:
+        params = grown(state.d_params, resolution)
+        grads = jax.grad(lazy_r1_loss)(params, c, resolution, reals, labels, phase.alpha)
+        return _update_d(state, c, resolution, grads, phase.lr)
+
+    iteration = state.nimg // reals.shape[0]
+    return jax.lax.cond(iteration % c.train.r1_interval == 0, update, lambda state: state, state)
 
 
 def ema_step(state: TrainState, c: config.Config, resolution: int, batch: int) -> TrainState:
@@ -202,17 +254,13 @@ def g_step(
     state: TrainState, c: config.Config, resolution: int, labels: Array | None, latents: Latents, phase: Phase
 ) -> tuple[TrainState, Metrics]:
     """Returns the state after one update of the generator and of w_avg, and the loss's values an image."""
-    params = grown(state.g_params, resolution)
     loss_fn = jax.grad(generator_loss, has_aux=True)
+    params = grown(state.g_params, resolution)
     grads, values = loss_fn(params, state.d_params, c, resolution, latents, labels, phase.alpha)
-    params, opt, is_skipped = _update(c, resolution, grads, state.g_opt, params, phase.lr)
-    state = state.replace(
-        g_params=_merge(state.g_params, params),
-        g_opt=opt,
-        w_avg=_track_w(state, values.pop("w_mean"), c),
-        num_skipped=state.num_skipped.at[0].add(is_skipped),
-    )
-    return state, values
+    params, opt, is_skipped = _update(c, resolution, grads, state.g_opt, state.g_params, phase.lr)
+    num_skipped = state.num_skipped.at[0].add(is_skipped)
+    w_avg = _track_w(state, values.pop("w_mean"), c)
+    return state.replace(g_params=params, g_opt=opt, w_avg=w_avg, num_skipped=num_skipped), values
 
 
 @functools.partial(jax.jit, static_argnames=("c", "resolution", "batch_sharding"), donate_argnames="state")
@@ -255,6 +303,8 @@ def train_step(
     reals = ops.process_reals(ops.box_downscale_uint8(images, resolution), keep, phase.alpha)
     t = split(jax.random.uniform(t_key, (n,)))
     state, d_values = d_step(state, c, resolution, reals, labels, split(draw(d_key)), t, phase)
+    if c.train.r1_interval > 1:
+        state = lazy_r1_step(state, c, resolution, reals, labels, phase)
     state = ema_step(state, c, resolution, n)
     g_labels = split(draw_labels(label_key, n, c.model))
     state, g_values = g_step(state, c, resolution, g_labels, split(draw(g_key)), phase)

@@ -39,6 +39,10 @@ def test_paper_has_18_layers_and_its_feature_maps():
         ({"schedule": {"lr": 0.0}}, "schedule.lr"),
         ({"train": {"d_loss": "hinge"}}, "with d_loss 'hinge' use 'wgan'"),
         ({"train": {"adam_beta2": 1.0}}, "train.adam_beta2"),
+        ({"train": {"r1_interval": 0}}, "train.r1_interval is 0; use 1 to"),
+        ({"train": {"r1_interval": 16, "r1_gamma": 0.0}}, "train.r1_interval is 16; with r1_gamma 0 use 1"),
+        ({"model": {"compute_dtype": "float16"}}, "model.compute_dtype is 'float16'; .* 'float32', 'bfloat16'"),
+        ({"model": {"matmul_precision": "low"}}, "'default', 'high', 'highest'"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_remedy(values, message):

@@ -144,7 +144,9 @@ def test_iterations_agree_with_the_official_loop(file):
             r.check(f"{it}/D_loss", d_loss, tolerance=tolerance)
             r.check(f"{it}/G_dlatent_avg_after_Dstep", middle.w_avg, tolerance=tolerance)
             r.check(f"{it}/G_loss", values["g_loss"], column, tolerance=tolerance)
-            beta = step.ema_step(s.replace(g_params=jnp.zeros(()), ema_params=jnp.ones(())), c, resolution, n).ema_params
+            beta = step.ema_step(
+                s.replace(g_params=jnp.zeros(()), ema_params=jnp.ones(())), c, resolution, n
+            ).ema_params
             r.check(f"{it}/Gs_beta", beta)
             check_optimizers(r, it, networks, grads, {"D": s.d_opt, "G": s.g_opt}, c, tolerance)
             ours = {"G": (s.g_params, s.w_avg), "D": (s.d_params, None), "Gs": (s.ema_params, middle.w_avg)}

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stylegan_jax import config, generator, losses, mesh, ops, state, step
+from stylegan_jax import config, discriminator, generator, losses, mesh, ops, state, step
 from tests.small import CONFIGS, MODEL, read_config, settings
 
 PHASE = step.Phase(alpha=np.float32(0.5), lr=np.float32(1e-3))
@@ -20,11 +20,14 @@ def initial(c: config.Config) -> state.TrainState:
     return jax.jit(state.create, static_argnums=1)(jax.random.key(0), c)
 
 
-def jittered(x):
-    """Returns `x` with noise, the same for the same shape."""
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-        return x
-    return x + 0.1 * np.random.default_rng(0).standard_normal(x.shape, np.float32)
+def jittered(s: state.TrainState) -> state.TrainState:
+    """Returns `s` with noise in every parameter, the same for the same shape."""
+
+    def noisy(x):
+        return x + 0.1 * np.random.default_rng(0).standard_normal(x.shape, np.float32)
+
+    names = ("g_params", "d_params", "ema_params")
+    return s.replace(**{name: jax.tree.map(noisy, getattr(s, name)) for name in names})
 
 
 def shapes(tree):
@@ -76,7 +79,7 @@ def test_every_config_file_takes_a_step_at_reduced_size(path):
 def test_gradients_on_four_devices_equal_those_on_one():
     c = settings(model={"num_labels": 3})
     # Away from the initial constant: normalizing a flat image makes rounding errors 10,000 times larger.
-    s, n = jax.tree.map(jittered, initial(c)), 8
+    s, n = jittered(initial(c)), 8
     labels = jax.nn.one_hot(jnp.arange(n) % 3, 3)
     latents = step.draw_latents(jax.random.key(1), n, c.model, 16, 0.9)
     reals = ops.process_reals(jnp.asarray(images(n)), None, PHASE.alpha)
@@ -105,7 +108,7 @@ def test_gradients_on_four_devices_equal_those_on_one():
 
 def test_a_step_is_discriminator_then_weight_average_then_generator():
     c = settings(model={"num_labels": 3}, data={"mirror": True}, train={"gp_lambda": 10.0})
-    s, n, labels = jax.tree.map(jittered, initial(c)), 8, jax.nn.one_hot(jnp.arange(8) % 3, 3)
+    s, n, labels = jittered(initial(c)), 8, jax.nn.one_hot(jnp.arange(8) % 3, 3)
     got, _ = step.train_step(jax.tree.map(jnp.copy, s), images(n), labels, PHASE, c=c, resolution=16)
 
     @jax.jit
@@ -124,6 +127,7 @@ def test_a_step_is_discriminator_then_weight_average_then_generator():
         largest = max(np.max(np.abs(x)) for x in theirs)
         assert max(np.max(np.abs(a - b)) for a, b in zip(ours, theirs, strict=True)) < 1e-4 * largest
     assert int(got.nimg) == n
+    assert got.num_skipped.tolist() == [0, 0]
 
 
 def test_cutoffs_in_mid_growth_lie_within_the_layers_that_are_grown():
@@ -157,6 +161,62 @@ def test_every_loss_takes_a_step(g_loss, d_loss, weights):
     c = settings(train={"g_loss": g_loss, "d_loss": d_loss, **weights}, data={"mirror": True})
     s, metrics = step.train_step(jax.tree.map(jnp.copy, initial(c)), images(8), None, PHASE, c=c, resolution=8)
     assert all(np.isfinite(v) for v in metrics.values()) and int(metrics["num_skipped"]) == 0
+
+
+def test_lazy_r1_makes_an_update_of_its_own_every_kth_iteration():
+    c = settings(train={"r1_interval": 4})
+    s, n = jax.tree.map(jnp.copy, initial(c)), 8
+    counts, compiled = [], step.train_step._cache_size()
+    for nimg in range(0, 5 * n, n):
+        assert int(s.nimg) == nimg
+        before = int(s.d_opt.count)
+        s, metrics = step.train_step(s, images(n), None, PHASE, c=c, resolution=8)
+        counts.append(int(s.d_opt.count) - before)
+        assert "r1" not in metrics and all(np.isfinite(v) for v in metrics.values())
+    assert counts == [2, 1, 1, 1, 2]
+    assert step.train_step._cache_size() == compiled + 1
+
+
+def test_lazy_r1_equals_two_updates_with_corrected_adam():
+    k, c = 4, settings(train={"r1_interval": 4})
+    s, n = jittered(initial(c)), 8
+    reals = ops.process_reals(jnp.asarray(images(n, resolution=8)), None, PHASE.alpha)
+    latents = step.draw_latents(jax.random.key(1), n, c.model, 8, 0.9)
+
+    @jax.jit
+    def ours(s, nimg):
+        after, _ = step.d_step(s.replace(nimg=nimg), c, 8, reals, None, latents, jnp.zeros(n), PHASE)
+        return step.lazy_r1_step(after, c, 8, reals, None, PHASE)
+
+    def score(params, x):
+        return discriminator.Discriminator(c.model).apply({"params": params}, x, None, PHASE.alpha, resolution=8)
+
+    @jax.jit
+    def by_hand(s):
+        fakes, _ = step.generate(s.g_params, latents, None, PHASE.alpha, c.model, 8)
+        optimizer = state.adam(c.train.adam_beta2**0.8, c.train.adam_eps)
+
+        def loss(params):
+            return jnp.mean(jax.nn.softplus(score(params, fakes)) + jax.nn.softplus(-score(params, reals)))
+
+        def r1(params):
+            gradients = jax.grad(lambda x: jnp.sum(score(params, x)))(reals)
+            # Of 16 px, twice these 8: each pixel is four there, with a quarter of the gradient.
+            return k * c.train.r1_gamma / 2 * jnp.mean(jnp.sum(gradients**2, (1, 2, 3))) / 4
+
+        params, opt, results = s.d_params, s.d_opt, []
+        for fn in (loss, r1):
+            updates, opt = optimizer.update(jax.grad(fn)(params), opt)
+            params = jax.tree.map(lambda p, u: p - 0.8 * PHASE.lr * u, params, updates)
+            results.append((params, opt.nu))
+        return results
+
+    expected = by_hand(s)
+    for nimg, (params, nu) in {0: expected[1], n: expected[0], 3 * n: expected[0], 4 * n: expected[1]}.items():
+        after = ours(s, jnp.int32(nimg))
+        for got, reference, tolerance in [(after.d_params, params, 1e-4), (after.d_opt.nu, nu, 1e-5)]:
+            for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(reference), strict=True):
+                assert np.max(np.abs(a - b)) <= tolerance * np.max(np.abs(b))
 
 
 def test_penalties_scale_as_if_the_image_were_enlarged_by_repeating_pixels():
