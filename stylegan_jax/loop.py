@@ -65,14 +65,15 @@ def train(c: config.Config, folder: pathlib.Path) -> state.TrainState:
         log.log(f"data: {data.describe()}   devices: {len(devices.devices)}   starting at {nimg} images")
         observer = _Observer(c, data, devices, log, stages)
         rest = [chunk for chunk in run if chunk.end_nimg > nimg]
+        # XLA:CPU runs a loop's convolutions on one thread: four steps at 8 px take 38 s in one call, 2 s in four.
+        num_steps = 1 if jax.default_backend() == "cpu" else c.schedule.refresh_steps  # In a call.
+        programs_of_chunks = _programs(rest, c, train_state, devices, num_steps)
         observer.start()
         if nimg == 0:
             observer.first(train_state, run[0].phase)
-        # XLA:CPU runs a loop's convolutions on one thread: four steps at 8 px take 38 s in one call, 2 s in four.
-        num_steps = 1 if jax.default_backend() == "cpu" else c.schedule.refresh_steps
         batches = _batches(rest, c, data, devices, num_steps)
         running = collections.deque()
-        for chunk, program in zip(rest, _programs(rest, c, train_state, devices, num_steps), strict=True):
+        for chunk, program in zip(rest, programs_of_chunks, strict=True):
             if chunk.is_reset:
                 train_state = _reset(train_state)
             calls = itertools.islice(batches, c.schedule.refresh_steps // num_steps)

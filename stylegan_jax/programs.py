@@ -14,6 +14,8 @@ from stylegan_jax import config, mesh, step
 Request = TypeVar("Request")
 Made = TypeVar("Made")
 
+_THREAD = "make_ahead"
+
 
 def train_program(
     c: config.Config, state: Any, devices: jax.sharding.Mesh, resolution: int, batch: int, num_steps: int
@@ -45,17 +47,26 @@ def train_program(
 
 
 def make_ahead(requests: Iterable[Request], make_fn: Callable[[Request], Made]) -> Iterator[Made]:
-    """Yields `make_fn(request)` for each request; what equal neighbours share is made once.
+    """Returns an iterator over `make_fn(request)` of each request; what equal neighbours share is made once.
 
-    While it is in use, a thread makes the next one. The thread is not waited for: a process that ends early ends
-    without what nobody will ask for. An exception of `make_fn` is raised here in its turn.
+    A thread makes the first at once, and each other while the one before it is in use. An exception of `make_fn` is
+    raised in its turn.
     """
     runs = [(request, len(list(group))) for request, group in itertools.groupby(requests)]
     ahead = [_start(make_fn, request) for request, _ in runs[:1]]
-    for i, (_, count) in enumerate(runs):
-        made = ahead.pop().result()
-        ahead += [_start(make_fn, request) for request, _ in runs[i + 1 : i + 2]]
-        yield from itertools.repeat(made, count)
+
+    def made() -> Iterator[Made]:
+        for i, (_, count) in enumerate(runs):
+            now = ahead.pop().result()
+            ahead.extend(_start(make_fn, request) for request, _ in runs[i + 1 : i + 2])
+            yield from itertools.repeat(now, count)
+
+    return made()
+
+
+def is_making() -> bool:
+    """Returns whether a program is being made, which cannot be interrupted, and which Python waits for when it ends."""
+    return any(thread.name == _THREAD for thread in threading.enumerate())
 
 
 def _start(make_fn: Callable[[Request], Made], request: Request) -> "concurrent.futures.Future[Made]":
@@ -68,5 +79,6 @@ def _start(make_fn: Callable[[Request], Made], request: Request) -> "concurrent.
         except BaseException as error:  # Whatever it is, the consumer must not wait for ever.
             future.set_exception(error)
 
-    threading.Thread(target=make, name="make_ahead", daemon=True).start()
+    # No daemon: when Python ends beneath XLA's compiler, the process is aborted.
+    threading.Thread(target=make, name=_THREAD).start()
     return future
