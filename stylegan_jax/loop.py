@@ -1,18 +1,33 @@
 """The training loop: the one place with time, repetition and signals."""
 
+import collections
 import contextlib
 import itertools
 import logging
 import pathlib
 import signal
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stylegan_jax import checkpoint, config, figures, grid, mesh, ops, progress, report, schedule, state, step, workdir
+from stylegan_jax import (
+    checkpoint,
+    config,
+    figures,
+    grid,
+    mesh,
+    ops,
+    programs,
+    progress,
+    report,
+    schedule,
+    state,
+    step,
+    workdir,
+)
 from stylegan_jax.data import dataset, prefetch
 from stylegan_jax.metrics import quality
 
@@ -50,16 +65,21 @@ def train(c: config.Config, folder: pathlib.Path) -> state.TrainState:
         log.log(f"data: {data.describe()}   devices: {len(devices.devices)}   starting at {nimg} images")
         observer = _Observer(c, data, devices, log, stages)
         rest = [chunk for chunk in run if chunk.end_nimg > nimg]
+        # XLA:CPU runs a loop's convolutions on one thread: four steps at 8 px take 38 s in one call, 2 s in four.
+        num_steps = 1 if jax.default_backend() == "cpu" else c.schedule.refresh_steps  # In a call.
+        programs_of_chunks = _programs(rest, c, train_state, devices, num_steps)
         observer.start()
         if nimg == 0:
             observer.first(train_state, run[0].phase)
-        batches = _batches(rest, c, data, devices)
-        for chunk in rest:
+        batches = _batches(rest, c, data, devices, num_steps)
+        running = collections.deque()
+        for chunk, program in zip(rest, programs_of_chunks, strict=True):
             if chunk.is_reset:
                 train_state = _reset(train_state)
-            train_state, metrics = _run_chunk(train_state, chunk, batches, c, devices)
-            jax.block_until_ready(metrics)
-            log.progress(chunk.end_nimg, chunk.phase.resolution, alpha=chunk.phase.alpha)
+            calls = itertools.islice(batches, c.schedule.refresh_steps // num_steps)
+            train_state, metrics = _run_chunk(train_state, chunk, calls, program, devices)
+            running.append((chunk, metrics))
+            _wait(running, 0 if chunk.is_tick or stop else 1, log)
             if chunk.is_tick:
                 observer.tick(train_state, chunk, metrics)
             if stop or chunk.is_last or (chunk.is_tick and chunk.tick % c.report.checkpoint_ticks == 0):
@@ -98,39 +118,59 @@ def _restore_or_create(c: config.Config, manager: Any, data: dataset.Dataset, de
 
 
 def _batches(
-    chunks: list[schedule.Chunk], c: config.Config, data: dataset.Dataset, devices: jax.sharding.Mesh
+    chunks: list[schedule.Chunk], c: config.Config, data: dataset.Dataset, devices: jax.sharding.Mesh, num_steps: int
 ) -> Generator[dataset.Batch, None, None]:
-    """Yields the batch of every step of `chunks`, on the devices before it is asked for."""
-    steps = (
+    """Yields the batches of `chunks`, stacked by `num_steps`, on the devices before they are asked for."""
+    requests = (
         (chunk.start_nimg + i * chunk.phase.batch, chunk.phase.batch)
         for chunk in chunks
-        for i in range(c.schedule.refresh_steps)
+        for i in range(0, c.schedule.refresh_steps, num_steps)
     )
     part = (jax.process_index(), jax.process_count())
-    return prefetch.prefetch(steps, lambda nimg, n: data.batch(nimg, n, part), lambda b: mesh.put_batch(b, devices))
+
+    def load(nimg: int, n: int) -> dataset.Batch:
+        batches = [data.batch(nimg + i * n, n, part) for i in range(num_steps)]
+        return jax.tree.map(lambda *x: np.stack(x), *batches)
+
+    return prefetch.prefetch(requests, load, lambda b: mesh.put(b, mesh.split_stack(devices)))
 
 
+def _programs(
+    chunks: list[schedule.Chunk],
+    c: config.Config,
+    train_state: state.TrainState,
+    devices: jax.sharding.Mesh,
+    num_steps: int,
+) -> Iterator[jax.stages.Compiled]:
+    """Yields the program of each chunk; that of the next resolution is compiled meanwhile."""
+    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), train_state)
+    requests = ((chunk.phase.resolution, chunk.phase.batch) for chunk in chunks)
+    return programs.make_ahead(requests, lambda r: programs.train_program(c, abstract, devices, *r, num_steps))
+
+
+@jax.transfer_guard("disallow")  # Nothing goes to the devices or comes from them unnoticed.
 def _run_chunk(
     train_state: state.TrainState,
     chunk: schedule.Chunk,
-    batches: Iterator[dataset.Batch],
-    c: config.Config,
+    batches: Iterable[dataset.Batch],
+    program: jax.stages.Compiled,
     devices: jax.sharding.Mesh,
 ) -> tuple[state.TrainState, step.Metrics]:
-    """Returns the state after the chunk's steps, and the last step's metrics."""
+    """Returns the state after the chunk's steps, and the last step's metrics, before the devices are done."""
     phase = step.Phase(alpha=np.float32(chunk.phase.alpha), lr=np.float32(chunk.phase.lr))
+    phase = mesh.put(phase, mesh.replicated(devices))
     metrics: step.Metrics = {}
-    for batch in itertools.islice(batches, c.schedule.refresh_steps):
-        train_state, metrics = step.train_step(
-            train_state,
-            batch.images,
-            batch.labels,
-            phase,
-            c=c,
-            resolution=chunk.phase.resolution,
-            batch_sharding=mesh.split(devices),
-        )
+    for batch in batches:
+        train_state, metrics = program(train_state, batch.images, batch.labels, phase)
     return train_state, metrics
+
+
+def _wait(running: collections.deque[tuple[schedule.Chunk, step.Metrics]], num_left: int, log: report.Report) -> None:
+    """Waits until the devices have at most `num_left` chunks to do, and shows how far the run is."""
+    while len(running) > num_left:
+        chunk, metrics = running.popleft()
+        jax.block_until_ready(metrics)
+        log.progress(chunk.end_nimg, chunk.phase.resolution, alpha=chunk.phase.alpha)
 
 
 @contextlib.contextmanager

@@ -1,13 +1,17 @@
 """Command line: python -m stylegan_jax.main --config configs/demo.py --workdir DIR [--config.train.r1_gamma=5]."""
 
 import difflib
+import os
 import pathlib
+import signal
 import sys
+import tempfile
 
+import jax
 from absl import app, flags, logging
 from ml_collections import config_dict, config_flags
 
-from stylegan_jax import config, loop
+from stylegan_jax import config, loop, programs
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "File of settings, such as configs/demo.py.", lock_config=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, pictures and logs.")
@@ -39,19 +43,41 @@ def parse_flags(argv: list[str]) -> list[str]:
         sys.exit(f"error: {text.splitlines()[-1] if 'Traceback' in text else ' '.join(text.split())}")
 
 
-def main(argv: list[str]) -> None:
-    """Trains as the flags say."""
+def keep_programs() -> None:
+    """Keeps compiled programs on disk for later starts, in the user's cache or where JAX_COMPILATION_CACHE_DIR says."""
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    try:
+        folder = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "stylegan_jax/xla"
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home.
+        logging.warning("compiled programs are not kept for later starts: %s", error)
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def main(argv: list[str]) -> int:
+    """Trains as the flags say, and returns the exit code."""
     if len(argv) > 1:
         sys.exit(f"error: {' '.join(argv[1:])}: not understood; settings are changed with --config.name=value.")
     logging.set_verbosity(logging.WARNING)
+    keep_programs()
     try:
         values = CONFIG.value.to_dict()
     except OSError as error:  # The file could not be read; the last line of the message says why.
         sys.exit(f"error: {str(error).splitlines()[-1].strip()}")
+    code = 0
     try:
         loop.train(config.from_dict(values), pathlib.Path(WORKDIR.value))
     except ValueError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT
+    if programs.is_making():  # For a resolution that this start will not reach. All else is on disk.
+        sys.stdout.flush()
+        os._exit(code)
+    return code
 
 
 if __name__ == "__main__":

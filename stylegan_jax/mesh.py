@@ -26,6 +26,11 @@ def split(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(AXIS))
 
 
-def put_batch(tree: Any, mesh: Mesh) -> Any:
-    """Returns global arrays split over the mesh, from this process's part of a batch. [n / num_processes, ...]"""
-    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(split(mesh), np.asarray(x)), tree)
+def split_stack(mesh: Mesh) -> NamedSharding:
+    """Returns the sharding of what is split along its second axis: a stack of batches."""
+    return NamedSharding(mesh, PartitionSpec(None, AXIS))
+
+
+def put(tree: Any, sharding: NamedSharding) -> Any:
+    """Returns global arrays on the devices, from this process's part of each: all of it, where it is replicated."""
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree)

@@ -312,6 +312,38 @@ def train_step(
     return state.replace(nimg=state.nimg + n), metrics | {"num_skipped": jnp.sum(state.num_skipped)}
 
 
+@functools.partial(jax.jit, static_argnames=("c", "resolution", "batch_sharding"), donate_argnames="state")
+def train_steps(
+    state: TrainState,
+    images: Array,
+    labels: Array | None,
+    phase: Phase,
+    *,
+    c: config.Config,
+    resolution: int,
+    batch_sharding: jax.sharding.Sharding | None = None,
+) -> tuple[TrainState, Metrics]:
+    """Returns the state after one `train_step` for each batch of a stack, and the last one's metrics.
+
+    Args:
+        state: donated.
+        images: the batches. uint8 [steps, n, model.resolution, model.resolution, channels]
+        labels: likewise. [steps, n, num_labels]
+        phase: of all the steps.
+        c: settings.
+        resolution: to train at, px. Each has one compiled program.
+        batch_sharding: how a batch is split over devices; None on a single device.
+    """
+
+    def one(state: TrainState, batch: tuple[Array, Array | None]) -> tuple[TrainState, Metrics]:
+        return train_step(state, *batch, phase, c=c, resolution=resolution, batch_sharding=batch_sharding)
+
+    if images.shape[0] == 1:  # XLA:CPU runs convolutions that come from a loop, even of one, on a single thread.
+        return one(state, jax.tree.map(lambda x: x[0], (images, labels)))
+    state, metrics = jax.lax.scan(one, state, (images, labels))
+    return state, {name: values[-1] for name, values in metrics.items()}
+
+
 @functools.partial(jax.jit, static_argnames=("m", "n", "resolution", "batch_sharding"))
 def sample(
     params: Any,

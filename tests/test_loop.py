@@ -10,7 +10,8 @@ import jax
 import numpy as np
 import pytest
 
-from stylegan_jax import config, loop
+from stylegan_jax import config, loop, mesh, schedule
+from stylegan_jax.data import dataset
 from tests.small import settings
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -36,9 +37,27 @@ def logged(workdir: pathlib.Path) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def compiled():
+    """Names of the functions that were compiled since the first test."""
+    names = []
+
+    def note(event: str, seconds: float, **details) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            names.append(details["fun_name"])
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(note)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, compiled):
     workdir = tmp_path_factory.mktemp("undisturbed")
     return workdir, loop.train(settings(), workdir)
+
+
+def test_a_run_compiles_one_training_program_a_resolution(undisturbed, compiled):
+    assert sum("train_step" in name for name in compiled) == 2
 
 
 def test_a_run_leaves_its_pictures_scalars_and_checkpoints(undisturbed):
@@ -54,6 +73,30 @@ def test_a_run_leaves_its_pictures_scalars_and_checkpoints(undisturbed):
 def test_a_finished_run_starts_no_more_training(undisturbed):
     workdir, last = undisturbed
     assert_equal(last, loop.train(settings(), workdir))
+
+
+def test_batches_are_the_same_however_they_are_stacked():
+    c, devices = settings(model={"num_labels": 10}, data={"source": "digits"}), mesh.make_mesh()
+    data, chunks = dataset.open_dataset(c.data, c.model, c.seed), list(schedule.chunks(c.schedule, 16))
+    single, stacked = (list(loop._batches(chunks, c, data, devices, num_steps)) for num_steps in (1, 4))
+    assert {b.images.shape for b in stacked} == {(4, 8, 16, 16, 3)}
+    assert {b.images.sharding.spec for b in stacked} == {jax.sharding.PartitionSpec(None, "data")}
+    for name in ("images", "labels"):
+        a, b = (np.concatenate([getattr(batch, name) for batch in batches]) for batches in (single, stacked))
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(np.concatenate(stacked[1].images), data.batch(32, 32).images)
+
+
+def test_a_chunk_refuses_batches_that_are_not_on_the_devices():
+    devices = mesh.make_mesh()
+    chunk = next(schedule.chunks(settings().schedule, 16))
+    program = jax.jit(lambda s, images, labels, phase: (s, {"alpha": phase.alpha + images.sum()}))
+    images = np.ones((1, 8), np.uint8)
+    with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+        loop._run_chunk(None, chunk, [dataset.Batch(images, None)], program, devices)
+    batch = dataset.Batch(mesh.put(images, mesh.split_stack(devices)), None)
+    _, metrics = loop._run_chunk(None, chunk, [batch], program, devices)
+    assert metrics["alpha"] == 9
 
 
 @pytest.mark.slow

@@ -3,9 +3,46 @@ import pathlib
 import subprocess
 import sys
 
+import jax
 import pytest
 
+from stylegan_jax import main
+
 ROOT = pathlib.Path(__file__).parent.parent
+
+
+# A run of seconds.
+SMALL = {
+    "model.resolution": 8,
+    "model.fmap_max": 8,
+    "data.num_faces": 16,
+    "data.num_heldout": 4,
+    "schedule.total_kimg": 0.1,
+    "report.metric_ticks": 0,
+}
+# Training that ends, or is interrupted, while a program is being made.
+ENDING = """
+import sys, threading
+from absl import app
+from stylegan_jax import loop, main, programs
+begun = threading.Event()
+def train(c, folder):
+    programs.make_ahead([8], lambda request: begun.set() or threading.Event().wait(100))
+    begun.wait()
+    if {is_interrupted}:
+        raise KeyboardInterrupt
+    print("all is saved")
+loop.train = train
+app.run(main.main, flags_parser=main.parse_flags)
+"""
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path) -> pathlib.Path:
+    """Where programs are kept."""
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache/stylegan_jax/xla"
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
@@ -34,3 +71,44 @@ def test_a_wrong_argument_ends_in_one_line(tmp_path, argument, message):
 def test_a_missing_config_file_ends_in_one_line(tmp_path):
     result = run("--config=configs/nowhere.py", f"--workdir={tmp_path}")
     assert result.returncode == 1 and "nowhere.py" in result.stderr and "Traceback" not in result.stderr
+
+
+def train(workdir: pathlib.Path) -> subprocess.CompletedProcess:
+    settings = [f"--config.{name}={value}" for name, value in SMALL.items()]
+    return run("--config=configs/demo.py", f"--workdir={workdir}", *settings)
+
+
+def test_compiled_programs_are_kept_in_the_users_cache_and_give_the_same_run(tmp_path, cache):
+    first = train(tmp_path / "first")
+    assert first.returncode == 0 and not first.stderr
+    kept = {file.name for file in cache.iterdir() if not file.name.endswith("-atime")}
+    assert any(name.startswith("jit_train_steps-") for name in kept)
+    second = train(tmp_path / "second")
+    assert second.returncode == 0 and not second.stderr
+    assert kept == {file.name for file in cache.iterdir() if not file.name.endswith("-atime")}
+    first_scalars, second_scalars = ((tmp_path / name / "scalars.jsonl").read_text() for name in ("first", "second"))
+    assert first_scalars == second_scalars
+
+
+def test_a_cache_that_cannot_be_written_is_one_warning(tmp_path, monkeypatch, caplog):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    main.keep_programs()
+    assert jax.config.jax_compilation_cache_dir is None
+    (record,) = caplog.records
+    assert "compiled programs are not kept for later starts" in record.getMessage()
+
+
+def test_jax_own_variable_names_another_cache(tmp_path, monkeypatch, cache):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "other"))
+    main.keep_programs()
+    assert not cache.exists()
+    assert jax.config.jax_compilation_cache_dir is None  # JAX itself reads the variable, when it is imported.
+
+
+@pytest.mark.parametrize(("is_interrupted", "code"), [(False, 0), (True, 130)])
+def test_a_program_that_is_being_made_does_not_delay_the_end(tmp_path, is_interrupted, code):
+    command = [sys.executable, "-c", ENDING.format(is_interrupted=is_interrupted), "--config=configs/demo.py"]
+    result = subprocess.run([*command, f"--workdir={tmp_path}"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert result.returncode == code and not result.stderr
+    assert ("all is saved" in result.stdout) != is_interrupted

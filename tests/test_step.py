@@ -130,6 +130,36 @@ def test_a_step_is_discriminator_then_weight_average_then_generator():
     assert got.num_skipped.tolist() == [0, 0]
 
 
+@pytest.mark.parametrize(
+    ("num_steps", "tolerance"),
+    # A loop's convolutions sum in another order; the optimizers' first steps make the sign of a rounding error count.
+    [(1, 0.0), (4, 1e-6)],
+    ids=["stacks of one, bit for bit", "one stack of four"],
+)
+def test_steps_in_one_call_equal_single_ones(num_steps, tolerance):
+    c = settings(model={"num_labels": 3}, data={"mirror": True})
+    start = state.reset_optimizers(jax.tree.map(jittered, initial(c)))
+    batches = np.stack([images(8, seed) for seed in range(4)])
+    labels = np.stack([np.eye(3, dtype=np.float32)[(np.arange(8) + seed) % 3] for seed in range(4)])
+    many = single = start
+    for i in range(0, 4, num_steps):
+        part = slice(i, i + num_steps)
+        many, ours = step.train_steps(
+            jax.tree.map(jnp.copy, many), batches[part], labels[part], PHASE, c=c, resolution=8
+        )
+    for i in range(4):
+        single, theirs = step.train_step(
+            jax.tree.map(jnp.copy, single), batches[i], labels[i], PHASE, c=c, resolution=8
+        )
+    assert int(many.nimg) == int(single.nimg) == 32
+    assert ours.keys() == theirs.keys()
+    assert max(abs(float(ours[name]) - float(theirs[name])) for name in ours) <= tolerance
+    for name in ("d_opt", "g_opt", "ema_params", "w_avg"):
+        a, b = (jax.tree.leaves(getattr(x, name)) for x in (many, single))
+        largest = max(np.max(np.abs(x)) for x in b)
+        assert max(np.max(np.abs(x - y)) for x, y in zip(a, b, strict=True)) <= tolerance * largest
+
+
 def test_cutoffs_in_mid_growth_lie_within_the_layers_that_are_grown():
     model = config.Model(resolution=64, z_size=4, w_size=4)
     cutoffs = np.asarray(step.draw_latents(jax.random.key(0), 4096, model, 16, 0.9).cutoff)

@@ -15,7 +15,7 @@ def prefetch(
     requests: Iterable[tuple[int, int]],
     load_fn: Callable[[int, int], Loaded],
     put_fn: Callable[[Loaded], Placed],
-    depth: int = 2,
+    depth: int = 1,
 ) -> Iterator[Placed]:
     """Yields `put_fn(load_fn(nimg, n))` for each request, in order, while a thread prepares the next `depth`.
 

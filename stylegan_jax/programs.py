@@ -1,0 +1,84 @@
+"""The compiled training programs of a run, each made in the background before its resolution begins."""
+
+import concurrent.futures
+import itertools
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+
+from stylegan_jax import config, mesh, step
+
+Request = TypeVar("Request")
+Made = TypeVar("Made")
+
+_THREAD = "make_ahead"
+
+
+def train_program(
+    c: config.Config, state: Any, devices: jax.sharding.Mesh, resolution: int, batch: int, num_steps: int
+) -> jax.stages.Compiled:
+    """Returns `step.train_steps`, compiled: (state, images, labels, phase) -> (state, metrics).
+
+    Args:
+        c: settings.
+        state: the training state, as jax.ShapeDtypeStruct with shardings.
+        devices: that batches are split over; the phase is on all of them.
+        resolution: to train at, px.
+        batch: images of a step, on all devices together.
+        num_steps: steps of a call.
+    """
+    m, stack = c.model, mesh.split_stack(devices)
+    shape = (num_steps, batch, m.resolution, m.resolution, m.channels)
+    images = jax.ShapeDtypeStruct(shape, np.uint8, sharding=stack)
+    labels = jax.ShapeDtypeStruct((num_steps, batch, m.num_labels), np.float32, sharding=stack)
+    scalar = jax.ShapeDtypeStruct((), np.float32, sharding=mesh.replicated(devices))
+    return step.train_steps.lower(
+        state,
+        images,
+        labels if m.num_labels else None,
+        step.Phase(alpha=scalar, lr=scalar),
+        c=c,
+        resolution=resolution,
+        batch_sharding=mesh.split(devices),
+    ).compile()
+
+
+def make_ahead(requests: Iterable[Request], make_fn: Callable[[Request], Made]) -> Iterator[Made]:
+    """Returns an iterator over `make_fn(request)` of each request; what equal neighbours share is made once.
+
+    A thread makes the first at once, and each other while the one before it is in use. An exception of `make_fn` is
+    raised in its turn.
+    """
+    runs = [(request, len(list(group))) for request, group in itertools.groupby(requests)]
+    ahead = [_start(make_fn, request) for request, _ in runs[:1]]
+
+    def made() -> Iterator[Made]:
+        for i, (_, count) in enumerate(runs):
+            now = ahead.pop().result()
+            ahead.extend(_start(make_fn, request) for request, _ in runs[i + 1 : i + 2])
+            yield from itertools.repeat(now, count)
+
+    return made()
+
+
+def is_making() -> bool:
+    """Returns whether a program is being made, which cannot be interrupted, and which Python waits for when it ends."""
+    return any(thread.name == _THREAD for thread in threading.enumerate())
+
+
+def _start(make_fn: Callable[[Request], Made], request: Request) -> "concurrent.futures.Future[Made]":
+    """Returns the result to come of `make_fn(request)`, from a thread of its own."""
+    future: concurrent.futures.Future[Made] = concurrent.futures.Future()
+
+    def make() -> None:
+        try:
+            future.set_result(make_fn(request))
+        except BaseException as error:  # Whatever it is, the consumer must not wait for ever.
+            future.set_exception(error)
+
+    # No daemon: when Python ends beneath XLA's compiler, the process is aborted.
+    threading.Thread(target=make, name=_THREAD).start()
+    return future

@@ -1,0 +1,67 @@
+"""Programs are made in order, once, ahead of their time, by a thread whose errors are not lost."""
+
+import threading
+
+import jax
+import numpy as np
+import pytest
+
+from stylegan_jax import mesh, programs, state, step
+from tests.small import settings
+
+PATIENCE_SEC = 20.0  # Until a thread that should act is called stuck.
+
+
+def test_equal_neighbours_share_what_is_made_once_and_in_order():
+    made = []
+    ahead = programs.make_ahead([8, 8, 8, 16, 32, 32], lambda request: made.append(request) or f"program {request}")
+    assert list(ahead) == ["program 8"] * 3 + ["program 16"] + ["program 32"] * 2
+    assert made == [8, 16, 32]
+    assert list(programs.make_ahead([], made.append)) == []
+
+
+def test_the_next_is_made_while_the_present_one_is_in_use_and_none_after_it():
+    begun = {request: threading.Event() for request in (8, 16, 32)}
+    ahead = programs.make_ahead([8, 8, 16, 32], lambda request: begun[request].set())
+    assert begun[8].wait(PATIENCE_SEC)  # At once.
+    assert not begun[16].is_set()
+    next(ahead)
+    assert begun[16].wait(PATIENCE_SEC)
+    next(ahead)
+    assert not begun[32].is_set()
+
+
+def test_an_error_is_raised_where_its_program_is_asked_for():
+    def make(request: int) -> int:
+        if request == 16:
+            raise OSError("no memory to compile in")
+        return request
+
+    ahead = programs.make_ahead([8, 8, 16], make)
+    assert [next(ahead), next(ahead)] == [8, 8]
+    with pytest.raises(OSError, match="no memory to compile in"):
+        next(ahead)
+
+
+def test_it_is_known_whether_one_is_being_made():
+    finish = threading.Event()
+    ahead = programs.make_ahead([8], lambda request: finish.wait(PATIENCE_SEC))
+    assert programs.is_making()
+    finish.set()
+    assert next(ahead)
+
+
+@pytest.mark.parametrize("num_steps", [1, 4])
+def test_a_program_takes_the_state_that_it_returns(num_steps):
+    c, devices = settings(model={"num_labels": 3}), mesh.make_mesh()
+    whole = mesh.replicated(devices)
+    s = jax.jit(state.create, static_argnums=1, out_shardings=whole)(jax.random.key(0), c)
+    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), s)
+    program = programs.train_program(c, abstract, devices, resolution=8, batch=8, num_steps=num_steps)
+    stack = np.zeros((num_steps, 8, 16, 16, 3), np.uint8), np.zeros((num_steps, 8, 3), np.float32)
+    batches = mesh.put(stack, mesh.split_stack(devices))
+    phase = mesh.put(step.Phase(alpha=np.float32(1), lr=np.float32(1e-3)), whole)
+    for _ in range(2):
+        s, metrics = program(s, *batches, phase)
+    assert int(s.nimg) == 16 * num_steps
+    assert all(np.isfinite(value) for value in metrics.values())
