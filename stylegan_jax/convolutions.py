@@ -11,6 +11,7 @@ other's derivative, so that derivatives of every order are again a few large pro
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -191,8 +192,11 @@ def _toom_cook(points: Sequence[float]) -> tuple[Matrix, Matrix, Matrix]:
     b = [np.append(np.poly(rest)[::-1], 0) for rest in others] + [np.poly(p)[::-1]]
     g = [x ** np.arange(3) / np.prod(x - rest) for x, rest in zip(p, others, strict=True)] + [np.eye(3)[2]]
     a = [x ** np.arange(size) for x in p] + [np.eye(size)[-1]]
-    b_matrix, g_matrix, a_matrix = (tuple(tuple(map(float, np.round(row, 12))) for row in m) for m in (b, g, a))
-    return b_matrix, g_matrix, a_matrix
+
+    def plain(rows: Sequence[Any]) -> Matrix:
+        return tuple(tuple(np.round(row, 12).tolist()) for row in rows)
+
+    return plain(b), plain(g), plain(a)
 
 
 # By the tile's size. With points whose products are 1, the larger tiles' worst rounding error is a quarter of what it

@@ -16,6 +16,10 @@ Made = TypeVar("Made")
 
 _THREAD = "make_ahead"
 
+# Options of the compiler by backend. LLVM's first level takes a fifth less time than its second on the training step at
+# 64 px, which is then as fast.
+COMPILER_OPTIONS = {"cpu": {"xla_backend_optimization_level": 1}}
+
 
 def train_program(
     c: config.Config, state: Any, devices: jax.sharding.Mesh, resolution: int, batch: int, num_steps: int
@@ -43,7 +47,7 @@ def train_program(
         c=c,
         resolution=resolution,
         batch_sharding=mesh.split(devices),
-    ).compile()
+    ).compile(COMPILER_OPTIONS.get(jax.default_backend()))
 
 
 def make_ahead(requests: Iterable[Request], make_fn: Callable[[Request], Made]) -> Iterator[Made]:
