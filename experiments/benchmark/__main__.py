@@ -1,0 +1,72 @@
+"""Measures this device, and the training step and the sampling on it: python -m experiments.benchmark [--flags]."""
+
+import pathlib
+import sys
+
+import jax
+from absl import app, flags, logging
+
+from experiments.benchmark import measure, options, summary
+from stylegan_jax import config
+
+RESOLUTIONS = flags.DEFINE_list("resolutions", None, "In px; by default 8 to 64 on a CPU, to 1024 on others.")
+BATCH = flags.DEFINE_string(
+    "batch", "", 'Batches such as "8:8,64:4"; where none is given, 8 or 4 on a CPU and what pays on others.'
+)
+PRECISION = flags.DEFINE_enum(
+    "precision", None, [*measure.PRECISIONS, "both"], "Of features and convolutions; float32 on a CPU, both on others."
+)
+REPEATS = flags.DEFINE_integer("repeats", 5, "Timings of each program; their median counts.", lower_bound=5)
+OUT = flags.DEFINE_string("out", "runs/benchmark.json", "File for all numbers.")
+TRACE = flags.DEFINE_string("trace", None, "Folder for profiles of a few calls of each program.")
+
+CPU_RESOLUTIONS = (8, 16, 32, 64)
+CPU_BATCHES = {8: 8, 16: 8, 32: 8}
+CPU_BATCH = 4  # At others.
+FIRST_PIXELS = 2048  # On other devices, the first batch is this divided by the resolution, and FIRST_BATCH at least.
+FIRST_BATCH = 8
+
+
+def cases(
+    m: config.Model, platform: str, resolutions: list[str] | None, batch: str, precision: str | None
+) -> list[measure.Case]:
+    """Returns what to measure, by the flags.
+
+    Raises:
+        ValueError: a flag's value cannot be.
+    """
+    is_cpu, known = platform == "cpu", m.resolutions[1:]
+    if resolutions is None:
+        chosen = [r for r in known if r in CPU_RESOLUTIONS or not is_cpu]
+    else:
+        chosen = [options.checked_resolution("resolutions", text, known) for text in resolutions]
+    batches = dict(options.pairs("batch", batch, known))
+    for n in batches.values():
+        options.check_group("batch", n, m.stddev_group)
+    precision = precision or ("float32" if is_cpu else "both")
+    result = []
+    for p in measure.PRECISIONS if precision == "both" else (precision,):
+        for r in chosen:
+            default = CPU_BATCHES.get(r, CPU_BATCH) if is_cpu else max(FIRST_PIXELS // r, FIRST_BATCH)
+            doubles = r not in batches and not is_cpu
+            result.append(measure.Case(p, r, batches.get(r, default), doubles))
+    return result
+
+
+def main(argv: list[str]) -> None:
+    """Measures as the flags say."""
+    logging.set_verbosity(logging.WARNING)
+    c = config.Config()
+    try:
+        options.check_no_arguments(argv)
+        platform = jax.devices()[0].platform
+        wanted = cases(c.model, platform, RESOLUTIONS.value, BATCH.value, PRECISION.value)
+    except ValueError as error:
+        sys.exit(f"error: {error}.")
+    trace_dir = pathlib.Path(TRACE.value) if TRACE.value else None
+    options.write_json(pathlib.Path(OUT.value), summary.benchmark(c, wanted, REPEATS.value, trace_dir))
+    print(f"wrote {OUT.value}")
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=options.parse_flags)

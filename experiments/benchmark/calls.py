@@ -1,0 +1,81 @@
+"""The training step and the sampling as a run calls them, on one device, with arrays to call them on."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stylegan_jax import config, state, step
+
+SEED = 0
+LEARNING_RATE = 0.001
+
+
+class Program(NamedTuple):
+    """A jitted function and what it is called with."""
+
+    jitted: Any
+    args: tuple[Any, ...]  # Arrays.
+    static: dict[str, Any]  # What it is compiled for.
+    carries_state: bool  # Its first argument is donated, and comes back as the first of its results.
+    num_steps: int = 1  # Batches in a call.
+
+
+def at_precision(c: config.Config, precision: str) -> config.Config:
+    """Returns `c` with features and convolutions computed in "float32" or "bfloat16"."""
+    if precision == "float32":
+        return c
+    return dataclasses.replace(c, model=dataclasses.replace(c.model, compute_dtype=precision))
+
+
+def new_state(c: config.Config) -> state.TrainState:
+    """Returns the state of a run at its beginning, on the device."""
+    return jax.jit(state.create, static_argnums=1)(jax.random.key(SEED), c)
+
+
+def _labels(m: config.Model, n: int) -> jax.Array | None:
+    return step.draw_labels(jax.random.key(SEED), n, m)
+
+
+def training(c: config.Config, train_state: state.TrainState, resolution: int, batch: int) -> Program:
+    """Returns the training step on random images that are on the device, already at `resolution`.
+
+    Args:
+        c: settings.
+        train_state: copied, since the step overwrites its own.
+        resolution: px.
+        batch: images.
+    """
+    shape = (batch, resolution, resolution, c.model.channels)
+    images = jax.device_put(np.random.default_rng(SEED).integers(0, 256, shape, np.uint8))
+    phase = step.Phase(alpha=np.float32(1), lr=np.float32(LEARNING_RATE))
+    args = (jax.tree.map(jnp.copy, train_state), images, _labels(c.model, batch), phase)
+    return Program(step.train_step, args, {"c": c, "resolution": resolution}, carries_state=True)
+
+
+def sampling(c: config.Config, train_state: state.TrainState, resolution: int, batch: int) -> Program:
+    """Returns the sampling of a batch of uint8 images from the averaged generator, the drawing of noise included."""
+    args = (train_state.ema_params, jax.random.key(SEED), _labels(c.model, batch), np.float32(1))
+    return Program(step.sample, args, {"m": c.model, "n": batch, "resolution": resolution}, carries_state=False)
+
+
+PROGRAMS: dict[str, Callable[[config.Config, state.TrainState, int, int], Program]] = {
+    "train": training,
+    "sample": sampling,
+}
+
+
+def caller(compiled_fn: Callable[..., Any], program: Program) -> Callable[[], Any]:
+    """Returns a function that calls the program once more, with the state of the call before."""
+    args = list(program.args)
+
+    def call() -> Any:
+        result = compiled_fn(*args)
+        if program.carries_state:
+            args[0] = result[0]
+        return result
+
+    return call

@@ -1,0 +1,235 @@
+"""What a device can do, and how near to that the programs come."""
+
+import contextlib
+import dataclasses
+import functools
+import pathlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.experimental.compilation_cache import compilation_cache
+
+from experiments.benchmark import calls, work
+from stylegan_jax import config, state
+
+MIN_SEC = 0.1  # A timing takes as many calls as fill this.
+MAX_CALLS = 1000  # In a timing.
+NUM_WARMUP = 2  # Calls before the first timing.
+TRACE_CALLS = 3
+MIN_GAIN = 1.05  # A batch twice as large pays if images/s rise by this.
+PRECISIONS = {"float32": 4, "bfloat16": 2}  # Bytes of a feature.
+GIB = 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Peaks:
+    """What a device does at best."""
+
+    flops_per_sec: Mapping[str, float]  # Of a matrix product, by precision.
+    copy_bytes_per_sec: float  # Read plus written.
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """What is to be measured: the training step, then the sampling."""
+
+    precision: str
+    resolution: int  # px
+    batch: int  # Images; the first to be tried if doubles.
+    doubles: bool = False  # Whether to double the batch as long as that pays.
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What was measured of a program. Shares are of the device's peaks."""
+
+    program: str  # "train" or "sample".
+    precision: str
+    resolution: int  # px
+    batch: int
+    cold_compile_sec: float  # Tracing, lowering and compiling, with an empty cache.
+    warm_compile_sec: float  # The same in a new process that finds the program in the persistent cache.
+    ms: float  # A batch.
+    images_per_sec: float
+    flops_per_sec: float
+    flops_share: float
+    bytes_per_sec: float  # At least.
+    bytes_share: float
+    roofline_share: float  # The larger of the two.
+    program_gib: float  # Arguments, results and temporaries of the compiled program.
+    device_peak_gib: float | None  # Of the process so far, where the device tells.
+
+
+def seconds_per_call(call_fn: Callable[[], Any], repeats: int) -> float:
+    """Returns the median over `repeats` timings, each of one or more calls and the wait for their results."""
+    for _ in range(NUM_WARMUP):
+        jax.block_until_ready(call_fn())
+
+    def seconds(num_calls: int) -> float:
+        start = time.perf_counter()
+        for _ in range(num_calls):
+            result = call_fn()
+        jax.block_until_ready(result)
+        return (time.perf_counter() - start) / num_calls
+
+    num_calls = min(max(1, round(MIN_SEC / seconds(1))), MAX_CALLS)
+    return statistics.median(seconds(num_calls) for _ in range(repeats))
+
+
+def peaks(size: int, copy_bytes: int, repeats: int) -> Peaks:
+    """Returns the peaks of the default device, float32 at JAX's default precision of products.
+
+    Args:
+        size: of the square matrices.
+        copy_bytes: of an array too large for the caches.
+        repeats: timings of each.
+    """
+    flops = {}
+    product, plus_one = jax.jit(jnp.matmul), jax.jit(lambda x: x + 1)
+    for precision in PRECISIONS:
+        x = jax.random.normal(jax.random.key(0), (size, size)).astype(precision)
+        seconds = seconds_per_call(functools.partial(product, x, x), repeats)
+        flops[precision] = 2 * size**3 / seconds
+    x = jnp.zeros(copy_bytes // 4, jnp.float32)
+    # An addition, because XLA hands on the array itself where nothing changes.
+    seconds = seconds_per_call(functools.partial(plus_one, x), repeats)
+    return Peaks(flops, 2 * copy_bytes / seconds)
+
+
+@contextlib.contextmanager
+def empty_compilation_cache() -> Iterator[None]:
+    """Lets JAX keep all compiled programs in a new folder, until the end of the context."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {
+            "jax_compilation_cache_dir": folder,
+            "jax_persistent_cache_min_compile_time_secs": 0,
+            "jax_persistent_cache_min_entry_size_bytes": -1,
+        }
+        old = {name: getattr(jax.config, name) for name in settings}
+        try:
+            for name, value in settings.items():
+                jax.config.update(name, value)
+            compilation_cache.reset_cache()
+            yield
+        finally:
+            for name, value in old.items():
+                jax.config.update(name, value)
+            compilation_cache.reset_cache()
+
+
+def _compile(program: calls.Program) -> tuple[jax.stages.Compiled, float]:
+    """Returns the compiled program and the seconds that it took, with nothing in memory of an earlier time."""
+    jax.clear_caches()
+    start = time.perf_counter()
+    compiled = program.jitted.lower(*program.args, **program.static).compile()
+    return compiled, time.perf_counter() - start
+
+
+def _program_gib(compiled: jax.stages.Compiled) -> float:
+    m = compiled.memory_analysis()
+    size = m.argument_size_in_bytes + m.output_size_in_bytes - m.alias_size_in_bytes + m.temp_size_in_bytes
+    return size / GIB
+
+
+def _device_peak_gib() -> float | None:
+    stats = jax.devices()[0].memory_stats() or {}
+    return stats["peak_bytes_in_use"] / GIB if "peak_bytes_in_use" in stats else None
+
+
+def _measured(
+    name: str,
+    case: Case,
+    c: config.Config,
+    train_state: state.TrainState,
+    device: Peaks,
+    repeats: int,
+    trace_dir: pathlib.Path | None,
+) -> Row | None:
+    """Returns what program `name` does with case.batch, or None if it does not fit the memory."""
+    element_bytes = PRECISIONS[case.precision]
+    try:
+        program = calls.PROGRAMS[name](c, train_state, case.resolution, case.batch)
+        compiled, cold_sec = _compile(program)
+        compiled, warm_sec = _compile(program)
+        call_fn = calls.caller(compiled, program)
+        seconds = seconds_per_call(call_fn, repeats) / program.num_steps
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return None
+    if trace_dir:
+        folder = trace_dir / f"{name}_{case.resolution}px_{case.precision}_batch{case.batch}"
+        with jax.profiler.trace(str(folder)):
+            for _ in range(TRACE_CALLS):
+                jax.block_until_ready(call_fn())
+    if name == "train":
+        flops, num_bytes = work.step_work(c, case.resolution, case.batch, element_bytes)
+    else:
+        flops, num_bytes = work.sample_work(c.model, case.resolution, case.batch, element_bytes)
+    flops_share = flops / seconds / device.flops_per_sec[case.precision]
+    bytes_share = num_bytes / seconds / device.copy_bytes_per_sec
+    return Row(
+        program=name,
+        precision=case.precision,
+        resolution=case.resolution,
+        batch=case.batch,
+        cold_compile_sec=cold_sec,
+        warm_compile_sec=warm_sec,
+        ms=1000 * seconds,
+        images_per_sec=case.batch / seconds,
+        flops_per_sec=flops / seconds,
+        flops_share=flops_share,
+        bytes_per_sec=num_bytes / seconds,
+        bytes_share=bytes_share,
+        roofline_share=max(flops_share, bytes_share),
+        program_gib=_program_gib(compiled),
+        device_peak_gib=_device_peak_gib(),
+    )
+
+
+def best_batch(measure_fn: Callable[[int], Row | None], batch: int, doubles: bool) -> Row | None:
+    """Returns the row of `batch` or, if `doubles`, of the last doubling that paid; None if `batch` does not fit."""
+    best = measure_fn(batch)
+    while best and doubles:
+        row = measure_fn(2 * best.batch)
+        if row is None or row.images_per_sec < MIN_GAIN * best.images_per_sec:
+            break
+        best = row
+    return best
+
+
+def rows(
+    c: config.Config,
+    cases: Sequence[Case],
+    device: Peaks,
+    repeats: int,
+    trace_dir: pathlib.Path | None,
+    note_fn: Callable[[str], None],
+) -> Iterator[list[Row]]:
+    """Yields the rows of each case: training, and sampling with the batch that training came to; [] if none fits.
+
+    Args:
+        c: settings; the cases set the precision.
+        cases: what to measure.
+        device: its peaks.
+        repeats: timings of each program.
+        trace_dir: where profiles go, if anywhere.
+        note_fn: is told what is about to be measured.
+    """
+    train_state = calls.new_state(c)
+    for case in cases:
+        precise = calls.at_precision(c, case.precision)
+
+        def measure(name: str, batch: int, case: Case = case, precise: config.Config = precise) -> Row | None:
+            note_fn(f"{name}, {case.resolution} px, {case.precision}, batch {batch}")
+            at_batch = dataclasses.replace(case, batch=batch)
+            return _measured(name, at_batch, precise, train_state, device, repeats, trace_dir)
+
+        with empty_compilation_cache():
+            train = best_batch(functools.partial(measure, "train"), case.batch, case.doubles)
+            yield [row for row in (train, train and measure("sample", train.batch)) if row]

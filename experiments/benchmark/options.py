@@ -1,0 +1,64 @@
+"""What is asked for on the command line, checked."""
+
+import json
+import pathlib
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from absl import flags
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """Returns the arguments that are no flags; ends with one line if a flag cannot be understood."""
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        sys.exit(f"error: {' '.join(str(error).split())}")
+
+
+def check_no_arguments(argv: list[str]) -> None:
+    """Raises ValueError if there are arguments that are no flags."""
+    if len(argv) > 1:
+        raise ValueError(f"{' '.join(argv[1:])}: not understood; every setting is a flag, see --help")
+
+
+def pairs(name: str, text: str, resolutions: Iterable[int]) -> list[tuple[int, int]]:
+    """Returns "8:16,64:4" as [(8, 16), (64, 4)]: resolutions and batches.
+
+    Args:
+        name: of the flag, for the message.
+        text: its value.
+        resolutions: those that can be.
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+    result = []
+    for part in filter(None, text.split(",")):
+        resolution, _, batch = part.partition(":")
+        if not (resolution.strip().isdecimal() and batch.strip().isdecimal() and int(batch) > 0):
+            raise ValueError(f"--{name}={text}: {part!r} is no resolution:batch, such as 64:4")
+        result.append((checked_resolution(name, resolution, resolutions), int(batch)))
+    return result
+
+
+def checked_resolution(name: str, text: str, resolutions: Iterable[int]) -> int:
+    """Returns the resolution in `text`; raises ValueError if it is none of `resolutions`."""
+    if not text.strip().isdecimal() or int(text) not in resolutions:
+        raise ValueError(f"--{name}: {text!r} is no resolution; use some of {', '.join(map(str, resolutions))}")
+    return int(text)
+
+
+def check_group(name: str, batch: int, group: int) -> None:
+    """Raises ValueError if a training batch cannot be split into groups of the minibatch standard deviation."""
+    if group and batch > group and batch % group:
+        raise ValueError(
+            f"--{name}: a training batch of {batch} is no multiple of {group}; use {batch // group * group}"
+        )
+
+
+def write_json(path: pathlib.Path, values: dict[str, Any]) -> None:
+    """Writes `values` to `path`, whose folder is made if needed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")

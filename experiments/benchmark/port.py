@@ -1,0 +1,159 @@
+"""Times our step and sampling against rosinality/style-based-gan-pytorch, in turn, on this device.
+
+python -m experiments.benchmark.port --port CHECKOUT [--python PYTHON_WITH_TORCH]
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from absl import app, flags
+
+from experiments.benchmark import options, summary
+from stylegan_jax import config, progress
+
+PORT = flags.DEFINE_string("port", None, "Checkout of the port: the folder of its model.py.", required=True)
+PYTHON = flags.DEFINE_string("python", sys.executable, "Python that has torch.")
+TRAIN = flags.DEFINE_string("train", None, 'Resolutions and batches of the step, such as "8:8,64:4"; "" for none.')
+SAMPLE = flags.DEFINE_string(
+    "sample", "64:1,64:4,256:1,256:4,1024:1,1024:4", 'Resolutions and batches of the sampling; "" for none.'
+)
+REPEATS = flags.DEFINE_integer("repeats", 5, "Calls of each; their median counts.", lower_bound=5)
+OUT = flags.DEFINE_string("out", "runs/benchmark_port.json", "File for all numbers.")
+
+TRAIN_PAIRS = {"cpu": "8:8,16:8,32:8,64:4"}  # By device; GPU_TRAIN_PAIRS on others.
+GPU_TRAIN_PAIRS = "8:256,16:128,32:64,64:32,128:16,256:16,512:8,1024:4"
+OURS = "ours"
+LAYOUTS = ("contiguous", "channels_last")  # Of the port.
+PAUSE_SEC = 0.05  # Before each call: the other side's threads may still be waiting busily for more to do.
+HEADER = ("program", "px", "batch", "ours ms", *(f"port ms, {layout}" for layout in LAYOUTS), "ours is faster by")
+
+
+class Child:
+    """A process that answers requests; `name` is for messages."""
+
+    def __init__(self, name: str, command: Sequence[str]) -> None:
+        environment = os.environ | {"PYTHONWARNINGS": "ignore"}  # The port's model.py calls what torch has renamed.
+        pipe = subprocess.PIPE
+        self._name = name
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Returns the answer; raises ValueError if the process ended instead."""
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise ValueError(f"the process of {self._name} ended with status {self._process.wait()}; see above why")
+        return json.loads(line)
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.kill()
+        self._process.wait()
+
+
+@contextlib.contextmanager
+def children(port: pathlib.Path, python: str) -> Iterator[tuple[Child, Child]]:
+    """Yields the processes of our side and of the port's."""
+    script = pathlib.Path(__file__).with_name("port_child.py")
+    num_threads = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    with (
+        contextlib.closing(Child("ours", [sys.executable, "-m", "experiments.benchmark.port_child"])) as ours,
+        contextlib.closing(Child("the port", [python, str(script), str(port.resolve()), num_threads])) as theirs,
+    ):
+        yield ours, theirs
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What was measured of a program; milliseconds of a batch, by variant: ours, and the port's memory layouts."""
+
+    program: str  # "train" or "sample".
+    resolution: int  # px
+    batch: int
+    ms: dict[str, float]  # Medians.
+    all_ms: dict[str, list[float]]  # In the order of measurement.
+    ratio: float  # The port's better layout to ours: above 1, ours is faster.
+    remarks: dict[str, str]
+
+
+def measured(ours: Child, port: Child, program: str, resolution: int, batch: int, repeats: int) -> Row:
+    """Returns the row of a program, whose variants take their turns `repeats` times."""
+    sides = {OURS: ours} | dict.fromkeys(LAYOUTS, port)
+    request = {"program": program, "resolution": resolution, "batch": batch}
+    remarks = {name: side.ask(request | {"variant": name})["remark"] for name, side in sides.items()}  # Warms up.
+    all_ms: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(repeats):
+        for name, side in sides.items():
+            time.sleep(PAUSE_SEC)
+            all_ms[name].append(1000 * side.ask(request | {"variant": name})["sec"])
+    ms = {name: statistics.median(values) for name, values in all_ms.items()}
+    ratio = min(ms[layout] for layout in LAYOUTS) / ms[OURS]
+    return Row(**request, ms=ms, all_ms=all_ms, ratio=ratio, remarks={k: v for k, v in remarks.items() if v})
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """Returns a row of the table under HEADER."""
+    times = (f"{row.ms[name]:.2f}" for name in (OURS, *LAYOUTS))
+    return row.program, str(row.resolution), str(row.batch), *times, f"{row.ratio:.2f}x"
+
+
+def compare(port_dir: pathlib.Path, python: str, train: str | None, sample: str, repeats: int) -> dict[str, Any]:
+    """Returns all that was measured, as values for JSON, and prints how far it is and the table.
+
+    Raises:
+        ValueError: a flag's value cannot be, or a process ended.
+    """
+    m = config.Model()
+    if not (port_dir / "model.py").is_file():
+        raise ValueError(f"--port={port_dir}: there is no model.py; name a checkout of style-based-gan-pytorch")
+    parsed = [
+        options.pairs(name, text or "", m.resolutions[1:]) for name, text in (("train", train), ("sample", sample))
+    ]
+    for _, batch in parsed[0]:
+        options.check_group("train", batch, m.stddev_group)
+    with children(port_dir, python) as (ours, port):
+        about = {"ours": ours.ask({}), "port": port.ask({})}
+        device = about["ours"]["device"]
+        if device != about["port"]["device"]:
+            raise ValueError(f"ours runs on {device}, the port on {about['port']['device']}: no comparison")
+        if train is None:
+            parsed[0] = options.pairs("train", TRAIN_PAIRS.get(device, GPU_TRAIN_PAIRS), m.resolutions[1:])
+        wanted = [(name, *pair) for name, pairs in zip(("train", "sample"), parsed, strict=True) for pair in pairs]
+        rows = []
+        with progress.counting("programs") as show:
+            for case in wanted:
+                rows.append(measured(ours, port, *case, repeats))
+                print(
+                    "  ".join(f"{name} {cell}" for name, cell in zip(HEADER, cells(rows[-1]), strict=True)), flush=True
+                )
+                show(len(rows), len(wanted))
+    print("\n" + summary.aligned([HEADER, *map(cells, rows)]))
+    for remark in sorted({f"{row.program}, {item[0]}: {item[1]}" for row in rows for item in row.remarks.items()}):
+        print(remark)
+    return {"about": about, "repeats": repeats, "rows": [dataclasses.asdict(row) for row in rows]}
+
+
+def main(argv: list[str]) -> None:
+    """Compares as the flags say."""
+    try:
+        options.check_no_arguments(argv)
+        values = compare(pathlib.Path(PORT.value), PYTHON.value, TRAIN.value, SAMPLE.value, REPEATS.value)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}.")
+    options.write_json(pathlib.Path(OUT.value), values)
+    print(f"wrote {OUT.value}")
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=options.parse_flags)

@@ -1,0 +1,46 @@
+"""Our side of the comparison with the PyTorch port."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+from absl import logging
+
+from experiments.benchmark import calls
+from stylegan_jax import config
+
+
+class Side:
+    """What the benchmark asks of either side: a description, and functions of no arguments to be timed."""
+
+    def __init__(self) -> None:
+        logging.set_verbosity(logging.WARNING)
+        self._device = jax.devices()[0].platform
+        self._precision = "float32" if self._device == "cpu" else "bfloat16"
+        self._config = calls.at_precision(config.Config(), self._precision)
+        self._state = calls.new_state(self._config)
+
+    def about(self) -> dict[str, str]:
+        """Returns the device and the version."""
+        device = "cuda" if self._device == "gpu" else self._device
+        return {"device": device, "version": f"jax {jax.__version__}, {self._precision}"}
+
+    def prepared(self, program: str, resolution: int, batch: int, variant: str) -> tuple[Callable[[], None], str]:
+        """Returns the function to time, warmed up, and a remark on how it was made.
+
+        Args:
+            program: "train" or "sample".
+            resolution: px.
+            batch: images.
+            variant: not used; there is one.
+        """
+        del variant
+        made = calls.PROGRAMS[program](self._config, self._state, resolution, batch)
+        call_fn = calls.caller(functools.partial(made.jitted, **made.static), made)
+
+        def call() -> None:
+            jax.block_until_ready(call_fn())
+
+        for _ in range(2):
+            call()
+        return call, "" if made.num_steps == 1 else f"{made.num_steps} steps in a call"

@@ -1,0 +1,160 @@
+"""The training step and the sampling of the PyTorch port, around the networks of its own model.py.
+
+Nothing else of the port is used: the step does what its train.py does in an iteration with --loss r1 --mixing, at
+alpha 1. It needs torch, and no JAX.
+"""
+
+import math
+import sys
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional
+
+LATENT_SIZE = 512
+LEARNING_RATE = 0.001
+MAPPING_LR_MULTIPLIER = 0.01
+R1_GAMMA = 10
+EMA_DECAY = 0.999
+ALPHA = 1
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+class Networks:
+    """Both networks, the averaged generator and the optimizers, in one memory layout.
+
+    On a GPU their forward passes are under autocast to bfloat16. torch.compile has no second derivatives: with
+    `compiles`, the pass on reals, whose R1 needs them, stays as it is, and all others are compiled.
+    """
+
+    def __init__(self, port: str, layout: str, device: str, compiles: bool) -> None:
+        sys.path.insert(0, port)
+        import model  # Of the port.
+
+        self.layout, self.device = LAYOUTS[layout], device
+        self.generator = self._placed(model.StyledGenerator(LATENT_SIZE))
+        self.discriminator = self._placed(model.Discriminator(from_rgb_activate=True))
+        self.average = self._placed(model.StyledGenerator(LATENT_SIZE)).eval()
+        self.average.load_state_dict(self.generator.state_dict())
+        self.g_fn, self.d_fn, self.average_fn = self.generator, self.discriminator, self.average
+        if compiles:
+            self.g_fn, self.d_fn = torch.compile(self.generator), torch.compile(self.discriminator)
+            self.average_fn = torch.compile(self.average)
+        betas = (0.0, 0.99)
+        mapping = {"params": self.generator.style.parameters(), "lr": LEARNING_RATE * MAPPING_LR_MULTIPLIER}
+        synthesis = {"params": self.generator.generator.parameters()}
+        self.g_optimizer = torch.optim.Adam([synthesis, mapping], lr=LEARNING_RATE, betas=betas)
+        self.d_optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=LEARNING_RATE, betas=betas)
+        self.generator.requires_grad_(False)
+
+    def _placed(self, network: torch.nn.Module) -> torch.nn.Module:
+        return network.to(self.device, memory_format=self.layout)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device, torch.bfloat16, enabled=self.device == "cuda")
+
+    def training(self, resolution: int, batch: int) -> Callable[[], None]:
+        """Returns a function that takes one step on random images of `resolution` px that are on the device."""
+        grown = int(math.log2(resolution)) - 2
+        images = torch.rand(batch, 3, resolution, resolution, device=self.device) * 2 - 1
+        images = images.to(memory_format=self.layout)
+
+        def step() -> None:
+            self._d_step(images.clone().requires_grad_(), grown)
+            self._g_step(batch, grown)
+            self._wait()
+
+        return step
+
+    def _latents(self, batch: int) -> list[torch.Tensor]:
+        return list(torch.randn(2, batch, LATENT_SIZE, device=self.device))
+
+    def _d_step(self, reals: torch.Tensor, grown: int) -> None:
+        self.discriminator.zero_grad()
+        with self._autocast():
+            scores = self.discriminator(reals, step=grown, alpha=ALPHA)
+            loss = functional.softplus(-scores).mean()
+        loss.backward(retain_graph=True)
+        (gradients,) = torch.autograd.grad(scores.sum(), reals, create_graph=True)
+        penalty = gradients.flatten(1).norm(2, dim=1).square().mean()
+        (R1_GAMMA / 2 * penalty).backward()
+        with self._autocast():
+            fakes = self.g_fn(self._latents(reals.shape[0]), step=grown, alpha=ALPHA)
+            loss = functional.softplus(self.d_fn(fakes, step=grown, alpha=ALPHA)).mean()
+        loss.backward()
+        self.d_optimizer.step()
+
+    def _g_step(self, batch: int, grown: int) -> None:
+        self.generator.zero_grad()
+        self.generator.requires_grad_(True)
+        self.discriminator.requires_grad_(False)
+        with self._autocast():
+            fakes = self.g_fn(self._latents(batch), step=grown, alpha=ALPHA)
+            loss = functional.softplus(-self.d_fn(fakes, step=grown, alpha=ALPHA)).mean()
+        loss.backward()
+        self.g_optimizer.step()
+        with torch.no_grad():
+            for mean, new in zip(self.average.parameters(), self.generator.parameters(), strict=True):
+                mean.mul_(EMA_DECAY).add_(new, alpha=1 - EMA_DECAY)
+        self.generator.requires_grad_(False)
+        self.discriminator.requires_grad_(True)
+
+    def sampling(self, resolution: int, batch: int) -> Callable[[], None]:
+        """Returns a function that makes `batch` uint8 images of `resolution` px with the averaged generator."""
+        grown = int(math.log2(resolution)) - 2
+
+        @torch.inference_mode()
+        def sample() -> None:
+            with self._autocast():
+                images = self.average_fn(torch.randn(batch, LATENT_SIZE, device=self.device), step=grown, alpha=ALPHA)
+            (images.float() * 127.5 + 128).clamp(0, 255).to(torch.uint8)
+            self._wait()
+
+        return sample
+
+    def _wait(self) -> None:
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+
+class Side:
+    """What the benchmark asks of either side: a description, and functions of no arguments to be timed."""
+
+    def __init__(self, port: str, num_threads: int) -> None:
+        torch.set_num_threads(num_threads)
+        self._port, self._device = port, "cuda" if torch.cuda.is_available() else "cpu"
+        self._networks: dict[str, Networks] = {}
+
+    def about(self) -> dict[str, str]:
+        """Returns the device and the version."""
+        precision = "autocast to bfloat16" if self._device == "cuda" else "float32"
+        return {"device": self._device, "version": f"torch {torch.__version__}, {precision}"}
+
+    def prepared(self, program: str, resolution: int, batch: int, variant: str) -> tuple[Callable[[], None], str]:
+        """Returns the function to time, warmed up, and a remark on how it was made.
+
+        Args:
+            program: "train" or "sample".
+            resolution: px.
+            batch: images.
+            variant: memory layout, one of LAYOUTS.
+        """
+        if self._device == "cpu":
+            return self._warm(program, resolution, batch, variant, compiles=False), ""
+        try:
+            call = self._warm(program, resolution, batch, variant, compiles=True)
+            return call, "torch.compile, but for the pass with R1" if program == "train" else "torch.compile"
+        except Exception as error:  # What torch.compile raises has no common class.
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            call = self._warm(program, resolution, batch, variant, compiles=False)
+            return call, f"without torch.compile: {reason[0]}"
+
+    def _warm(self, program: str, resolution: int, batch: int, variant: str, compiles: bool) -> Callable[[], None]:
+        key = f"{variant}, {compiles}"
+        if key not in self._networks:
+            self._networks[key] = Networks(self._port, variant, self._device, compiles)
+        networks = self._networks[key]
+        call = (networks.training if program == "train" else networks.sampling)(resolution, batch)
+        for _ in range(2):
+            call()
+        return call

@@ -1,0 +1,128 @@
+"""What a step and a sample must compute and move, from the shape of the networks alone."""
+
+from typing import NamedTuple
+
+from stylegan_jax import config
+
+FLOAT32_BYTES = 4  # Of parameters, their averages and the optimizers' memory, at every precision.
+R1_INTERVAL = 1  # Iterations from one gradient penalty on reals to the next.
+
+
+class Layer(NamedTuple):
+    """One convolution or dense layer, an image."""
+
+    multiply_adds: int
+    elements: int  # Of its input and of its output: read once, written once.
+    num_weights: int
+
+
+class Work(NamedTuple):
+    """Of a batch."""
+
+    flops: float  # 2 x multiply-adds.
+    num_bytes: float  # Lower bound of those moved.
+
+
+def _dense(inputs: int, outputs: int) -> Layer:
+    return Layer(inputs * outputs, inputs + outputs, inputs * outputs)
+
+
+def _conv(resolution: int, inputs: int, outputs: int, kernel_size: int = 3) -> Layer:
+    num_weights = kernel_size**2 * inputs * outputs
+    return Layer(resolution**2 * num_weights, resolution**2 * (inputs + outputs), num_weights)
+
+
+def _resampling_conv(low: int, low_fmaps: int, high_fmaps: int) -> Layer:
+    """Returns a 3x3 convolution between `low` px and twice that: four 2x2 kernels, 16 taps a low pixel."""
+    elements = low**2 * (low_fmaps + 4 * high_fmaps)
+    return Layer(16 * low**2 * low_fmaps * high_fmaps, elements, 9 * low_fmaps * high_fmaps)
+
+
+def mapping_layers(m: config.Model) -> list[Layer]:
+    """Returns the layers that make one w from one z."""
+    label_size = (m.z_size if m.embed_labels else m.num_labels) if m.num_labels else 0
+    sizes = [m.z_size + label_size, *[m.mapping_fmaps] * (m.mapping_layers - 1), m.w_size]
+    return [_dense(*pair) for pair in zip(sizes, sizes[1:], strict=False)] if m.mapping_layers else []
+
+
+def synthesis_layers(m: config.Model, resolution: int) -> list[Layer]:
+    """Returns the layers that make one image of `resolution` px from its w's, when no resolution fades in."""
+    layers = [] if m.const_input else [_dense(m.w_size, 16 * m.fmaps(4))]
+    for r in (r for r in m.resolutions if r <= resolution):
+        fmaps = m.fmaps(r)
+        layers += [_resampling_conv(r // 2, m.fmaps(r // 2), fmaps)] if r > 4 else []
+        layers += [_conv(r, fmaps, fmaps)]
+        layers += 2 * [_dense(m.w_size, 2 * fmaps)] if m.use_styles else []
+    return [*layers, _conv(resolution, m.fmaps(resolution), m.channels, kernel_size=1)]
+
+
+def discriminator_layers(m: config.Model, resolution: int) -> list[Layer]:
+    """Returns the layers that score one image of `resolution` px, when no resolution fades in."""
+    layers = [_conv(resolution, m.channels, m.fmaps(resolution), kernel_size=1)]
+    for r in (r for r in reversed(m.resolutions) if 4 < r <= resolution):
+        layers += [_conv(r, m.fmaps(r), m.fmaps(r)), _resampling_conv(r // 2, m.fmaps(r // 2), m.fmaps(r))]
+    stddev_fmaps = m.stddev_features if m.stddev_group else 0
+    layers += [_conv(4, m.fmaps(4) + stddev_fmaps, m.fmaps(4)), _dense(16 * m.fmaps(4), m.fmaps(2))]
+    return [*layers, _dense(m.fmaps(2), max(m.num_labels, 1))]
+
+
+def num_passes(train: config.Train, r1_interval: int = R1_INTERVAL) -> tuple[float, float]:
+    """Returns what an iteration costs the generator and the discriminator, in forward passes.
+
+    A layer's gradient by its input is one pass, that by its weights another. The generator goes forward in the
+    discriminator's update, forward and backward in its own: 1 + 3. The discriminator scores the generator's fakes and
+    passes on a gradient to them, 2; its own loss takes 3 on reals and 3 on fakes. A gradient penalty makes 6 of 3: the
+    gradient by the images is a pass, and its own gradient twice that. WGAN-GP's is on images of its own: 6 more.
+
+    Args:
+        train: which penalties there are.
+        r1_interval: iterations from one R1 to the next.
+    """
+    on_reals = 3 + (3 / r1_interval if train.r1_gamma else 0)
+    on_fakes = 6 if train.r2_gamma else 3
+    return 4, 2 + on_reals + on_fakes + (6 if train.gp_lambda else 0)
+
+
+def _moved(layers: list[Layer], batch: int, element_bytes: int) -> int:
+    """Returns the bytes of one pass: inputs, outputs and weights once each, nothing for what can be fused."""
+    return element_bytes * sum(batch * layer.elements + layer.num_weights for layer in layers)
+
+
+def _flops(layers: list[Layer]) -> int:
+    return 2 * sum(layer.multiply_adds for layer in layers)
+
+
+def forward_flops(m: config.Model, resolution: int) -> tuple[int, int]:
+    """Returns the operations of an image's way through the generator, mapping included, and the discriminator."""
+    return _flops(mapping_layers(m) + synthesis_layers(m, resolution)), _flops(discriminator_layers(m, resolution))
+
+
+def step_work(
+    c: config.Config, resolution: int, batch: int, element_bytes: int, r1_interval: int = R1_INTERVAL
+) -> Work:
+    """Returns the work of a training step.
+
+    Bytes: `_moved` in every pass, and what an update reads and writes: parameters and squared gradients of both
+    networks, and the generator's average. Networks above `resolution` count nothing.
+
+    Args:
+        c: settings.
+        resolution: of the images, px.
+        batch: images.
+        element_bytes: of a feature.
+        r1_interval: iterations from one R1 to the next.
+    """
+    num_latents = 2 if c.train.style_mixing_prob else 1
+    g = num_latents * mapping_layers(c.model) + synthesis_layers(c.model, resolution)
+    d = discriminator_layers(c.model, resolution)
+    g_passes, d_passes = num_passes(c.train, r1_interval)
+    unique = mapping_layers(c.model) + synthesis_layers(c.model, resolution)
+    updated = 6 * sum(layer.num_weights for layer in unique) + 4 * sum(layer.num_weights for layer in d)
+    moved = g_passes * _moved(g, batch, element_bytes) + d_passes * _moved(d, batch, element_bytes)
+    return Work(batch * (g_passes * _flops(g) + d_passes * _flops(d)), moved + FLOAT32_BYTES * updated)
+
+
+def sample_work(m: config.Model, resolution: int, batch: int, element_bytes: int) -> Work:
+    """Returns the work of sampling a batch; see `step_work`."""
+    layers = mapping_layers(m) + synthesis_layers(m, resolution)
+    return Work(batch * _flops(layers), _moved(layers, batch, element_bytes))
