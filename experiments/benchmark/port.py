@@ -34,7 +34,7 @@ GPU_TRAIN_PAIRS = "8:256,16:128,32:64,64:32,128:16,256:16,512:8,1024:4"
 OURS = "ours"
 LAYOUTS = ("contiguous", "channels_last")  # Of the port.
 PAUSE_SEC = 0.05  # Before each call: the other side's threads may still be waiting busily for more to do.
-HEADER = ("program", "px", "batch", "ours ms", *(f"port ms, {layout}" for layout in LAYOUTS), "ours is faster by")
+HEADER = ("program", "px", "batch", "ours ms", *(f"port ms, {layout}" for layout in LAYOUTS), "port / ours")
 
 
 class Child:
@@ -111,6 +111,8 @@ def cells(row: Row) -> tuple[str, ...]:
 def compare(port_dir: pathlib.Path, python: str, train: str | None, sample: str, repeats: int) -> dict[str, Any]:
     """Returns all that was measured, as values for JSON, and prints how far it is and the table.
 
+    It leaves the device to the two processes: JAX takes most of a GPU's memory where it is first used.
+
     Raises:
         ValueError: a flag's value cannot be, or a process ended.
     """
@@ -130,14 +132,15 @@ def compare(port_dir: pathlib.Path, python: str, train: str | None, sample: str,
         if train is None:
             parsed[0] = options.pairs("train", TRAIN_PAIRS.get(device, GPU_TRAIN_PAIRS), m.resolutions[1:])
         wanted = [(name, *pair) for name, pairs in zip(("train", "sample"), parsed, strict=True) for pair in pairs]
-        rows = []
-        with progress.counting("programs") as show:
-            for case in wanted:
-                rows.append(measured(ours, port, *case, repeats))
-                print(
-                    "  ".join(f"{name} {cell}" for name, cell in zip(HEADER, cells(rows[-1]), strict=True)), flush=True
-                )
-                show(len(rows), len(wanted))
+        rows, start_sec = [], time.monotonic()
+        line = progress.make_line(sys.stdout, len(wanted), time.monotonic)
+        for done, case in enumerate(wanted):
+            left_sec = (time.monotonic() - start_sec) / done * (len(wanted) - done) if done else None
+            text = f"{case[0]}, {case[1]} px, batch {case[2]}, {progress.format_duration(left_sec)} left"
+            line.update(done, text, is_last=False)
+            rows.append(measured(ours, port, *case, repeats))
+            line.log("  ".join(f"{name} {cell}" for name, cell in zip(HEADER, cells(rows[-1]), strict=True)))
+        line.close()
     print("\n" + summary.aligned([HEADER, *map(cells, rows)]))
     for remark in sorted({f"{row.program}, {item[0]}: {item[1]}" for row in rows for item in row.remarks.items()}):
         print(remark)
