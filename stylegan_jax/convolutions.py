@@ -27,6 +27,8 @@ Matrix = tuple[tuple[float, ...], ...]
 
 def conv(x: Array, weight: Array) -> Array:
     """Returns the cross-correlation of `x` [n, h, w, c] with `weight` [k, k, c, d], zeros outside: [n, h, w, d]."""
+    if weight.shape[:2] == (1, 1):
+        return x @ weight[0, 0]  # No other order of the axes for its gradients.
     is_fast = jax.default_backend() == "cpu" and _suits_winograd(x, weight)
     return winograd_conv(x, weight) if is_fast else plain_conv(x, weight)
 

@@ -65,8 +65,7 @@ def train(c: config.Config, folder: pathlib.Path) -> state.TrainState:
         log.log(f"data: {data.describe()}   devices: {len(devices.devices)}   starting at {nimg} images")
         observer = _Observer(c, data, devices, log, stages)
         rest = [chunk for chunk in run if chunk.end_nimg > nimg]
-        # XLA:CPU runs a loop's convolutions on one thread: four steps at 8 px take 38 s in one call, 2 s in four.
-        num_steps = 1 if jax.default_backend() == "cpu" else c.schedule.refresh_steps  # In a call.
+        num_steps = programs.steps_per_call(c)
         programs_of_chunks = _programs(rest, c, train_state, devices, num_steps)
         observer.start()
         if nimg == 0:

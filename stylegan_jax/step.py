@@ -21,7 +21,7 @@ class Latents(flax.struct.PyTreeNode):
     """What chance decides about a batch of generated images."""
 
     z: Array  # [n, z_size]
-    z_mix: Array  # Second latents, for style mixing. [n, z_size]
+    z_mix: Array | None  # Second latents, for style mixing; None without. [n, z_size]
     cutoff: Array  # First layer of the second latent. int32 [n]
     noise: tuple[Array | None, ...]  # Two maps a resolution. [n, r, r, 1]
 
@@ -40,7 +40,7 @@ def draw_latents(key: Array, n: int, m: config.Model, resolution: int, mixing_pr
     cutoff = generator.draw_cutoffs(cutoff_key, n, mixing_prob, num_layers)
     return Latents(
         z=jax.random.normal(z_key, (n, m.z_size)),
-        z_mix=jax.random.normal(mix_key, (n, m.z_size)),
+        z_mix=jax.random.normal(mix_key, (n, m.z_size)) if mixing_prob else None,
         cutoff=jnp.where(cutoff < num_layers, cutoff, m.num_layers),
         noise=generator.make_noise(noise_key, n, m, resolution),
     )
@@ -62,7 +62,8 @@ def generate(
         return generator.Mapping(m).apply({"params": params["mapping"]}, z, labels)
 
     w = mapping(latents.z)
-    ws = generator.mix_styles(w, mapping(latents.z_mix), latents.cutoff, m.num_layers)
+    w_mix = w if latents.z_mix is None else mapping(latents.z_mix)
+    ws = generator.mix_styles(w, w_mix, latents.cutoff, m.num_layers)
     synthesis = generator.Synthesis(m)
     images = synthesis.apply({"params": params["synthesis"]}, ws, latents.noise, alpha, resolution=resolution)
     return images, jnp.mean(w, axis=0)

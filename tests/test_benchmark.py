@@ -124,7 +124,7 @@ def test_each_request_to_a_side_of_the_comparison_has_its_answer():
 
         def prepared(self, program, resolution, batch, variant):
             self.num_prepared += 1
-            return lambda: None, variant
+            return lambda: None, 1, variant
 
     side, stream = Side(), io.StringIO()
     case = {"program": "train", "resolution": 8, "batch": 4}

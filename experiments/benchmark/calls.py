@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stylegan_jax import config, state, step
+from stylegan_jax import config, programs, state, step
 
 SEED = 0
 LEARNING_RATE = 0.001
@@ -21,13 +21,16 @@ class Program(NamedTuple):
     args: tuple[Any, ...]  # Arrays.
     static: dict[str, Any]  # What it is compiled for.
     carries_state: bool  # Its first argument is donated, and comes back as the first of its results.
+    compiler_options: dict[str, Any] | None
     num_steps: int = 1  # Batches in a call.
+
+    def compile(self) -> jax.stages.Compiled:
+        """Returns the compiled program, a function of the arrays."""
+        return self.jitted.lower(*self.args, **self.static).compile(self.compiler_options)
 
 
 def at_precision(c: config.Config, precision: str) -> config.Config:
     """Returns `c` with features and convolutions computed in "float32" or "bfloat16"."""
-    if precision == "float32":
-        return c
     return dataclasses.replace(c, model=dataclasses.replace(c.model, compute_dtype=precision))
 
 
@@ -49,17 +52,21 @@ def training(c: config.Config, train_state: state.TrainState, resolution: int, b
         resolution: px.
         batch: images.
     """
-    shape = (batch, resolution, resolution, c.model.channels)
+    num_steps = programs.steps_per_call(c)
+    shape = (num_steps, batch, resolution, resolution, c.model.channels)
     images = jax.device_put(np.random.default_rng(SEED).integers(0, 256, shape, np.uint8))
+    labels = _labels(c.model, num_steps * batch)
+    labels = None if labels is None else labels.reshape(num_steps, batch, -1)
     phase = step.Phase(alpha=np.float32(1), lr=np.float32(LEARNING_RATE))
-    args = (jax.tree.map(jnp.copy, train_state), images, _labels(c.model, batch), phase)
-    return Program(step.train_step, args, {"c": c, "resolution": resolution}, carries_state=True)
+    args = (jax.tree.map(jnp.copy, train_state), images, labels, phase)
+    options = programs.COMPILER_OPTIONS.get(jax.default_backend())
+    return Program(step.train_steps, args, {"c": c, "resolution": resolution}, True, options, num_steps)
 
 
 def sampling(c: config.Config, train_state: state.TrainState, resolution: int, batch: int) -> Program:
     """Returns the sampling of a batch of uint8 images from the averaged generator, the drawing of noise included."""
     args = (train_state.ema_params, jax.random.key(SEED), _labels(c.model, batch), np.float32(1))
-    return Program(step.sample, args, {"m": c.model, "n": batch, "resolution": resolution}, carries_state=False)
+    return Program(step.sample, args, {"m": c.model, "n": batch, "resolution": resolution}, False, None)
 
 
 PROGRAMS: dict[str, Callable[[config.Config, state.TrainState, int, int], Program]] = {

@@ -126,7 +126,7 @@ def _compile(program: calls.Program) -> tuple[jax.stages.Compiled, float]:
     """Returns the compiled program and the seconds that it took, with nothing in memory of an earlier time."""
     jax.clear_caches()
     start = time.perf_counter()
-    compiled = program.jitted.lower(*program.args, **program.static).compile()
+    compiled = program.compile()
     return compiled, time.perf_counter() - start
 
 

@@ -3,7 +3,7 @@
     PYTHON experiments/benchmark/port_child.py CHECKOUT NUM_THREADS    the port, where torch is
     python -m experiments.benchmark.port_child                         ours
 
-A request is {} for a description, or {"program", "resolution", "batch", "variant"} for the seconds of one call. The
+A request is {} for a description, or {"program", "resolution", "batch", "variant"} for the seconds of a batch. The
 first request of a kind compiles and warms up as well.
 """
 
@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 def answer(side: Any, requests: Iterable[str], stream: TextIO) -> None:
     """Answers `requests` on `stream` until they end."""
-    ready: dict[str, tuple[Any, str]] = {}
+    ready: dict[str, tuple[Any, int, str]] = {}
     now = None
     for line in requests:
         request = json.loads(line)
@@ -29,10 +29,10 @@ def answer(side: Any, requests: Iterable[str], stream: TextIO) -> None:
             variant = request["variant"]
             if variant not in ready:
                 ready[variant] = side.prepared(**request)
-            call, remark = ready[variant]
+            call, num_batches, remark = ready[variant]
             start = time.perf_counter()
             call()
-            reply = {"sec": time.perf_counter() - start, "remark": remark}
+            reply = {"sec": (time.perf_counter() - start) / num_batches, "remark": remark}
         print(json.dumps(reply), file=stream, flush=True)
 
 

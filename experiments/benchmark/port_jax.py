@@ -1,6 +1,5 @@
 """Our side of the comparison with the PyTorch port."""
 
-import functools
 from collections.abc import Callable
 
 import jax
@@ -25,8 +24,8 @@ class Side:
         device = "cuda" if self._device == "gpu" else self._device
         return {"device": device, "version": f"jax {jax.__version__}, {self._precision}"}
 
-    def prepared(self, program: str, resolution: int, batch: int, variant: str) -> tuple[Callable[[], None], str]:
-        """Returns the function to time, warmed up, and a remark on how it was made.
+    def prepared(self, program: str, resolution: int, batch: int, variant: str) -> tuple[Callable[[], None], int, str]:
+        """Returns the function to time, warmed up, the batches of a call, and a remark on how it was made.
 
         Args:
             program: "train" or "sample".
@@ -36,11 +35,11 @@ class Side:
         """
         del variant
         made = calls.PROGRAMS[program](self._config, self._state, resolution, batch)
-        call_fn = calls.caller(functools.partial(made.jitted, **made.static), made)
+        call_fn = calls.caller(made.compile(), made)
 
         def call() -> None:
             jax.block_until_ready(call_fn())
 
         for _ in range(2):
             call()
-        return call, "" if made.num_steps == 1 else f"{made.num_steps} steps in a call"
+        return call, made.num_steps, "" if made.num_steps == 1 else f"{made.num_steps} steps in a call"

@@ -130,8 +130,8 @@ class Side:
         precision = "autocast to bfloat16" if self._device == "cuda" else "float32"
         return {"device": self._device, "version": f"torch {torch.__version__}, {precision}"}
 
-    def prepared(self, program: str, resolution: int, batch: int, variant: str) -> tuple[Callable[[], None], str]:
-        """Returns the function to time, warmed up, and a remark on how it was made.
+    def prepared(self, program: str, resolution: int, batch: int, variant: str) -> tuple[Callable[[], None], int, str]:
+        """Returns the function to time, warmed up, the batches of a call, and a remark on how it was made.
 
         Args:
             program: "train" or "sample".
@@ -140,14 +140,14 @@ class Side:
             variant: memory layout, one of LAYOUTS.
         """
         if self._device == "cpu":
-            return self._warm(program, resolution, batch, variant, compiles=False), ""
+            return self._warm(program, resolution, batch, variant, compiles=False), 1, ""
         try:
             call = self._warm(program, resolution, batch, variant, compiles=True)
-            return call, "torch.compile, but for the pass with R1" if program == "train" else "torch.compile"
+            return call, 1, "torch.compile, but for the pass with R1" if program == "train" else "torch.compile"
         except Exception as error:  # What torch.compile raises has no common class.
             reason = str(error).strip().splitlines() or [type(error).__name__]
             call = self._warm(program, resolution, batch, variant, compiles=False)
-            return call, f"without torch.compile: {reason[0]}"
+            return call, 1, f"without torch.compile: {reason[0]}"
 
     def _warm(self, program: str, resolution: int, batch: int, variant: str, compiles: bool) -> Callable[[], None]:
         key = f"{variant}, {compiles}"
