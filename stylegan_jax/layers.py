@@ -47,10 +47,7 @@ def weight_scales(
 
 
 def _weight(module: nn.Module, shape: tuple[int, ...]) -> tuple[Array, float]:
-    """Returns the module's parameter "weight", and the factor that its product with the input takes.
-
-    Of the three, the product is the smallest or is on its way through an addition anyway.
-    """
+    """Returns the module's parameter "weight", and the factor that it takes at run time."""
     std, factor = weight_scales(shape, module.gain, module.lr_multiplier, module.use_equalized_lr)
     return module.param("weight", nn.initializers.normal(std), shape), factor
 
@@ -75,7 +72,7 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         weight, factor = _weight(self, (x.shape[-1], self.features))
-        x = x @ weight.astype(x.dtype) * factor
+        x = x @ weight.astype(x.dtype) * factor  # The product is smaller than the weight.
         if not self.use_bias:
             return x
         return add_bias(x, self.param("bias", nn.initializers.zeros, (self.features,)) * self.lr_multiplier)
@@ -95,7 +92,7 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         weight, factor = _weight(self, (self.kernel_size, self.kernel_size, x.shape[-1], self.features))
-        x = self.conv_fn(x, weight.astype(x.dtype)) * factor
+        x = self.conv_fn(x, (weight * factor).astype(x.dtype))
         return add_bias(x, self.param("bias", nn.initializers.zeros, (self.features,))) if self.use_bias else x
 
 

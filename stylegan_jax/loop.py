@@ -33,7 +33,6 @@ from stylegan_jax.metrics import quality
 
 # What the keys of pictures and measurements are folded with; training's are folded with nimg.
 GRID, METRICS, MIXING, TRUNCATION = range(1, 5)
-SAMPLE_BATCH = 64
 
 
 def train(c: config.Config, folder: pathlib.Path) -> state.TrainState:
@@ -257,7 +256,7 @@ class _Observer:
 
     def _fakes(self, train_state: state.TrainState, phase: schedule.Phase, purpose: int, n: int) -> np.ndarray:
         """Returns `n` samples of the averaged generator at full resolution, enlarged by repeating pixels. uint8"""
-        m, size = self._c.model, len(self._devices.devices) * -(-SAMPLE_BATCH // len(self._devices.devices))
+        m, size = self._c.model, programs.sample_batch(self._c.model, phase.resolution, self._devices)
         labels = jax.nn.one_hot(jnp.arange(size) % m.num_labels, m.num_labels) if m.num_labels else None
         batches = [
             step.sample(

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import itertools
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
@@ -20,6 +21,9 @@ _THREAD = "make_ahead"
 # 64 px, which is then as fast.
 COMPILER_OPTIONS = {"cpu": {"xla_backend_optimization_level": 1}}
 
+MAX_SAMPLE_BATCH = 64
+LAYERS_AT_ONCE = 6  # Sampling's temporaries are 5.5 times the largest layer, at 256 and 1024 px of the paper's model.
+
 
 def steps_per_call(c: config.Config) -> int:
     """Returns how many steps the devices take in a call: those between two updates of the schedule.
@@ -27,6 +31,20 @@ def steps_per_call(c: config.Config) -> int:
     XLA:CPU runs a loop's convolutions on one thread, where four steps at 8 px took 38 s in one call and 2 s in four.
     """
     return 1 if jax.default_backend() == "cpu" else c.schedule.refresh_steps
+
+
+def sample_batch(m: config.Model, resolution: int, devices: jax.sharding.Mesh) -> int:
+    """Returns how many images to sample in a call: as many as fit into a quarter of the memory, and at most 64.
+
+    It is a power of two a device, and the same in all processes where their devices are alike.
+    """
+    largest_layer = 4 * max(m.fmaps(r) * r * r for r in m.resolutions if r <= resolution)  # Bytes an image.
+    device, num_devices = jax.local_devices()[0], len(devices.devices)
+    stats = device.memory_stats() or {}  # CPUs have none, and share the machine's.
+    host_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // jax.local_device_count()
+    fitting = stats.get("bytes_limit", host_bytes) // 4 // (LAYERS_AT_ONCE * largest_layer)
+    wanted = -(-MAX_SAMPLE_BATCH // num_devices)
+    return num_devices * 2 ** (max(1, min(fitting, wanted)).bit_length() - 1)
 
 
 def train_program(

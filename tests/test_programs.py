@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from stylegan_jax import mesh, programs, state, step
+from stylegan_jax import config, mesh, programs, state, step
 from tests.small import settings
 
 PATIENCE_SEC = 20.0  # Until a thread that should act is called stuck.
@@ -65,3 +65,14 @@ def test_a_program_takes_the_state_that_it_returns(num_steps):
         s, metrics = program(s, *batches, phase)
     assert int(s.nimg) == 16 * num_steps
     assert all(np.isfinite(value) for value in metrics.values())
+
+
+def test_fewer_images_are_sampled_at_once_where_memory_is_short(monkeypatch):
+    model, devices = config.Model(), mesh.make_mesh()
+    pages = {"SC_PAGE_SIZE": 4096}
+    sizes = []
+    for gib in (1024, 16, 1):
+        pages["SC_PHYS_PAGES"] = gib * 2**30 // 4096
+        monkeypatch.setattr(programs.os, "sysconf", pages.get)
+        sizes.append([programs.sample_batch(model, resolution, devices) for resolution in (8, 1024)])
+    assert sizes == [[64, 64], [64, 8], [64, 4]]  # 1 GiB holds none, and each of the four devices makes one.
