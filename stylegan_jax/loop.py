@@ -77,7 +77,7 @@ def train(c: config.Config, folder: pathlib.Path) -> state.TrainState:
             calls = itertools.islice(batches, c.schedule.refresh_steps // num_steps)
             train_state, metrics = _run_chunk(train_state, chunk, calls, program, devices)
             running.append((chunk, metrics))
-            _wait(running, 0 if chunk.is_tick or stop else 1, log)
+            _wait(running, 0 if chunk.is_tick or stop else 1, log)  # The next call takes the state that a tick shows.
             if chunk.is_tick:
                 observer.tick(train_state, chunk, metrics)
             if stop or chunk.is_last or (chunk.is_tick and chunk.tick % c.report.checkpoint_ticks == 0):

@@ -71,10 +71,11 @@ def main(argv: list[str]) -> int:
     try:
         loop.train(config.from_dict(values), pathlib.Path(WORKDIR.value))
     except ValueError as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        code = 1
     except KeyboardInterrupt:
         code = 128 + signal.SIGINT
-    if programs.is_making():  # For a resolution that this start will not reach. All else is on disk.
+    if programs.is_making():  # For a resolution that this start does not reach; all that is to be kept is on disk.
         sys.stdout.flush()
         os._exit(code)
     return code
