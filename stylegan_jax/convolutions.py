@@ -35,16 +35,21 @@ def conv(x: Array, weight: Array) -> Array:
 
 def upscale_conv(x: Array, weight: Array) -> Array:
     """Returns conv(upscale(x), weight): [n, h, w, c] with [k, k, c, d] to [n, 2 h, 2 w, d]."""
-    if weight.shape[:2] != (3, 3):
+    if weight.shape[:2] != (3, 3) or _rounds_on_cpu(x):
         return plain_upscale_conv(x, weight)
     return tap_upscale_conv(x, weight) if jax.default_backend() == "cpu" else strided_upscale_conv(x, weight)
 
 
 def conv_downscale(x: Array, weight: Array) -> Array:
     """Returns downscale(conv(x, weight)): [n, h, w, c] with [k, k, c, d] to [n, h / 2, w / 2, d]."""
-    if weight.shape[:2] != (3, 3):
+    if weight.shape[:2] != (3, 3) or _rounds_on_cpu(x):
         return plain_conv_downscale(x, weight)
     return tap_conv_downscale(x, weight) if jax.default_backend() == "cpu" else strided_conv_downscale(x, weight)
+
+
+def _rounds_on_cpu(x: Array) -> bool:
+    """Returns whether the sums of the CPU's fast forms would be rounded to fewer bits than float32 has."""
+    return jax.default_backend() == "cpu" and x.dtype != jnp.float32
 
 
 def _suits_winograd(x: Array, weight: Array) -> bool:

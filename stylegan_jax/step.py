@@ -72,7 +72,7 @@ def generate(
 def grown(params: Any, resolution: int) -> Any:
     """Returns the part of a network's parameters, or of a tree like them, that has begun to train at `resolution` px.
 
-    The rest has gradients and moments of zero and an average equal to itself, so that no update would change it.
+    The rest has gradients and moments of zero, so that no update would change it.
     """
     if not isinstance(params, dict):
         return params
@@ -243,12 +243,10 @@ def lazy_r1_step(
     return jax.lax.cond(iteration % c.train.r1_interval == 0, update, lambda state: state, state)
 
 
-def ema_step(state: TrainState, c: config.Config, resolution: int, batch: int) -> TrainState:
+def ema_step(state: TrainState, c: config.Config, batch: int) -> TrainState:
     """Returns the state with g_params averaged in: a weight halves in ema_halflife_kimg."""
     beta = 0.5 ** (batch / (1000 * c.train.ema_halflife_kimg)) if c.train.ema_halflife_kimg else 0.0
-    params, ema = grown(state.g_params, resolution), grown(state.ema_params, resolution)
-    ema = jax.tree.map(lambda p, e: ops.lerp(p, e, beta), params, ema)
-    return state.replace(ema_params=_merge(state.ema_params, ema))
+    return state.replace(ema_params=jax.tree.map(lambda p, e: ops.lerp(p, e, beta), state.g_params, state.ema_params))
 
 
 def g_step(
@@ -306,7 +304,7 @@ def train_step(
     state, d_values = d_step(state, c, resolution, reals, labels, split(draw(d_key)), t, phase)
     if c.train.r1_interval > 1:
         state = lazy_r1_step(state, c, resolution, reals, labels, phase)
-    state = ema_step(state, c, resolution, n)
+    state = ema_step(state, c, n)
     g_labels = split(draw_labels(label_key, n, c.model))
     state, g_values = g_step(state, c, resolution, g_labels, split(draw(g_key)), phase)
     metrics = {name: jnp.mean(value) for name, value in (d_values | g_values).items()}

@@ -23,7 +23,7 @@ def iterate(s, images, keep, labels, d_latents, g_latents, t, phase, *, c, resol
     d_loss = jax.grad(step.discriminator_loss, has_aux=True)
     d_grads, _ = d_loss(s.d_params, c, resolution, reals, fakes, real_labels, phase.alpha, t)
     middle, d_values = step.d_step(s, c, resolution, reals, real_labels, d_latents, t, phase)
-    middle = step.ema_step(middle, c, resolution, len(images))
+    middle = step.ema_step(middle, c, len(images))
     g_loss = jax.grad(step.generator_loss, has_aux=True)
     g_grads, _ = g_loss(middle.g_params, middle.d_params, c, resolution, g_latents, fake_labels, phase.alpha)
     end, g_values = step.g_step(middle, c, resolution, fake_labels, g_latents, phase)
@@ -144,9 +144,7 @@ def test_iterations_agree_with_the_official_loop(file):
             r.check(f"{it}/D_loss", d_loss, tolerance=tolerance)
             r.check(f"{it}/G_dlatent_avg_after_Dstep", middle.w_avg, tolerance=tolerance)
             r.check(f"{it}/G_loss", values["g_loss"], column, tolerance=tolerance)
-            beta = step.ema_step(
-                s.replace(g_params=jnp.zeros(()), ema_params=jnp.ones(())), c, resolution, n
-            ).ema_params
+            beta = step.ema_step(s.replace(g_params=jnp.zeros(()), ema_params=jnp.ones(())), c, n).ema_params
             r.check(f"{it}/Gs_beta", beta)
             check_optimizers(r, it, networks, grads, {"D": s.d_opt, "G": s.g_opt}, c, tolerance)
             ours = {"G": (s.g_params, s.w_avg), "D": (s.d_params, None), "Gs": (s.ema_params, middle.w_avg)}

@@ -117,7 +117,7 @@ def test_a_step_is_discriminator_then_weight_average_then_generator():
         reals = ops.process_reals(jnp.asarray(images(n)), jax.random.uniform(mirror_key, (n,)) < 0.5, PHASE.alpha)
         d_latents, g_latents = (step.draw_latents(k, n, c.model, 16, 0.9) for k in (d_key, g_key))
         s, _ = step.d_step(s, c, 16, reals, labels, d_latents, jax.random.uniform(t_key, (n,)), PHASE)
-        s = step.ema_step(s, c, 16, n)
+        s = step.ema_step(s, c, n)
         g_labels = jax.nn.one_hot(jax.random.randint(label_key, (n,), 0, 3), 3)
         return step.g_step(s, c, 16, g_labels, g_latents, PHASE)[0].replace(nimg=jnp.int32(n))
 
@@ -138,7 +138,7 @@ def test_a_step_is_discriminator_then_weight_average_then_generator():
 )
 def test_steps_in_one_call_equal_single_ones(num_steps, tolerance):
     c = settings(model={"num_labels": 3}, data={"mirror": True})
-    start = state.reset_optimizers(jax.tree.map(jittered, initial(c)))
+    start = state.reset_optimizers(jittered(initial(c)))
     batches = np.stack([images(8, seed) for seed in range(4)])
     labels = np.stack([np.eye(3, dtype=np.float32)[(np.arange(8) + seed) % 3] for seed in range(4)])
     many = single = start
@@ -264,7 +264,7 @@ def test_ema_halves_a_weight_in_its_half_life():
     c = settings(train={"ema_halflife_kimg": 0.008})
     s = initial(c)
     s = s.replace(ema_params=jax.tree.map(jnp.zeros_like, s.ema_params))
-    after = step.ema_step(s, c, 16, 8)
+    after = step.ema_step(s, c, 8)
     for ema, param in zip(jax.tree.leaves(after.ema_params), jax.tree.leaves(s.g_params), strict=True):
         np.testing.assert_allclose(ema, param / 2, rtol=1e-6)
 
