@@ -112,7 +112,7 @@ def test_in_bfloat16_gradients_point_where_they_do_in_float32():
         if a.size >= 256:  # In small ones a few features that change their sign weigh more.
             a, b = (np.asarray(x, np.float64).ravel() for x in (a, b))
             cosine = a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
-            assert cosine > 0.98, f"{jax.tree_util.keystr(path)}: {cosine}"
+            assert cosine > 0.95, f"{jax.tree_util.keystr(path)}: {cosine}"
 
 
 def test_in_bfloat16_products_of_features_are_bfloat16_and_those_of_latents_float32():
