@@ -29,34 +29,32 @@ def conv(x: Array, weight: Array) -> Array:
     """Returns the cross-correlation of `x` [n, h, w, c] with `weight` [k, k, c, d], zeros outside: [n, h, w, d]."""
     if weight.shape[:2] == (1, 1):
         return x @ weight[0, 0]  # No other order of the axes for its gradients.
-    is_fast = jax.default_backend() == "cpu" and _suits_winograd(x, weight)
-    return winograd_conv(x, weight) if is_fast else plain_conv(x, weight)
+    return winograd_conv(x, weight) if _is_cpu_float32(x) and _suits_winograd(x, weight) else plain_conv(x, weight)
 
 
 def upscale_conv(x: Array, weight: Array) -> Array:
     """Returns conv(upscale(x), weight): [n, h, w, c] with [k, k, c, d] to [n, 2 h, 2 w, d]."""
-    if weight.shape[:2] != (3, 3) or _rounds_on_cpu(x):
+    if weight.shape[:2] != (3, 3):
         return plain_upscale_conv(x, weight)
-    return tap_upscale_conv(x, weight) if jax.default_backend() == "cpu" else strided_upscale_conv(x, weight)
+    return tap_upscale_conv(x, weight) if _is_cpu_float32(x) else strided_upscale_conv(x, weight)
 
 
 def conv_downscale(x: Array, weight: Array) -> Array:
     """Returns downscale(conv(x, weight)): [n, h, w, c] with [k, k, c, d] to [n, h / 2, w / 2, d]."""
-    if weight.shape[:2] != (3, 3) or _rounds_on_cpu(x):
+    if weight.shape[:2] != (3, 3):
         return plain_conv_downscale(x, weight)
-    return tap_conv_downscale(x, weight) if jax.default_backend() == "cpu" else strided_conv_downscale(x, weight)
+    return tap_conv_downscale(x, weight) if _is_cpu_float32(x) else strided_conv_downscale(x, weight)
 
 
-def _rounds_on_cpu(x: Array) -> bool:
-    """Returns whether the sums of the CPU's fast forms would be rounded to fewer bits than float32 has."""
-    return jax.default_backend() == "cpu" and x.dtype != jnp.float32
+def _is_cpu_float32(x: Array) -> bool:
+    """Returns whether multiplications are what takes time, and sums of features keep their precision."""
+    return jax.default_backend() == "cpu" and x.dtype == jnp.float32
 
 
 def _suits_winograd(x: Array, weight: Array) -> bool:
     """Returns whether there are channels enough to pay for the transforms, and whole tiles."""
     _, h, w, _ = x.shape
-    is_even = h % 2 == w % 2 == 0
-    return weight.shape[:2] == (3, 3) and min(weight.shape[2:]) >= 64 and is_even and x.dtype == jnp.float32
+    return weight.shape[:2] == (3, 3) and min(weight.shape[2:]) >= 64 and h % 2 == w % 2 == 0
 
 
 # ---- plain forms

@@ -106,13 +106,19 @@ def test_in_bfloat16_images_and_scores_are_near_those_in_float32():
 
 
 def test_in_bfloat16_gradients_point_where_they_do_in_float32():
-    exact, rounded = (gradients(c, *given()) for c in (FLOAT32, BFLOAT16))
+    # Over four draws: in a single batch of eight one image whose features change their sign can turn the sum.
+    s, images, labels, _ = given()
+    draws = [step.draw_latents(jax.random.key(i), N, FLOAT32.model, 16, 0.9) for i in range(2, 6)]
+    exact, rounded = (
+        jax.tree.map(lambda *g: sum(g), *(gradients(c, s, images, labels, latents) for latents in draws))
+        for c in (FLOAT32, BFLOAT16)
+    )
     for (path, a), b in zip(jax.tree.leaves_with_path(exact), jax.tree.leaves(rounded), strict=True):
         assert np.all(np.isfinite(b))
         if a.size >= 256:  # In small ones a few features that change their sign weigh more.
             a, b = (np.asarray(x, np.float64).ravel() for x in (a, b))
             cosine = a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
-            assert cosine > 0.95, f"{jax.tree_util.keystr(path)}: {cosine}"
+            assert cosine > 0.98, f"{jax.tree_util.keystr(path)}: {cosine}"
 
 
 def test_in_bfloat16_products_of_features_are_bfloat16_and_those_of_latents_float32():
