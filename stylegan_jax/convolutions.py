@@ -25,25 +25,33 @@ Matrix = tuple[tuple[float, ...], ...]
 # ---- what the networks call
 
 
-def conv(x: Array, weight: Array) -> Array:
-    """Returns the cross-correlation of `x` [n, h, w, c] with `weight` [k, k, c, d], zeros outside: [n, h, w, d]."""
+def conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
+    """Returns the cross-correlation of `x` [n, h, w, c] with `scale weight` [k, k, c, d], zeros outside: [n, h, w, d].
+
+    The scale is apart because a form may apply it to something smaller than the weight.
+    """
     if weight.shape[:2] == (1, 1):
-        return x @ weight[0, 0]  # No other order of the axes for its gradients.
-    return winograd_conv(x, weight) if _is_cpu_float32(x) and _suits_winograd(x, weight) else plain_conv(x, weight)
+        return x @ _kernel(x, weight, scale)[0, 0]  # No other order of the axes for its gradients.
+    if weight.shape[:2] != (3, 3) or not _is_cpu_float32(x) or min(weight.shape[2:]) < MIN_CHANNELS:
+        return plain_conv(x, weight, scale)
+    n, h, w, _ = x.shape
+    # Transformed kernels are larger, and few pixels do not make up for reading them.
+    sizes = [size for size, pixels in MIN_PIXELS.items() if n * h * w >= pixels and h % size == w % size == 0]
+    return winograd_conv(x, weight, scale, max(sizes)) if sizes else tap_conv(x, weight, scale)
 
 
-def upscale_conv(x: Array, weight: Array) -> Array:
-    """Returns conv(upscale(x), weight): [n, h, w, c] with [k, k, c, d] to [n, 2 h, 2 w, d]."""
+def upscale_conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
+    """Returns conv(upscale(x), weight, scale): [n, h, w, c] with [k, k, c, d] to [n, 2 h, 2 w, d]."""
     if weight.shape[:2] != (3, 3):
-        return plain_upscale_conv(x, weight)
-    return tap_upscale_conv(x, weight) if _is_cpu_float32(x) else strided_upscale_conv(x, weight)
+        return plain_upscale_conv(x, weight, scale)
+    return (tap_upscale_conv if _is_cpu_float32(x) else strided_upscale_conv)(x, weight, scale)
 
 
-def conv_downscale(x: Array, weight: Array) -> Array:
-    """Returns downscale(conv(x, weight)): [n, h, w, c] with [k, k, c, d] to [n, h / 2, w / 2, d]."""
+def conv_downscale(x: Array, weight: Array, scale: float = 1.0) -> Array:
+    """Returns downscale(conv(x, weight, scale)): [n, h, w, c] with [k, k, c, d] to [n, h / 2, w / 2, d]."""
     if weight.shape[:2] != (3, 3):
-        return plain_conv_downscale(x, weight)
-    return tap_conv_downscale(x, weight) if _is_cpu_float32(x) else strided_conv_downscale(x, weight)
+        return plain_conv_downscale(x, weight, scale)
+    return (tap_conv_downscale if _is_cpu_float32(x) else strided_conv_downscale)(x, weight, scale)
 
 
 def _is_cpu_float32(x: Array) -> bool:
@@ -51,10 +59,8 @@ def _is_cpu_float32(x: Array) -> bool:
     return jax.default_backend() == "cpu" and x.dtype == jnp.float32
 
 
-def _suits_winograd(x: Array, weight: Array) -> bool:
-    """Returns whether there are channels enough to pay for the transforms, and whole tiles."""
-    _, h, w, _ = x.shape
-    return weight.shape[:2] == (3, 3) and min(weight.shape[2:]) >= 64 and h % 2 == w % 2 == 0
+def _kernel(x: Array, weight: Array, scale: float) -> Array:
+    return (weight * scale).astype(x.dtype)
 
 
 # ---- plain forms
@@ -68,19 +74,19 @@ def _convolve(
     )
 
 
-def plain_conv(x: Array, weight: Array) -> Array:
+def plain_conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
     """Returns what `conv` does."""
-    return _convolve(x, weight, 1, "SAME")
+    return _convolve(x, _kernel(x, weight, scale), 1, "SAME")
 
 
-def plain_upscale_conv(x: Array, weight: Array) -> Array:
+def plain_upscale_conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
     """Returns what `upscale_conv` does."""
-    return plain_conv(ops.upscale(x), weight)
+    return plain_conv(ops.upscale(x), weight, scale)
 
 
-def plain_conv_downscale(x: Array, weight: Array) -> Array:
+def plain_conv_downscale(x: Array, weight: Array, scale: float = 1.0) -> Array:
     """Returns what `conv_downscale` does."""
-    return ops.downscale(plain_conv(x, weight))
+    return ops.downscale(plain_conv(x, weight, scale))
 
 
 # ---- strided forms: one 4x4 kernel, half the multiplications, and nothing enlarged (official "fused_scale")
@@ -92,16 +98,17 @@ def _sum_of_shifted(weight: Array) -> Array:
     return padded[1:, 1:] + padded[:-1, 1:] + padded[1:, :-1] + padded[:-1, :-1]
 
 
-def strided_upscale_conv(x: Array, weight: Array) -> Array:
+def strided_upscale_conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
     """Returns what `upscale_conv` does, for a 3x3 kernel: the transpose of a strided convolution."""
+    kernel = _kernel(x, weight, scale)
     # Reversed twice: cuDNN's transposed convolution is recognized by the reversal of its kernel.
-    kernel = jax.lax.rev(_sum_of_shifted(jax.lax.rev(weight, (0, 1))), (0, 1))
+    kernel = jax.lax.rev(_sum_of_shifted(jax.lax.rev(kernel, (0, 1))), (0, 1))
     return _convolve(x, kernel, 1, ((2, 2), (2, 2)), dilation=2)
 
 
-def strided_conv_downscale(x: Array, weight: Array) -> Array:
+def strided_conv_downscale(x: Array, weight: Array, scale: float = 1.0) -> Array:
     """Returns what `conv_downscale` does, for a 3x3 kernel: one strided convolution."""
-    return _convolve(x, _sum_of_shifted(weight) / 4, 2, ((1, 1), (1, 1)))
+    return _convolve(x, _sum_of_shifted(_kernel(x, weight, scale)) / 4, 2, ((1, 1), (1, 1)))
 
 
 # ---- linear maps along one axis
@@ -164,24 +171,38 @@ def _shift(x: Array, by: int, axis: int) -> Array:
     return jax.lax.pad(x, jnp.zeros((), x.dtype), edges)
 
 
-# ---- 3x3 kernels with resampling, at the low resolution: nine products a pixel in place of 36
+# ---- 3x3 kernels as one product for all nine taps; what resamples takes nine products a low pixel, not 36
 
+TAPS = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 PAIRS = ((1.0, 1.0, 0.0, 0.0), (0.0, 1.0, 1.0, 0.0), (0.0, 0.0, 1.0, 1.0))
 
 
-def tap_upscale_conv(x: Array, weight: Array) -> Array:
+def _times(matrix: Matrix, factor: float) -> Matrix:
+    return tuple(tuple(factor * m for m in row) for row in matrix)
+
+
+def _tap_product(x: Array, weight: Array, matrix: Matrix, stride: int, scale: float) -> Array:
+    """Returns the sum over taps of `matrix` along both axes of `x`, times `scale`, with each tap's weight."""
+    taps = windows(windows(x, _times(matrix, scale), stride, 1, -2), matrix, stride, 2, -2)  # [n, h', w', 3, 3, c]
+    return taps.reshape(*taps.shape[:3], -1) @ weight.reshape(-1, weight.shape[-1])
+
+
+def tap_conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
+    """Returns what `conv` does, for a 3x3 kernel: each pixel's neighbours side by side, times the weight as it is."""
+    return _tap_product(x, weight, TAPS, 1, scale)
+
+
+def tap_upscale_conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
     """Returns what `upscale_conv` does: each tap meets a pixel once, and the products go where its copies would be."""
     c, d = weight.shape[2:]
-    products = x @ weight.transpose(2, 0, 1, 3).reshape(c, 9 * d)
+    products = x @ (weight * scale).transpose(2, 0, 1, 3).reshape(c, 9 * d)
     products = products.reshape(*x.shape[:3], 3, 3, d)
     return overlap_add(overlap_add(products, PAIRS[::-1], 2, 2, -2), PAIRS[::-1], 2, 1, -2)
 
 
-def tap_conv_downscale(x: Array, weight: Array) -> Array:
+def tap_conv_downscale(x: Array, weight: Array, scale: float = 1.0) -> Array:
     """Returns what `conv_downscale` does: the mean of four convolutions is one of the nine means that overlap it."""
-    halves = tuple(tuple(m / 2 for m in row) for row in PAIRS)
-    means = windows(windows(x, halves, 2, 1, -2), halves, 2, 2, -2)  # [n, h/2, w/2, 3, 3, c]
-    return means.reshape(*means.shape[:3], -1) @ weight.reshape(-1, weight.shape[-1])
+    return _tap_product(x, weight, _times(PAIRS, 1 / 2), 2, scale)
 
 
 # ---- 3x3 kernels in tiles: 36 products for 4x4 pixels in place of 144, 16 for 2x2 in place of 36 (Lavin and Gray 2016)
@@ -209,13 +230,15 @@ def _toom_cook(points: Sequence[float]) -> tuple[Matrix, Matrix, Matrix]:
 TOOM_COOK = {2: _toom_cook((0, 1, -1)), 4: _toom_cook((0, 2 / 3, -2 / 3, 3 / 2, -3 / 2))}
 
 
-def winograd_conv(x: Array, weight: Array) -> Array:
-    """Returns what `conv` does, for a 3x3 kernel and an even number of pixels."""
+MIN_CHANNELS = 64  # Of input and output; the transforms cost too much for fewer.
+MIN_PIXELS = {2: 512, 4: 2048}  # Of all images together, by the tiles' size.
+
+
+def winograd_conv(x: Array, weight: Array, scale: float = 1.0, size: int = 2) -> Array:
+    """Returns what `conv` does, for a 3x3 kernel, by tiles of `size` pixels, which divides both sides of the images."""
     n, h, w, c = x.shape
-    # Kernels of larger tiles are larger, and few pixels do not make up for reading them.
-    size = 4 if h % 4 == w % 4 == 0 and h * w >= 256 else 2
     b, g, a = TOOM_COOK[size]
-    num, taps = len(b) ** 2, jnp.asarray(np.kron(g, g), x.dtype)
+    num, taps = len(b) ** 2, jnp.asarray(scale * np.kron(g, g), x.dtype)
     kernels = (taps @ weight.reshape(9, -1)).reshape(num, c, -1)
     tiles = windows(windows(x, b, size, 2, 0), b, size, 2, 0).reshape(num, -1, c)
     products = jax.lax.dot_general(tiles, kernels, (((2,), (1,)), ((0,), (0,))))

@@ -87,12 +87,12 @@ class Conv(nn.Module):
     lr_multiplier: float = 1.0
     use_equalized_lr: bool = True
     use_bias: bool = True
-    conv_fn: Callable[[Array, Array], Array] = convolutions.conv
+    conv_fn: Callable[[Array, Array, float], Array] = convolutions.conv
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         weight, factor = _weight(self, (self.kernel_size, self.kernel_size, x.shape[-1], self.features))
-        x = self.conv_fn(x, (weight * factor).astype(x.dtype))
+        x = self.conv_fn(x, weight, factor)
         return add_bias(x, self.param("bias", nn.initializers.zeros, (self.features,))) if self.use_bias else x
 
 
