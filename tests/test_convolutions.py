@@ -5,9 +5,18 @@ import pytest
 
 from stylegan_jax import convolutions
 
+
+
+def large_winograd_conv(x, weight, scale=1.0):
+    """4x4 tiles where they fit, which one of the shapes does not allow."""
+    return convolutions.winograd_conv(x, weight, scale, size=4 if x.shape[1] % 4 == x.shape[2] % 4 == 0 else 2)
+
+
 PLAIN = {
     convolutions.conv: convolutions.plain_conv,
+    convolutions.tap_conv: convolutions.plain_conv,
     convolutions.winograd_conv: convolutions.plain_conv,
+    large_winograd_conv: convolutions.plain_conv,
     convolutions.upscale_conv: convolutions.plain_upscale_conv,
     convolutions.tap_upscale_conv: convolutions.plain_upscale_conv,
     convolutions.strided_upscale_conv: convolutions.plain_upscale_conv,
@@ -15,7 +24,7 @@ PLAIN = {
     convolutions.tap_conv_downscale: convolutions.plain_conv_downscale,
     convolutions.strided_conv_downscale: convolutions.plain_conv_downscale,
 }
-TOLERANCE = {convolutions.winograd_conv: 1e-5, convolutions.conv: 1e-5}  # 2e-6 for those that only add in other orders.
+TOLERANCE = {convolutions.winograd_conv: 1e-5, large_winograd_conv: 1e-5}  # 2e-6 for those that only add in other orders.
 
 
 def normal(*shape, seed=0):
@@ -26,7 +35,7 @@ def results(conv_fn, x, weight):
     """Returns the value, its gradients, and gradients of those of the input, as in a gradient penalty."""
 
     def value_and_gradient(x, weight):
-        y, pull = jax.vjp(conv_fn, x, weight)
+        y, pull = jax.vjp(lambda x, weight: conv_fn(x, weight, 0.3), x, weight)
         cotangent = jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape)
         return (y, *pull(cotangent))
 
@@ -54,17 +63,37 @@ def test_fast_forms_and_their_derivatives_equal_the_plain_ones(conv_fn, shape):
 def test_kernels_of_other_sizes_take_the_plain_form(name, kernel_size):
     x, weight = normal(2, 8, 8, 4), normal(kernel_size, kernel_size, 4, 3)
     ours, plain = getattr(convolutions, name), getattr(convolutions, f"plain_{name}")
-    np.testing.assert_array_equal(ours(x, weight), plain(x, weight))
+    expected = plain(x, weight, 0.3)
+    assert np.max(np.abs(ours(x, weight, 0.3) - expected)) <= 2e-6 * np.max(np.abs(expected))
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels", "form"),
+    [
+        ((2, 8, 8), 64, "tap_conv"),
+        ((8, 8, 8), 64, "winograd_conv of 2"),
+        ((8, 16, 16), 64, "winograd_conv of 4"),
+        ((8, 18, 18), 64, "winograd_conv of 2"),
+        ((8, 17, 16), 64, "tap_conv"),
+        ((8, 16, 16), 63, "plain_conv"),
+    ],
+)
+def test_a_convolution_takes_the_form_that_its_size_asks_for(monkeypatch, shape, channels, form):
+    for name in ("plain_conv", "tap_conv"):
+        monkeypatch.setattr(convolutions, name, lambda *args, name=name: name)
+    monkeypatch.setattr(convolutions, "winograd_conv", lambda x, weight, scale, size: f"winograd_conv of {size}")
+    assert convolutions.conv(jnp.zeros((*shape, channels)), jnp.zeros((3, 3, channels, 64))) == form
 
 
 @pytest.mark.parametrize("pixels", [4, 8, 12, 16])
-def test_rounding_with_many_channels_is_below_the_limit_of_parity(pixels):
+@pytest.mark.parametrize("conv_fn", [convolutions.tap_conv, convolutions.winograd_conv, large_winograd_conv])
+def test_rounding_with_many_channels_is_below_the_limit_of_parity(conv_fn, pixels):
     x, weight = normal(2, pixels, pixels, 512), normal(3, 3, 512, 64, seed=1)
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))).astype(np.float64)
     exact = sum(
         padded[:, i : i + pixels, j : j + pixels] @ weight[i, j].astype(np.float64) for i in range(3) for j in range(3)
     )
-    assert np.max(np.abs(convolutions.conv(x, weight) - exact)) <= 1e-5 * np.max(np.abs(exact))
+    assert np.max(np.abs(conv_fn(x, weight) - exact)) <= 1e-5 * np.max(np.abs(exact))
 
 
 @pytest.mark.parametrize("new_axis", [0, -2])
