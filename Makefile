@@ -5,6 +5,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# A process a core, up to four; each takes neighbouring tests, which share compiled programs.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test test-slow check
@@ -13,10 +15,10 @@ demo: .venv/.installed
 	$(BIN)/python -m stylegan_jax.main --config configs/demo.py --workdir runs/demo
 
 test: check
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-slow: check
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: .venv/.installed-dev
 	$(BIN)/ruff check

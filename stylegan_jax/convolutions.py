@@ -10,7 +10,7 @@ other's derivative, so that derivatives of every order are again a few large pro
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -32,31 +32,39 @@ def conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
     """
     if weight.shape[:2] == (1, 1):
         return x @ _kernel(x, weight, scale)[0, 0]  # No other order of the axes for its gradients.
-    if weight.shape[:2] != (3, 3) or not _is_cpu_float32(x) or min(weight.shape[2:]) < MIN_CHANNELS:
+    if weight.shape[:2] != (3, 3) or not _is_cpu() or min(weight.shape[2:]) < MIN_CHANNELS:
         return plain_conv(x, weight, scale)
     n, h, w, _ = x.shape
     # Transformed kernels are larger, and few pixels do not make up for reading them.
     sizes = [size for size, pixels in MIN_PIXELS.items() if n * h * w >= pixels and h % size == w % size == 0]
-    return winograd_conv(x, weight, scale, max(sizes)) if sizes else tap_conv(x, weight, scale)
+    form = functools.partial(winograd_conv, size=max(sizes)) if sizes else tap_conv
+    return _in_float32(form, x, weight, scale)
 
 
 def upscale_conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
     """Returns conv(upscale(x), weight, scale): [n, h, w, c] with [k, k, c, d] to [n, 2 h, 2 w, d]."""
     if weight.shape[:2] != (3, 3):
         return plain_upscale_conv(x, weight, scale)
-    return (tap_upscale_conv if _is_cpu_float32(x) else strided_upscale_conv)(x, weight, scale)
+    return _in_float32(tap_upscale_conv, x, weight, scale) if _is_cpu() else strided_upscale_conv(x, weight, scale)
 
 
 def conv_downscale(x: Array, weight: Array, scale: float = 1.0) -> Array:
     """Returns downscale(conv(x, weight, scale)): [n, h, w, c] with [k, k, c, d] to [n, h / 2, w / 2, d]."""
     if weight.shape[:2] != (3, 3):
         return plain_conv_downscale(x, weight, scale)
-    return (tap_conv_downscale if _is_cpu_float32(x) else strided_conv_downscale)(x, weight, scale)
+    return _in_float32(tap_conv_downscale, x, weight, scale) if _is_cpu() else strided_conv_downscale(x, weight, scale)
 
 
-def _is_cpu_float32(x: Array) -> bool:
-    """Returns whether multiplications are what takes time, and sums of features keep their precision."""
-    return jax.default_backend() == "cpu" and x.dtype == jnp.float32
+def _is_cpu() -> bool:
+    """Returns whether the number of multiplications is what takes time."""
+    return jax.default_backend() == "cpu"
+
+
+def _in_float32(form: Callable[[Array, Array, float], Array], x: Array, weight: Array, scale: float) -> Array:
+    """Returns form(x, weight, scale); of lower precision are then the factors and the result, but no sum."""
+    if x.dtype == jnp.float32:
+        return form(x, weight, scale)
+    return form(x.astype(jnp.float32), _kernel(x, weight, scale).astype(jnp.float32), 1.0).astype(x.dtype)
 
 
 def _kernel(x: Array, weight: Array, scale: float) -> Array:
@@ -230,7 +238,7 @@ def _toom_cook(points: Sequence[float]) -> tuple[Matrix, Matrix, Matrix]:
 TOOM_COOK = {2: _toom_cook((0, 1, -1)), 4: _toom_cook((0, 2 / 3, -2 / 3, 3 / 2, -3 / 2))}
 
 
-MIN_CHANNELS = 64  # Of input and output; the transforms cost too much for fewer.
+MIN_CHANNELS = 32  # Of input and output; with fewer the transforms cost what the products save.
 MIN_PIXELS = {2: 512, 4: 2048}  # Of all images together, by the tiles' size.
 
 

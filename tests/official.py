@@ -63,8 +63,13 @@ def cases(file: str) -> list[str]:
 
 def record(file: str, key: str, error: float) -> None:
     """Notes an error for the summary at the end of the session."""
-    worst, worst_key, count = WORST.get(file, (-1.0, "", 0))
-    WORST[file] = (error, key, count + 1) if error > worst else (worst, worst_key, count + 1)
+    merge(file, error, key, 1)
+
+
+def merge(file: str, error: float, key: str, count: int) -> None:
+    """Notes the worst error of `count` arrays."""
+    worst, worst_key, so_far = WORST.get(file, (-1.0, "", 0))
+    WORST[file] = (*max((worst, worst_key), (float(error), key)), so_far + count)
 
 
 class Recorded:
