@@ -23,6 +23,7 @@ from stylegan_jax import (
     programs,
     progress,
     report,
+    sampling,
     schedule,
     state,
     step,
@@ -259,7 +260,7 @@ class _Observer:
         m, size = self._c.model, programs.sample_batch(self._c.model, phase.resolution, self._devices)
         labels = jax.nn.one_hot(jnp.arange(size) % m.num_labels, m.num_labels) if m.num_labels else None
         batches = [
-            step.sample(
+            sampling.sample(
                 train_state.ema_params,
                 jax.random.fold_in(self._key(purpose), i),
                 labels,

@@ -11,19 +11,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from stylegan_jax import config, discriminator, generator, losses, ops
+from stylegan_jax import config, discriminator, losses, ops, sampling
 from stylegan_jax.state import AdamState, TrainState, adam
 
 Metrics = dict[str, Array]
-
-
-class Latents(flax.struct.PyTreeNode):
-    """What chance decides about a batch of generated images."""
-
-    z: Array  # [n, z_size]
-    z_mix: Array | None  # Second latents, for style mixing; None without. [n, z_size]
-    cutoff: Array  # First layer of the second latent. int32 [n]
-    noise: tuple[Array | None, ...]  # Two maps a resolution. [n, r, r, 1]
 
 
 class Phase(flax.struct.PyTreeNode):
@@ -31,42 +22,6 @@ class Phase(flax.struct.PyTreeNode):
 
     alpha: Array  # float32 []
     lr: Array  # float32 []
-
-
-def draw_latents(key: Array, n: int, m: config.Model, resolution: int, mixing_prob: float) -> Latents:
-    """Returns the latents of `n` images of `resolution` px."""
-    z_key, mix_key, cutoff_key, noise_key = jax.random.split(key, 4)
-    num_layers = 2 * sum(r <= resolution for r in m.resolutions) if m.use_styles else 1
-    cutoff = generator.draw_cutoffs(cutoff_key, n, mixing_prob, num_layers)
-    return Latents(
-        z=jax.random.normal(z_key, (n, m.z_size)),
-        z_mix=jax.random.normal(mix_key, (n, m.z_size)) if mixing_prob else None,
-        cutoff=jnp.where(cutoff < num_layers, cutoff, m.num_layers),
-        noise=generator.make_noise(noise_key, n, m, resolution),
-    )
-
-
-def draw_labels(key: Array, n: int, m: config.Model) -> Array | None:
-    """Returns one-hot labels of uniformly drawn classes [n, num_labels], or None for an unconditional model."""
-    if not m.num_labels:
-        return None
-    return jax.nn.one_hot(jax.random.randint(key, (n,), 0, m.num_labels), m.num_labels)
-
-
-def generate(
-    params: Any, latents: Latents, labels: Array | None, alpha: Array, m: config.Model, resolution: int
-) -> tuple[Array, Array]:
-    """Returns images [n, r, r, c] and the batch mean of w [w_size], before mixing."""
-
-    def mapping(z: Array) -> Array:
-        return generator.Mapping(m).apply({"params": params["mapping"]}, z, labels)
-
-    w = mapping(latents.z)
-    w_mix = w if latents.z_mix is None else mapping(latents.z_mix)
-    ws = generator.mix_styles(w, w_mix, latents.cutoff, m.num_layers)
-    synthesis = generator.Synthesis(m)
-    images = synthesis.apply({"params": params["synthesis"]}, ws, latents.noise, alpha, resolution=resolution)
-    return images, jnp.mean(w, axis=0)
 
 
 def grown(params: Any, resolution: int) -> Any:
@@ -198,10 +153,16 @@ def lazy_r1_loss(
 
 
 def generator_loss(
-    params: Any, d_params: Any, c: config.Config, resolution: int, latents: Latents, labels: Array | None, alpha: Array
+    params: Any,
+    d_params: Any,
+    c: config.Config,
+    resolution: int,
+    latents: sampling.Latents,
+    labels: Array | None,
+    alpha: Array,
 ) -> tuple[Array, Metrics]:
     """Returns the mean loss of the generator, and what else its forward pass gives."""
-    fakes, w_mean = generate(params, latents, labels, alpha, c.model, resolution)
+    fakes, w_mean = sampling.generate(params, latents, labels, alpha, c.model, resolution)
     scores = score_fn(d_params, c.model, resolution, labels, alpha)(fakes)
     loss = losses.GENERATOR_LOSSES[c.train.g_loss](scores)
     return jnp.mean(loss), {"g_loss": loss, "w_mean": w_mean}
@@ -213,12 +174,12 @@ def d_step(
     resolution: int,
     reals: Array,
     labels: Array | None,
-    latents: Latents,
+    latents: sampling.Latents,
     t: Array,
     phase: Phase,
 ) -> tuple[TrainState, Metrics]:
     """Returns the state after one update of the discriminator and of w_avg, and the loss's values an image."""
-    fakes, w_mean = generate(state.g_params, latents, labels, phase.alpha, c.model, resolution)
+    fakes, w_mean = sampling.generate(state.g_params, latents, labels, phase.alpha, c.model, resolution)
     loss_fn = jax.grad(discriminator_loss, has_aux=True)
     params = grown(state.d_params, resolution)
     grads, values = loss_fn(params, c, resolution, reals, fakes, labels, phase.alpha, t)
@@ -250,7 +211,7 @@ def ema_step(state: TrainState, c: config.Config, batch: int) -> TrainState:
 
 
 def g_step(
-    state: TrainState, c: config.Config, resolution: int, labels: Array | None, latents: Latents, phase: Phase
+    state: TrainState, c: config.Config, resolution: int, labels: Array | None, latents: sampling.Latents, phase: Phase
 ) -> tuple[TrainState, Metrics]:
     """Returns the state after one update of the generator and of w_avg, and the loss's values an image."""
     loss_fn = jax.grad(generator_loss, has_aux=True)
@@ -297,7 +258,9 @@ def train_step(
         # Without it, XLA may draw, and generate, the whole batch on every device.
         return tree if batch_sharding is None else jax.lax.with_sharding_constraint(tree, batch_sharding)
 
-    draw = functools.partial(draw_latents, n=n, m=c.model, resolution=resolution, mixing_prob=c.train.style_mixing_prob)
+    draw = functools.partial(
+        sampling.draw_latents, n=n, m=c.model, resolution=resolution, mixing_prob=c.train.style_mixing_prob
+    )
     keep = split(jax.random.uniform(mirror_key, (n,)) < 0.5) if c.data.mirror else None
     reals = ops.process_reals(ops.box_downscale_uint8(images, resolution), keep, phase.alpha)
     t = split(jax.random.uniform(t_key, (n,)))
@@ -305,7 +268,7 @@ def train_step(
     if c.train.r1_interval > 1:
         state = lazy_r1_step(state, c, resolution, reals, labels, phase)
     state = ema_step(state, c, n)
-    g_labels = split(draw_labels(label_key, n, c.model))
+    g_labels = split(sampling.draw_labels(label_key, n, c.model))
     state, g_values = g_step(state, c, resolution, g_labels, split(draw(g_key)), phase)
     metrics = {name: jnp.mean(value) for name, value in (d_values | g_values).items()}
     return state.replace(nimg=state.nimg + n), metrics | {"num_skipped": jnp.sum(state.num_skipped)}
@@ -341,23 +304,3 @@ def train_steps(
         return one(state, jax.tree.map(lambda x: x[0], (images, labels)))
     state, metrics = jax.lax.scan(one, state, (images, labels))
     return state, {name: values[-1] for name, values in metrics.items()}
-
-
-@functools.partial(jax.jit, static_argnames=("m", "n", "resolution", "batch_sharding"))
-def sample(
-    params: Any,
-    key: Array,
-    labels: Array | None,
-    alpha: Array,
-    *,
-    m: config.Model,
-    n: int,
-    resolution: int,
-    batch_sharding: jax.sharding.Sharding | None = None,
-) -> Array:
-    """Returns `n` uint8 images [n, resolution, resolution, channels] from `params`, without mixing or truncation."""
-    latents = draw_latents(key, n, m, resolution, mixing_prob=0.0)
-    if batch_sharding is not None:
-        latents = jax.lax.with_sharding_constraint(latents, batch_sharding)
-    images, _ = generate(params, latents, labels, alpha, m, resolution)
-    return ops.to_uint8(images)

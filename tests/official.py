@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stylegan_jax import config, discriminator, generator, losses, ops, step
+from stylegan_jax import config, discriminator, generator, losses, ops, sampling
 
 TOLERANCE = 2e-5  # Of the largest recorded magnitude; float32 sums in another order differ by a fifth of it.
 # After an update, for what depends on the new weights: two builds of the official code differ by 1.7e-3 there.
@@ -382,9 +382,11 @@ def map_latents(params: Any, z: Any, labels: Any, *, model: config.Model) -> jax
 
 
 @functools.partial(jit, static_argnames=("m", "resolution"))
-def generate(params: Any, latents: step.Latents, labels: Any, alpha: Any, *, m: config.Model, resolution: int) -> Any:
+def generate(
+    params: Any, latents: sampling.Latents, labels: Any, alpha: Any, *, m: config.Model, resolution: int
+) -> Any:
     """Returns images and the batch mean of w."""
-    return step.generate(params, latents, labels, alpha, m, resolution)
+    return sampling.generate(params, latents, labels, alpha, m, resolution)
 
 
 @functools.partial(jit, static_argnames=("model", "resolution"))

@@ -9,7 +9,7 @@ import official
 import pytest
 from official import Recorded, nhwc
 
-from stylegan_jax import config, losses, ops, step
+from stylegan_jax import config, losses, ops, sampling, step
 
 pytestmark = pytest.mark.goldens
 
@@ -51,7 +51,7 @@ def test_loss_and_its_gradients_agree_with_the_official_code(file, lod):
         reals, d_labels, g_labels, t, z = take_inputs(common, order)
         resolution, alpha = official.level(official.lod_of(lod), full)
         noise = tuple(None if x is None else jnp.broadcast_to(x, (n, *x.shape[1:])) for x in g.noise)
-        latents = step.Latents(z, z, np.full(n, c.model.num_layers), noise)
+        latents = sampling.Latents(z, z, np.full(n, c.model.num_layers), noise)
         images, column = official.converters(order)
         enlarge = functools.partial(ops.upscale, factor=full // resolution)
         labels = d_labels if settings["net"] == "D" else g_labels

@@ -11,7 +11,7 @@ import official
 import pytest
 from official import Recorded, nhwc
 
-from stylegan_jax import discriminator, generator, layers, losses, ops, step
+from stylegan_jax import discriminator, generator, layers, losses, ops, sampling
 
 pytestmark = pytest.mark.goldens
 
@@ -156,7 +156,7 @@ def test_training_generator_mixes_styles_and_tracks_w_as_the_official_code(file)
                 cutoff = case["cutoff_draw"] if is_mixed else case["cur_layers"]
             cutoff = np.full(len(z), cutoff)
             resolution, alpha = official.level(official.lod_of(name), m.resolution)
-            latents = step.Latents(z, z_mix, cutoff, noise)
+            latents = sampling.Latents(z, z_mix, cutoff, noise)
             images, w_mean = official.generate(network.params, latents, labels, alpha, m=m, resolution=resolution)
             r.check(f"images/{name}", ops.upscale(images, m.resolution // resolution), nhwc)
             w, w_mix = (official.map_latents(network.params["mapping"], x, labels, model=m) for x in (z, z_mix))

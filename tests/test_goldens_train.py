@@ -9,7 +9,7 @@ import official
 import pytest
 from official import Recorded, nhwc
 
-from stylegan_jax import config, ops, state, step
+from stylegan_jax import config, ops, sampling, state, step
 
 pytestmark = pytest.mark.goldens
 
@@ -19,7 +19,7 @@ def iterate(s, images, keep, labels, d_latents, g_latents, t, phase, *, c, resol
     """Returns the states after the discriminator's and the generator's step, and what was recorded between them."""
     real_labels, fake_labels = labels
     reals = ops.process_reals(images, keep, phase.alpha)
-    fakes, _ = step.generate(s.g_params, d_latents, real_labels, phase.alpha, c.model, resolution)
+    fakes, _ = sampling.generate(s.g_params, d_latents, real_labels, phase.alpha, c.model, resolution)
     d_loss = jax.grad(step.discriminator_loss, has_aux=True)
     d_grads, _ = d_loss(s.d_params, c, resolution, reals, fakes, real_labels, phase.alpha, t)
     middle, d_values = step.d_step(s, c, resolution, reals, real_labels, d_latents, t, phase)
@@ -105,7 +105,7 @@ def take_latents(r, name, networks, c, order):
     """Returns a generator's recorded inputs; its noise maps are stored ones."""
     z, n = r.take(name)[order], len(order)
     noise = tuple(None if x is None else jnp.broadcast_to(x, (n, *x.shape[1:])) for x in networks["G"].noise)
-    return step.Latents(z, z, np.full(n, c.model.num_layers), noise)
+    return sampling.Latents(z, z, np.full(n, c.model.num_layers), noise)
 
 
 def take_ordered(r, iteration, order, name):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stylegan_jax import config, convolutions, discriminator, layers, losses, ops, state, step
+from stylegan_jax import config, convolutions, discriminator, layers, losses, ops, sampling, state, step
 from tests.small import settings
 
 N, ALPHA = 8, np.float32(0.5)
@@ -32,13 +32,13 @@ def given() -> tuple:
     s = s.replace(g_params=jittered(s.g_params), d_params=jittered(s.d_params))
     images = rng.integers(0, 256, (N, 16, 16, 3), np.uint8)
     labels = jax.nn.one_hot(jnp.arange(N) % 3, 3)
-    return s, images, labels, step.draw_latents(jax.random.key(2), N, FLOAT32.model, 16, 0.9)
+    return s, images, labels, sampling.draw_latents(jax.random.key(2), N, FLOAT32.model, 16, 0.9)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def forward(c, s, images, labels, latents):
     """Returns images, their scores, and the gradients of the scores that R1 takes."""
-    fakes, _ = step.generate(s.g_params, latents, labels, ALPHA, c.model, 16)
+    fakes, _ = sampling.generate(s.g_params, latents, labels, ALPHA, c.model, 16)
     d = discriminator.Discriminator(c.model)
     scores, gradients = losses.scores_and_gradients(
         lambda x: d.apply({"params": s.d_params}, x, labels, ALPHA, resolution=16),
@@ -93,7 +93,7 @@ def test_in_bfloat16_parameters_images_scores_and_gradients_are_float32():
     assert made[0] == made[1]
     outputs = [jax.eval_shape(functools.partial(fn, BFLOAT16), *given()) for fn in (forward, gradients)]
     s, _, labels, latents = given()  # At 4 px there is no lower image to fade from, whose weight is float32.
-    outputs.append(jax.eval_shape(lambda: step.generate(s.g_params, latents, labels, ALPHA, BFLOAT16.model, 4)))
+    outputs.append(jax.eval_shape(lambda: sampling.generate(s.g_params, latents, labels, ALPHA, BFLOAT16.model, 4)))
     assert dtypes(outputs) == {np.dtype(np.float32)}
 
 
@@ -109,7 +109,7 @@ def test_in_bfloat16_images_and_scores_are_near_those_in_float32():
 def test_in_bfloat16_gradients_point_where_they_do_in_float32():
     # Over four draws: in a single batch of eight one image whose features change their sign can turn the sum.
     s, images, labels, _ = given()
-    draws = [step.draw_latents(jax.random.key(i), N, FLOAT32.model, 16, 0.9) for i in range(2, 6)]
+    draws = [sampling.draw_latents(jax.random.key(i), N, FLOAT32.model, 16, 0.9) for i in range(2, 6)]
     exact, rounded = (
         jax.tree.map(lambda *g: sum(g), *(gradients(c, s, images, labels, latents) for latents in draws))
         for c in (FLOAT32, BFLOAT16)

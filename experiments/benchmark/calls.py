@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stylegan_jax import config, programs, state, step
+from stylegan_jax import config, programs, sampling, state, step
 
 SEED = 0
 LEARNING_RATE = 0.001
@@ -40,10 +40,10 @@ def new_state(c: config.Config) -> state.TrainState:
 
 
 def _labels(m: config.Model, n: int) -> jax.Array | None:
-    return step.draw_labels(jax.random.key(SEED), n, m)
+    return sampling.draw_labels(jax.random.key(SEED), n, m)
 
 
-def training(c: config.Config, train_state: state.TrainState, resolution: int, batch: int) -> Program:
+def train_program(c: config.Config, train_state: state.TrainState, resolution: int, batch: int) -> Program:
     """Returns the training step on random images that are on the device, already at `resolution`.
 
     Args:
@@ -63,15 +63,15 @@ def training(c: config.Config, train_state: state.TrainState, resolution: int, b
     return Program(step.train_steps, args, {"c": c, "resolution": resolution}, True, options, num_steps)
 
 
-def sampling(c: config.Config, train_state: state.TrainState, resolution: int, batch: int) -> Program:
+def sample_program(c: config.Config, train_state: state.TrainState, resolution: int, batch: int) -> Program:
     """Returns the sampling of a batch of uint8 images from the averaged generator, the drawing of noise included."""
     args = (train_state.ema_params, jax.random.key(SEED), _labels(c.model, batch), np.float32(1))
-    return Program(step.sample, args, {"m": c.model, "n": batch, "resolution": resolution}, False, None)
+    return Program(sampling.sample, args, {"m": c.model, "n": batch, "resolution": resolution}, False, None)
 
 
 PROGRAMS: dict[str, Callable[[config.Config, state.TrainState, int, int], Program]] = {
-    "train": training,
-    "sample": sampling,
+    "train": train_program,
+    "sample": sample_program,
 }
 
 

@@ -1,0 +1,76 @@
+"""Images from chance: latents and labels are drawn, and the generator makes images of them."""
+
+import functools
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from stylegan_jax import config, generator, ops
+
+
+class Latents(flax.struct.PyTreeNode):
+    """What chance decides about a batch of generated images."""
+
+    z: Array  # [n, z_size]
+    z_mix: Array | None  # Second latents, for style mixing; None without. [n, z_size]
+    cutoff: Array  # First layer of the second latent. int32 [n]
+    noise: tuple[Array | None, ...]  # Two maps a resolution. [n, r, r, 1]
+
+
+def draw_latents(key: Array, n: int, m: config.Model, resolution: int, mixing_prob: float) -> Latents:
+    """Returns the latents of `n` images of `resolution` px."""
+    z_key, mix_key, cutoff_key, noise_key = jax.random.split(key, 4)
+    num_layers = 2 * sum(r <= resolution for r in m.resolutions) if m.use_styles else 1
+    cutoff = generator.draw_cutoffs(cutoff_key, n, mixing_prob, num_layers)
+    return Latents(
+        z=jax.random.normal(z_key, (n, m.z_size)),
+        z_mix=jax.random.normal(mix_key, (n, m.z_size)) if mixing_prob else None,
+        cutoff=jnp.where(cutoff < num_layers, cutoff, m.num_layers),
+        noise=generator.make_noise(noise_key, n, m, resolution),
+    )
+
+
+def draw_labels(key: Array, n: int, m: config.Model) -> Array | None:
+    """Returns one-hot labels of uniformly drawn classes [n, num_labels], or None for an unconditional model."""
+    if not m.num_labels:
+        return None
+    return jax.nn.one_hot(jax.random.randint(key, (n,), 0, m.num_labels), m.num_labels)
+
+
+def generate(
+    params: Any, latents: Latents, labels: Array | None, alpha: Array, m: config.Model, resolution: int
+) -> tuple[Array, Array]:
+    """Returns images [n, r, r, c] and the batch mean of w [w_size], before mixing."""
+
+    def mapping(z: Array) -> Array:
+        return generator.Mapping(m).apply({"params": params["mapping"]}, z, labels)
+
+    w = mapping(latents.z)
+    w_mix = w if latents.z_mix is None else mapping(latents.z_mix)
+    ws = generator.mix_styles(w, w_mix, latents.cutoff, m.num_layers)
+    synthesis = generator.Synthesis(m)
+    images = synthesis.apply({"params": params["synthesis"]}, ws, latents.noise, alpha, resolution=resolution)
+    return images, jnp.mean(w, axis=0)
+
+
+@functools.partial(jax.jit, static_argnames=("m", "n", "resolution", "batch_sharding"))
+def sample(
+    params: Any,
+    key: Array,
+    labels: Array | None,
+    alpha: Array,
+    *,
+    m: config.Model,
+    n: int,
+    resolution: int,
+    batch_sharding: jax.sharding.Sharding | None = None,
+) -> Array:
+    """Returns `n` uint8 images [n, resolution, resolution, channels] from `params`, without mixing or truncation."""
+    latents = draw_latents(key, n, m, resolution, mixing_prob=0.0)
+    if batch_sharding is not None:
+        latents = jax.lax.with_sharding_constraint(latents, batch_sharding)
+    images, _ = generate(params, latents, labels, alpha, m, resolution)
+    return ops.to_uint8(images)

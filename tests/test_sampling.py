@@ -1,0 +1,23 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stylegan_jax import config, sampling, state
+from tests.small import settings
+
+
+def test_cutoffs_in_mid_growth_lie_within_the_layers_that_are_grown():
+    model = config.Model(resolution=64, z_size=4, w_size=4)
+    cutoffs = np.asarray(sampling.draw_latents(jax.random.key(0), 4096, model, 16, 0.9).cutoff)
+    assert set(cutoffs) == {1, 2, 3, 4, 5, model.num_layers}
+    assert abs(np.mean(cutoffs < model.num_layers) - 0.9) < 0.02
+
+
+def test_fade_with_alpha_one_is_the_new_resolution_alone():
+    c = settings()
+    params = jax.jit(state.create, static_argnums=1)(jax.random.key(0), c).g_params
+    latents = sampling.draw_latents(jax.random.key(1), 2, c.model, 16, 0.0)
+    made = {a: sampling.generate(params, latents, None, jnp.float32(a), c.model, 16)[0] for a in (0.0, 0.5, 1.0)}
+    np.testing.assert_allclose(made[0.5], (made[0.0] + made[1.0]) / 2, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(made[0.0][:, ::2, ::2], made[0.0][:, 1::2, 1::2])
+    assert np.max(np.abs(made[1.0][:, ::2, ::2] - made[1.0][:, 1::2, 1::2])) > 1e-3
