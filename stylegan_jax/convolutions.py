@@ -6,7 +6,7 @@ goes with the number of multiplications, a 3x3 convolution takes a quarter of th
 is to save is work on the enlarged picture: `strided_upscale_conv`, `strided_conv_downscale`.
 
 The fast forms are dot products between linear maps along one axis: `windows` and its adjoint `overlap_add`. Each is the
-other's derivative, so that derivatives of every order are again a few large products.
+other's derivative, so that derivatives of every order, in reverse mode, are again a few large products.
 """
 
 import functools
@@ -62,7 +62,7 @@ def _is_cpu() -> bool:
 
 def _in_float32(form: Callable[[Array, Array, float], Array], x: Array, weight: Array, scale: float) -> Array:
     """Returns form(x, weight, scale); of lower precision are then the factors and the result, but no sum."""
-    if x.dtype == jnp.float32:
+    if jnp.finfo(x.dtype).bits >= 32:
         return form(x, weight, scale)
     return form(x.astype(jnp.float32), _kernel(x, weight, scale).astype(jnp.float32), 1.0).astype(x.dtype)
 
@@ -108,15 +108,14 @@ def _sum_of_shifted(weight: Array) -> Array:
 
 def strided_upscale_conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
     """Returns what `upscale_conv` does, for a 3x3 kernel: the transpose of a strided convolution."""
-    kernel = _kernel(x, weight, scale)
     # Reversed twice: cuDNN's transposed convolution is recognized by the reversal of its kernel.
-    kernel = jax.lax.rev(_sum_of_shifted(jax.lax.rev(kernel, (0, 1))), (0, 1))
-    return _convolve(x, kernel, 1, ((2, 2), (2, 2)), dilation=2)
+    kernel = jax.lax.rev(_sum_of_shifted(jax.lax.rev(weight, (0, 1))), (0, 1))
+    return _convolve(x, _kernel(x, kernel, scale), 1, ((2, 2), (2, 2)), dilation=2)
 
 
 def strided_conv_downscale(x: Array, weight: Array, scale: float = 1.0) -> Array:
     """Returns what `conv_downscale` does, for a 3x3 kernel: one strided convolution."""
-    return _convolve(x, _sum_of_shifted(_kernel(x, weight, scale)) / 4, 2, ((1, 1), (1, 1)))
+    return _convolve(x, _kernel(x, _sum_of_shifted(weight), scale / 4), 2, ((1, 1), (1, 1)))
 
 
 # ---- linear maps along one axis
@@ -128,7 +127,7 @@ def windows(x: Array, matrix: Matrix, stride: int, axis: int, new_axis: int) -> 
 
     Args:
         x: [..., stride k, ...]
-        matrix: its width is stride + 2 pad.
+        matrix: its width is stride + 2 pad, with pad <= stride.
         stride: from one window to the next.
         axis: of x; t takes its place.
         new_axis: of the result, from the front or, if negative, from the back.
@@ -185,14 +184,10 @@ TAPS = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 PAIRS = ((1.0, 1.0, 0.0, 0.0), (0.0, 1.0, 1.0, 0.0), (0.0, 0.0, 1.0, 1.0))
 
 
-def _times(matrix: Matrix, factor: float) -> Matrix:
-    return tuple(tuple(factor * m for m in row) for row in matrix)
-
-
 def _tap_product(x: Array, weight: Array, matrix: Matrix, stride: int, scale: float) -> Array:
-    """Returns the sum over taps of `matrix` along both axes of `x`, times `scale`, with each tap's weight."""
-    taps = windows(windows(x, _times(matrix, scale), stride, 1, -2), matrix, stride, 2, -2)  # [n, h', w', 3, 3, c]
-    return taps.reshape(*taps.shape[:3], -1) @ weight.reshape(-1, weight.shape[-1])
+    """Returns the sum over taps of `matrix` along both axes of `x` with each tap's weight, times `scale`."""
+    taps = windows(windows(x, matrix, stride, 1, -2), matrix, stride, 2, -2)  # [n, h', w', 3, 3, c]
+    return scale * (taps.reshape(*taps.shape[:3], -1) @ weight.reshape(-1, weight.shape[-1]))
 
 
 def tap_conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
@@ -210,7 +205,7 @@ def tap_upscale_conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
 
 def tap_conv_downscale(x: Array, weight: Array, scale: float = 1.0) -> Array:
     """Returns what `conv_downscale` does: the mean of four convolutions is one of the nine means that overlap it."""
-    return _tap_product(x, weight, _times(PAIRS, 1 / 2), 2, scale)
+    return _tap_product(x, weight, PAIRS, 2, scale / 4)
 
 
 # ---- 3x3 kernels in tiles: 36 products for 4x4 pixels in place of 144, 16 for 2x2 in place of 36 (Lavin and Gray 2016)

@@ -119,7 +119,7 @@ class Synthesis(nn.Module):
             # Only the last two images are used; XLA drops the others, and initialization sees them all.
             enlarged = None if image is None else ops.upscale(image)
             to_rgb = layers.Conv(m.channels, 1, gain=1.0, use_equalized_lr=m.use_equalized_lr, name=f"to_rgb{r}")
-            image = to_rgb(x).astype(jnp.float32)
+            image = to_rgb(x.astype(jnp.float32))
         return image if enlarged is None else ops.lerp(enlarged, image, alpha)
 
 

@@ -258,19 +258,20 @@ class _Observer:
     def _fakes(self, train_state: state.TrainState, phase: schedule.Phase, purpose: int, n: int) -> np.ndarray:
         """Returns `n` samples of the averaged generator at full resolution, enlarged by repeating pixels. uint8"""
         m, size = self._c.model, programs.sample_batch(self._c.model, phase.resolution, self._devices)
-        labels = jax.nn.one_hot(jnp.arange(size) % m.num_labels, m.num_labels) if m.num_labels else None
+        labels = np.arange(n + size) % m.num_labels if m.num_labels else None
         batches = [
             sampling.sample(
                 train_state.ema_params,
-                jax.random.fold_in(self._key(purpose), i),
-                labels,
+                self._key(purpose),
+                jnp.int32(first),
+                None if labels is None else jax.nn.one_hot(labels[first : first + size], m.num_labels),
                 jnp.float32(phase.alpha),
                 m=m,
                 n=size,
                 resolution=phase.resolution,
                 batch_sharding=mesh.split(self._devices),
             )
-            for i in range(-(-n // size))
+            for first in range(0, n, size)
         ]
         images = np.concatenate([np.asarray(b) for b in batches])[:n]
         return np.asarray(ops.upscale(images, m.resolution // phase.resolution))

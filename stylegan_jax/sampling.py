@@ -60,6 +60,7 @@ def generate(
 def sample(
     params: Any,
     key: Array,
+    first: Array,
     labels: Array | None,
     alpha: Array,
     *,
@@ -68,8 +69,15 @@ def sample(
     resolution: int,
     batch_sharding: jax.sharding.Sharding | None = None,
 ) -> Array:
-    """Returns `n` uint8 images [n, resolution, resolution, channels] from `params`, without mixing or truncation."""
-    latents = draw_latents(key, n, m, resolution, mixing_prob=0.0)
+    """Returns uint8 images [n, resolution, resolution, channels] from `params`, without mixing or truncation.
+
+    They are those from number `first` on of the endless row that `key` stands for, whatever `n` is.
+    """
+
+    def draw(i: Array) -> Latents:
+        return jax.tree.map(lambda x: x[0], draw_latents(jax.random.fold_in(key, i), 1, m, resolution, mixing_prob=0.0))
+
+    latents = jax.vmap(draw)(first + jnp.arange(n))
     if batch_sharding is not None:
         latents = jax.lax.with_sharding_constraint(latents, batch_sharding)
     images, _ = generate(params, latents, labels, alpha, m, resolution)

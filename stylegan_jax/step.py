@@ -300,7 +300,7 @@ def train_steps(
     def one(state: TrainState, batch: tuple[Array, Array | None]) -> tuple[TrainState, Metrics]:
         return train_step(state, *batch, phase, c=c, resolution=resolution, batch_sharding=batch_sharding)
 
-    if images.shape[0] == 1:  # XLA:CPU runs convolutions that come from a loop, even of one, on a single thread.
+    if images.shape[0] == 1:  # XLA:CPU has slow convolutions alone within a loop, even one of a single step.
         return one(state, jax.tree.map(lambda x: x[0], (images, labels)))
     state, metrics = jax.lax.scan(one, state, (images, labels))
     return state, {name: values[-1] for name, values in metrics.items()}

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import io
 import json
 import math
@@ -30,7 +31,8 @@ def test_an_image_takes_the_operations_counted_by_hand(resolution, forward, step
     for flops in work.forward_flops(c.model, resolution):
         assert flops / 1e9 == pytest.approx(forward, abs=0.06)  # G and D share a column.
     assert work.step_work(c, resolution, 1, 4).flops / 1e9 == pytest.approx(step, abs=0.51)
-    assert work.step_work(c, resolution, 1, 4, r1_interval=16).flops / 1e9 == pytest.approx(lazy_step, abs=0.51)
+    c = dataclasses.replace(c, train=dataclasses.replace(c.train, r1_interval=16))
+    assert work.step_work(c, resolution, 1, 4).flops / 1e9 == pytest.approx(lazy_step, abs=0.51)
 
 
 def test_a_step_is_four_passes_of_the_generator_and_eleven_of_the_discriminator():
@@ -99,8 +101,10 @@ def test_a_benchmark_of_a_small_model_fills_every_field(tmp_path, monkeypatch):
     plain = {"mapping_layers": 1, "use_noise": False, "use_styles": False, "use_instance_norm": False}
     c = settings(model={"resolution": 8, "blur_filter": None} | plain, train={"r1_gamma": 0.0})
     stream = io.StringIO()
-    values = summary.benchmark(c, [measure.Case("float32", 8, 4)], 2, tmp_path / "trace", stream)
-    values = json.loads(json.dumps(values))
+    out = options.checked_out(str(tmp_path / "new" / "out.json"))
+    save_fn = functools.partial(options.write_json, out)
+    summary.benchmark(c, [measure.Case("float32", 8, 4)], 2, save_fn, tmp_path / "trace", stream)
+    values = json.loads(out.read_text())
     assert values["platform"] == "cpu" and values["versions"]["jax"] == jax.__version__
     assert min(*values["peaks"]["flops_per_sec"].values(), values["peaks"]["copy_bytes_per_sec"]) > 0
     assert [(r["program"], r["resolution"], r["batch"]) for r in values["rows"]] == [("train", 8, 4), ("sample", 8, 4)]
@@ -147,6 +151,9 @@ def test_pairs_of_resolution_and_batch():
     [
         ("benchmark", ["--batch=8:6"], "a training batch of 6 is no multiple of 4; use 4"),
         ("benchmark", ["--precision=float16"], "precision"),
+        ("benchmark", ["--resolutions="], "which are none"),
+        ("benchmark", ["--resolutions=8", "--batch=16:8"], "which are 8"),
+        ("benchmark", ["--out=tests"], "--out=tests: this is a folder"),
         ("benchmark.port", ["--port=nowhere"], "there is no model.py"),
     ],
 )

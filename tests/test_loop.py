@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from stylegan_jax import config, loop, mesh, schedule
+from stylegan_jax import config, loop, mesh, programs, schedule
 from stylegan_jax.data import dataset
 from tests.small import settings
 
@@ -68,6 +68,17 @@ def test_a_run_leaves_its_pictures_scalars_and_checkpoints(undisturbed):
     assert [line["nimg"] for line in logged(workdir)] == list(range(32, 257, 32))
     assert {"d_loss", "g_loss", "r1", "num_skipped", "resolution", "alpha", "lr"} <= set(logged(workdir)[0])
     assert int(last.nimg) == 256
+
+
+@pytest.mark.slow
+def test_a_run_of_four_steps_a_call_is_that_of_single_calls(undisturbed, tmp_path, monkeypatch):
+    monkeypatch.setattr(programs, "steps_per_call", lambda c: c.schedule.refresh_steps)
+    last = loop.train(settings(), tmp_path)
+    assert int(last.nimg) == int(undisturbed[1].nimg) and last.num_skipped.tolist() == [0, 0]
+    ours, single = logged(tmp_path), logged(undisturbed[0])
+    assert [line.keys() for line in ours] == [line.keys() for line in single]
+    # Later ones differ more: sums in another order, whose errors Adam makes as large as steps.
+    assert ours[0]["d_loss"] == pytest.approx(single[0]["d_loss"], rel=1e-4)
 
 
 def test_a_finished_run_starts_no_more_training(undisturbed):

@@ -106,6 +106,7 @@ def test_in_bfloat16_images_and_scores_are_near_those_in_float32():
         assert 0 < error < tolerance, f"{name}: {error}"
 
 
+@pytest.mark.slow
 def test_in_bfloat16_gradients_point_where_they_do_in_float32():
     # Over four draws: in a single batch of eight one image whose features change their sign can turn the sum.
     s, images, labels, _ = given()
@@ -124,14 +125,19 @@ def test_in_bfloat16_gradients_point_where_they_do_in_float32():
 
 def test_in_bfloat16_products_of_features_are_bfloat16_and_those_of_latents_float32(monkeypatch):
     monkeypatch.setattr(convolutions, "_is_cpu", lambda: False)  # A CPU rounds the factors alone.
-    with_features, of_vectors = set(), set()
+    with_features, of_vectors, of_images = set(), set(), set()
     for equation in filter(is_product, training_equations(BFLOAT16)):
         operands = [v.aval for v in equation.invars]
-        is_last_of_d = any(17 in v.shape for v in (*operands, equation.outvars[0].aval))  # 16 maps and the deviation.
-        is_float32 = is_last_of_d or all(v.ndim == 2 for v in operands)
-        (of_vectors if is_float32 else with_features).update(v.dtype for v in operands)
+        shapes = [v.shape for v in (*operands, equation.outvars[0].aval)]
+        is_last_of_d = any(17 in shape for shape in shapes)  # 16 maps and the deviation.
+        if is_last_of_d or all(v.ndim == 2 for v in operands):
+            found = of_vectors
+        else:
+            found = of_images if any(3 in shape[-2:] for shape in shapes) else with_features
+        found.update(v.dtype for v in operands)
     assert with_features == {jnp.dtype(jnp.bfloat16)}
     assert of_vectors == {np.dtype(np.float32)}
+    assert of_images == {jnp.dtype(jnp.bfloat16), np.dtype(np.float32)}  # The discriminator's, then the generator's.
 
 
 @pytest.mark.parametrize("is_cpu", [False, True])
@@ -140,6 +146,11 @@ def test_in_bfloat16_no_sum_is_over_bfloat16(monkeypatch, is_cpu):
     sums = [e for e in training_equations(BFLOAT16) if e.primitive.name == "reduce_sum"]
     operands = [e.invars[0].aval for e in sums if e.invars[0].aval.size > e.outvars[0].aval.size]
     assert dtypes(operands) == {np.dtype(np.float32)}
+
+
+def test_in_bfloat16_pixels_are_not_rounded_to_bfloat16():
+    images = np.asarray(forward(BFLOAT16, *given())["images"])
+    assert np.mean(images != np.asarray(jnp.asarray(images, jnp.bfloat16), np.float32)) > 0.9
 
 
 def test_statistics_of_bfloat16_features_are_exact_where_the_mean_is_large():
@@ -154,6 +165,7 @@ def test_statistics_of_bfloat16_features_are_exact_where_the_mean_is_large():
     np.testing.assert_allclose(np.asarray(y, np.float64), expected, rtol=2**-8, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_in_bfloat16_a_training_step_keeps_the_dtypes_and_skips_nothing():
     s, images, labels, _ = given()
     phase = step.Phase(alpha=ALPHA, lr=np.float32(1e-3))

@@ -54,6 +54,7 @@ def test_each_resolution_compiles_once_and_the_state_keeps_its_shape():
     assert int(s.nimg) == 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_every_config_file_takes_a_step_at_reduced_size(path):
     values = read_config(path)
@@ -133,7 +134,7 @@ def test_a_step_is_discriminator_then_weight_average_then_generator():
 @pytest.mark.parametrize(
     ("num_steps", "tolerance"),
     # A loop's convolutions sum in another order; the optimizers' first steps make the sign of a rounding error count.
-    [(1, 0.0), (4, 1e-6)],
+    [(1, 0.0), pytest.param(4, 1e-6, marks=pytest.mark.slow)],
     ids=["stacks of one, bit for bit", "one stack of four"],
 )
 def test_steps_in_one_call_equal_single_ones(num_steps, tolerance):
@@ -173,6 +174,7 @@ def test_an_update_that_is_not_finite_is_skipped_whole_and_counted():
     assert after.num_skipped.tolist() == [0, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("g_loss", "d_loss", "weights"),
     [

@@ -1,5 +1,6 @@
 """Measures this device, and the training step and the sampling on it: python -m experiments.benchmark [--flags]."""
 
+import functools
 import pathlib
 import sys
 
@@ -41,6 +42,9 @@ def cases(
     else:
         chosen = [options.checked_resolution("resolutions", text, known) for text in resolutions]
     batches = dict(options.pairs("batch", batch, known))
+    if not chosen or set(batches) - set(chosen):
+        named = ", ".join(map(str, chosen)) or "none"
+        raise ValueError(f"--batch={batch}: of the resolutions to measure, which are {named}, it names others or none")
     for n in batches.values():
         options.check_group("batch", n, m.stddev_group)
     precision = precision or ("float32" if is_cpu else "both")
@@ -61,11 +65,12 @@ def main(argv: list[str]) -> None:
         options.check_no_arguments(argv)
         platform = jax.devices()[0].platform
         wanted = cases(c.model, platform, RESOLUTIONS.value, BATCH.value, PRECISION.value)
-    except ValueError as error:
+        out = options.checked_out(OUT.value)
+    except (ValueError, OSError) as error:
         sys.exit(f"error: {error}.")
     trace_dir = pathlib.Path(TRACE.value) if TRACE.value else None
-    options.write_json(pathlib.Path(OUT.value), summary.benchmark(c, wanted, REPEATS.value, trace_dir))
-    print(f"wrote {OUT.value}")
+    summary.benchmark(c, wanted, REPEATS.value, functools.partial(options.write_json, out), trace_dir)
+    print(f"wrote {out}")
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def train_program(c: config.Config, train_state: state.TrainState, resolution: i
 
 def sample_program(c: config.Config, train_state: state.TrainState, resolution: int, batch: int) -> Program:
     """Returns the sampling of a batch of uint8 images from the averaged generator, the drawing of noise included."""
-    args = (train_state.ema_params, jax.random.key(SEED), _labels(c.model, batch), np.float32(1))
+    args = (train_state.ema_params, jax.random.key(SEED), jnp.int32(0), _labels(c.model, batch), np.float32(1))
     return Program(sampling.sample, args, {"m": c.model, "n": batch, "resolution": resolution}, False, None)
 
 

@@ -53,7 +53,7 @@ class Row:
     resolution: int  # px
     batch: int
     cold_compile_sec: float  # Tracing, lowering and compiling, with an empty cache.
-    warm_compile_sec: float  # The same in a new process that finds the program in the persistent cache.
+    warm_compile_sec: float  # The same with the program in the persistent cache.
     ms: float  # A batch.
     images_per_sec: float
     flops_per_sec: float

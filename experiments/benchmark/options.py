@@ -58,7 +58,23 @@ def check_group(name: str, batch: int, group: int) -> None:
         )
 
 
-def write_json(path: pathlib.Path, values: dict[str, Any]) -> None:
-    """Writes `values` to `path`, whose folder is made if needed."""
+def checked_out(text: str) -> pathlib.Path:
+    """Returns the file that --out names, in a folder that is made if needed.
+
+    Raises:
+        ValueError: it is a folder.
+        OSError: it cannot be written.
+    """
+    path = pathlib.Path(text)
+    if path.is_dir():
+        raise ValueError(f"--out={text}: this is a folder; name a file in it")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    with path.open("a", encoding="utf-8"):  # What it holds stays until there is something new.
+        return path
+
+
+def write_json(path: pathlib.Path, values: dict[str, Any]) -> None:
+    """Writes `values` to `path`, whole or not at all."""
+    whole = path.with_name(path.name + ".part")
+    whole.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    whole.replace(path)

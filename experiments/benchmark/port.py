@@ -5,6 +5,7 @@ python -m experiments.benchmark.port --port CHECKOUT [--python PYTHON_WITH_TORCH
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -12,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from absl import app, flags
@@ -41,7 +42,8 @@ class Child:
     """A process that answers requests; `name` is for messages."""
 
     def __init__(self, name: str, command: Sequence[str]) -> None:
-        environment = os.environ | {"PYTHONWARNINGS": "ignore"}  # The port's model.py calls what torch has renamed.
+        # The port's model.py calls what torch has renamed; JAX would take most of a GPU's memory at once.
+        environment = os.environ | {"PYTHONWARNINGS": "ignore", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
         pipe = subprocess.PIPE
         self._name = name
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
@@ -108,8 +110,15 @@ def cells(row: Row) -> tuple[str, ...]:
     return row.program, str(row.resolution), str(row.batch), *times, f"{row.ratio:.2f}x"
 
 
-def compare(port_dir: pathlib.Path, python: str, train: str | None, sample: str, repeats: int) -> dict[str, Any]:
-    """Returns all that was measured, as values for JSON, and prints how far it is and the table.
+def compare(
+    port_dir: pathlib.Path,
+    python: str,
+    train: str | None,
+    sample: str,
+    repeats: int,
+    save_fn: Callable[[dict[str, Any]], None],
+) -> None:
+    """Prints how far it is and the table; saves all that was measured so far, as values for JSON, after each row.
 
     It leaves the device to the two processes: JAX takes most of a GPU's memory where it is first used.
 
@@ -133,28 +142,28 @@ def compare(port_dir: pathlib.Path, python: str, train: str | None, sample: str,
             parsed[0] = options.pairs("train", TRAIN_PAIRS.get(device, GPU_TRAIN_PAIRS), m.resolutions[1:])
         wanted = [(name, *pair) for name, pairs in zip(("train", "sample"), parsed, strict=True) for pair in pairs]
         rows, start_sec = [], time.monotonic()
-        line = progress.make_line(sys.stdout, len(wanted), time.monotonic)
-        for done, case in enumerate(wanted):
-            left_sec = (time.monotonic() - start_sec) / done * (len(wanted) - done) if done else None
-            text = f"{case[0]}, {case[1]} px, batch {case[2]}, {progress.format_duration(left_sec)} left"
-            line.update(done, text, is_last=False)
-            rows.append(measured(ours, port, *case, repeats))
-            line.log("  ".join(f"{name} {cell}" for name, cell in zip(HEADER, cells(rows[-1]), strict=True)))
-        line.close()
+        with contextlib.closing(progress.make_line(sys.stdout, len(wanted), time.monotonic)) as line:
+            for done, case in enumerate(wanted):
+                left_sec = (time.monotonic() - start_sec) / done * (len(wanted) - done) if done else None
+                text = f"{case[0]}, {case[1]} px, batch {case[2]}, {progress.format_duration(left_sec)} left"
+                line.update(done, text, is_last=False)
+                rows.append(measured(ours, port, *case, repeats))
+                line.log("  ".join(f"{name} {cell}" for name, cell in zip(HEADER, cells(rows[-1]), strict=True)))
+                save_fn({"about": about, "repeats": repeats, "rows": [dataclasses.asdict(row) for row in rows]})
     print("\n" + summary.aligned([HEADER, *map(cells, rows)]))
-    for remark in sorted({f"{row.program}, {item[0]}: {item[1]}" for row in rows for item in row.remarks.items()}):
-        print(remark)
-    return {"about": about, "repeats": repeats, "rows": [dataclasses.asdict(row) for row in rows]}
+    for row in rows:
+        for name, remark in row.remarks.items():
+            print(f"{row.program}, {row.resolution} px, batch {row.batch}, {name}: {remark}")
 
 
 def main(argv: list[str]) -> None:
     """Compares as the flags say."""
     try:
         options.check_no_arguments(argv)
-        values = compare(pathlib.Path(PORT.value), PYTHON.value, TRAIN.value, SAMPLE.value, REPEATS.value)
+        save_fn = functools.partial(options.write_json, options.checked_out(OUT.value))
+        compare(pathlib.Path(PORT.value), PYTHON.value, TRAIN.value, SAMPLE.value, REPEATS.value, save_fn)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}.")
-    options.write_json(pathlib.Path(OUT.value), values)
     print(f"wrote {OUT.value}")
 
 

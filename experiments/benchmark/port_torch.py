@@ -4,6 +4,7 @@ Nothing else of the port is used: the step does what its train.py does in an ite
 alpha 1. It needs torch, and no JAX.
 """
 
+import functools
 import math
 import sys
 from collections.abc import Callable
@@ -38,8 +39,8 @@ class Networks:
         self.average.load_state_dict(self.generator.state_dict())
         self.g_fn, self.d_fn, self.average_fn = self.generator, self.discriminator, self.average
         if compiles:
-            self.g_fn, self.d_fn = torch.compile(self.generator), torch.compile(self.discriminator)
-            self.average_fn = torch.compile(self.average)
+            compiled = functools.partial(torch.compile, dynamic=False)
+            self.g_fn, self.d_fn, self.average_fn = map(compiled, (self.generator, self.discriminator, self.average))
         betas = (0.0, 0.99)
         mapping = {"params": self.generator.style.parameters(), "lr": LEARNING_RATE * MAPPING_LR_MULTIPLIER}
         synthesis = {"params": self.generator.generator.parameters()}
@@ -122,8 +123,9 @@ class Side:
 
     def __init__(self, port: str, num_threads: int) -> None:
         torch.set_num_threads(num_threads)
+        torch.backends.cudnn.benchmark = True
         self._port, self._device = port, "cuda" if torch.cuda.is_available() else "cpu"
-        self._networks: dict[str, Networks] = {}
+        self._case: tuple[str, int, int] | None = None
 
     def about(self) -> dict[str, str]:
         """Returns the device and the version."""
@@ -139,21 +141,24 @@ class Side:
             batch: images.
             variant: memory layout, one of LAYOUTS.
         """
+        if self._case != (program, resolution, batch):
+            # Else torch would compile for sizes left open and, after some more of them, not at all.
+            torch.compiler.reset()
+            self._case = program, resolution, batch
         if self._device == "cpu":
             return self._warm(program, resolution, batch, variant, compiles=False), 1, ""
         try:
             call = self._warm(program, resolution, batch, variant, compiles=True)
             return call, 1, "torch.compile, but for the pass with R1" if program == "train" else "torch.compile"
+        except torch.OutOfMemoryError:
+            raise
         except Exception as error:  # What torch.compile raises has no common class.
             reason = str(error).strip().splitlines() or [type(error).__name__]
             call = self._warm(program, resolution, batch, variant, compiles=False)
             return call, 1, f"without torch.compile: {reason[0]}"
 
     def _warm(self, program: str, resolution: int, batch: int, variant: str, compiles: bool) -> Callable[[], None]:
-        key = f"{variant}, {compiles}"
-        if key not in self._networks:
-            self._networks[key] = Networks(self._port, variant, self._device, compiles)
-        networks = self._networks[key]
+        networks = Networks(self._port, variant, self._device, compiles)
         call = (networks.training if program == "train" else networks.sampling)(resolution, batch)
         for _ in range(2):
             call()

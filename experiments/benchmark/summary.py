@@ -1,11 +1,12 @@
 """The benchmark as one record for a file, and as text."""
 
+import contextlib
 import dataclasses
 import pathlib
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 import jax
@@ -68,58 +69,60 @@ def benchmark(
     c: config.Config,
     cases: Sequence[measure.Case],
     repeats: int,
+    save_fn: Callable[[dict[str, Any]], None],
     trace_dir: pathlib.Path | None = None,
     stream: TextIO | None = None,
-) -> dict[str, Any]:
-    """Returns all that was measured, as values for JSON, and prints how far it is and the table.
+) -> None:
+    """Measures `cases`, and prints how far it is and a table.
 
     Args:
         c: settings.
         cases: what to measure.
         repeats: timings of each program.
+        save_fn: takes all that was measured so far, as values for JSON, after each case.
         trace_dir: where profiles go, if anywhere.
         stream: where to print; sys.stdout by default.
     """
     stream, device, start_sec = stream or sys.stdout, jax.devices()[0], time.monotonic()
     # A program has about as many operations, and takes as long to compile, as it has layers.
     weights = [case.resolution.bit_length() for case in cases]
-    line = progress.make_line(stream, sum(weights), time.monotonic)
-    line.log(f"device: {device.device_kind}; measuring its peaks")
-    size = MATMUL_SIZE.get(device.platform, FASTER_MATMUL_SIZE)
-    peaks = measure.peaks(size, COPY_BYTES.get(device.platform, FASTER_COPY_BYTES), repeats)
-    line.log(peaks_text(peaks))
-    done, rows = 0, []
+    done, rows, hours = 0, [], {}
+    with contextlib.closing(progress.make_line(stream, sum(weights), time.monotonic)) as line:
+        line.log(f"device: {device.device_kind}; measuring its peaks")
+        size = MATMUL_SIZE.get(device.platform, FASTER_MATMUL_SIZE)
+        peaks = measure.peaks(size, COPY_BYTES.get(device.platform, FASTER_COPY_BYTES), repeats)
+        line.log(peaks_text(peaks))
+        about = {
+            "device": device.device_kind,
+            "platform": device.platform,
+            "versions": {"python": platform.python_version(), "jax": jax.__version__, "jaxlib": jaxlib.__version__},
+            "model": dataclasses.asdict(c.model),
+            "peaks": dataclasses.asdict(peaks),
+            "repeats": repeats,
+        }
 
-    def note(text: str) -> None:
-        left_sec = (time.monotonic() - start_sec) / done * (sum(weights) - done) if done else None
-        line.update(done, f"{text}, {progress.format_duration(left_sec)} left", is_last=False)
+        def note(text: str) -> None:
+            left_sec = (time.monotonic() - start_sec) / done * (sum(weights) - done) if done else None
+            line.update(done, f"{text}, {progress.format_duration(left_sec)} left", is_last=False)
 
-    measured = measure.rows(c, cases, peaks, repeats, trace_dir, note)
-    for case, weight, found in zip(cases, weights, measured, strict=True):
-        done, rows = done + weight, rows + found
-        for row in found:
-            named = zip(HEADER, cells(row), strict=True)
-            line.log("  ".join(f"{cell}" if name == "program" else f"{name} {cell}" for name, cell in named))
-        if not found:
-            line.log(f"{case.resolution} px, {case.precision}, batch {case.batch}: does not fit the device's memory")
-    line.close()
-    hours = projected_hours(c, rows)
+        measured = measure.rows(c, cases, peaks, repeats, trace_dir, note)
+        for case, weight, found in zip(cases, weights, measured, strict=True):
+            done, rows = done + weight, rows + found
+            for row in found:
+                named = zip(HEADER, cells(row), strict=True)
+                line.log("  ".join(f"{cell}" if name == "program" else f"{name} {cell}" for name, cell in named))
+            if not found:
+                line.log(
+                    f"{case.resolution} px, {case.precision}, batch {case.batch}: does not fit the device's memory"
+                )
+            hours = projected_hours(c, rows)
+            save_fn(about | {"rows": [dataclasses.asdict(row) for row in rows], "projected_hours": hours})
     print("\n" + aligned([HEADER, *map(cells, rows)]), file=stream)
     for precision, value in hours.items():
         print(
             f"{c.schedule.total_kimg:g} kimg to {c.model.resolution} px, {precision}: {value:.1f} h on this device",
             file=stream,
         )
-    return {
-        "device": device.device_kind,
-        "platform": device.platform,
-        "versions": {"python": platform.python_version(), "jax": jax.__version__, "jaxlib": jaxlib.__version__},
-        "model": dataclasses.asdict(c.model),
-        "peaks": dataclasses.asdict(peaks),
-        "repeats": repeats,
-        "rows": [dataclasses.asdict(row) for row in rows],
-        "projected_hours": hours,
-    }
 
 
 def peaks_text(peaks: measure.Peaks) -> str:

@@ -5,7 +5,6 @@ from typing import NamedTuple
 from stylegan_jax import config
 
 FLOAT32_BYTES = 4  # Of parameters, their averages and the optimizers' memory, at every precision.
-R1_INTERVAL = 1  # Iterations from one gradient penalty on reals to the next.
 
 
 class Layer(NamedTuple):
@@ -66,19 +65,15 @@ def discriminator_layers(m: config.Model, resolution: int) -> list[Layer]:
     return [*layers, _dense(m.fmaps(2), max(m.num_labels, 1))]
 
 
-def num_passes(train: config.Train, r1_interval: int = R1_INTERVAL) -> tuple[float, float]:
+def num_passes(train: config.Train) -> tuple[float, float]:
     """Returns what an iteration costs the generator and the discriminator, in forward passes.
 
     A layer's gradient by its input is one pass, that by its weights another. The generator goes forward in the
     discriminator's update, forward and backward in its own: 1 + 3. The discriminator scores the generator's fakes and
     passes on a gradient to them, 2; its own loss takes 3 on reals and 3 on fakes. A gradient penalty makes 6 of 3: the
     gradient by the images is a pass, and its own gradient twice that. WGAN-GP's is on images of its own: 6 more.
-
-    Args:
-        train: which penalties there are.
-        r1_interval: iterations from one R1 to the next.
     """
-    on_reals = 3 + (3 / r1_interval if train.r1_gamma else 0)
+    on_reals = 3 + (3 / train.r1_interval if train.r1_gamma else 0)
     on_fakes = 6 if train.r2_gamma else 3
     return 4, 2 + on_reals + on_fakes + (6 if train.gp_lambda else 0)
 
@@ -97,9 +92,7 @@ def forward_flops(m: config.Model, resolution: int) -> tuple[int, int]:
     return _flops(mapping_layers(m) + synthesis_layers(m, resolution)), _flops(discriminator_layers(m, resolution))
 
 
-def step_work(
-    c: config.Config, resolution: int, batch: int, element_bytes: int, r1_interval: int = R1_INTERVAL
-) -> Work:
+def step_work(c: config.Config, resolution: int, batch: int, element_bytes: int) -> Work:
     """Returns the work of a training step.
 
     Bytes: `_moved` in every pass, and what an update reads and writes: parameters and squared gradients of both
@@ -110,12 +103,11 @@ def step_work(
         resolution: of the images, px.
         batch: images.
         element_bytes: of a feature.
-        r1_interval: iterations from one R1 to the next.
     """
     num_latents = 2 if c.train.style_mixing_prob else 1
     g = num_latents * mapping_layers(c.model) + synthesis_layers(c.model, resolution)
     d = discriminator_layers(c.model, resolution)
-    g_passes, d_passes = num_passes(c.train, r1_interval)
+    g_passes, d_passes = num_passes(c.train)
     unique = mapping_layers(c.model) + synthesis_layers(c.model, resolution)
     updated = 6 * sum(layer.num_weights for layer in unique) + 4 * sum(layer.num_weights for layer in d)
     moved = g_passes * _moved(g, batch, element_bytes) + d_passes * _moved(d, batch, element_bytes)
