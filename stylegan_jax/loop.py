@@ -258,13 +258,12 @@ class _Observer:
     def _fakes(self, train_state: state.TrainState, phase: schedule.Phase, purpose: int, n: int) -> np.ndarray:
         """Returns `n` samples of the averaged generator at full resolution, enlarged by repeating pixels. uint8"""
         m, size = self._c.model, programs.sample_batch(self._c.model, phase.resolution, self._devices)
-        labels = np.arange(n + size) % m.num_labels if m.num_labels else None
         batches = [
             sampling.sample(
                 train_state.ema_params,
                 self._key(purpose),
                 jnp.int32(first),
-                None if labels is None else jax.nn.one_hot(labels[first : first + size], m.num_labels),
+                jax.nn.one_hot((first + np.arange(size)) % m.num_labels, m.num_labels) if m.num_labels else None,
                 jnp.float32(phase.alpha),
                 m=m,
                 n=size,

@@ -151,8 +151,8 @@ def test_pairs_of_resolution_and_batch():
     [
         ("benchmark", ["--batch=8:6"], "a training batch of 6 is no multiple of 4; use 4"),
         ("benchmark", ["--precision=float16"], "precision"),
-        ("benchmark", ["--resolutions="], "which are none"),
-        ("benchmark", ["--resolutions=8", "--batch=16:8"], "which are 8"),
+        ("benchmark", ["--resolutions="], "--resolutions names none; use some of 8"),
+        ("benchmark", ["--resolutions=8", "--batch=16:8"], "16 px is not measured; the resolutions are [8]"),
         ("benchmark", ["--out=tests"], "--out=tests: this is a folder"),
         ("benchmark.port", ["--port=nowhere"], "there is no model.py"),
     ],

@@ -133,7 +133,7 @@ def test_in_bfloat16_products_of_features_are_bfloat16_and_those_of_latents_floa
         if is_last_of_d or all(v.ndim == 2 for v in operands):
             found = of_vectors
         else:
-            found = of_images if any(3 in shape[-2:] for shape in shapes) else with_features
+            found = of_images if any(set(shape) == {3, 16} and len(shape) == 2 for shape in shapes) else with_features
         found.update(v.dtype for v in operands)
     assert with_features == {jnp.dtype(jnp.bfloat16)}
     assert of_vectors == {np.dtype(np.float32)}

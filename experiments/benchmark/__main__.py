@@ -42,9 +42,10 @@ def cases(
     else:
         chosen = [options.checked_resolution("resolutions", text, known) for text in resolutions]
     batches = dict(options.pairs("batch", batch, known))
-    if not chosen or set(batches) - set(chosen):
-        named = ", ".join(map(str, chosen)) or "none"
-        raise ValueError(f"--batch={batch}: of the resolutions to measure, which are {named}, it names others or none")
+    if not chosen:
+        raise ValueError(f"--resolutions names none; use some of {', '.join(map(str, known))}")
+    if others := set(batches) - set(chosen):
+        raise ValueError(f"--batch={batch}: {min(others)} px is not measured; the resolutions are {chosen}")
     for n in batches.values():
         options.check_group("batch", n, m.stddev_group)
     precision = precision or ("float32" if is_cpu else "both")

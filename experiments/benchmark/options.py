@@ -69,12 +69,18 @@ def checked_out(text: str) -> pathlib.Path:
     if path.is_dir():
         raise ValueError(f"--out={text}: this is a folder; name a file in it")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8"):  # What it holds stays until there is something new.
-        return path
+    part = _part(path)
+    part.touch()
+    part.unlink()
+    return path
 
 
 def write_json(path: pathlib.Path, values: dict[str, Any]) -> None:
     """Writes `values` to `path`, whole or not at all."""
-    whole = path.with_name(path.name + ".part")
-    whole.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    whole.replace(path)
+    part = _part(path)
+    part.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def _part(path: pathlib.Path) -> pathlib.Path:
+    return path.with_name(path.name + ".part")
