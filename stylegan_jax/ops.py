@@ -21,7 +21,7 @@ def lerp(a: Array, b: Array, t: Array | float) -> Array:
 
 def leaky_relu(x: Array) -> Array:
     """Returns max(x, 0.2 x), with gradient 1 at zero as in the official code."""
-    return jnp.where(x >= 0, x, 0.2 * x)
+    return jax.lax.select(x >= 0, x, 0.2 * x)
 
 
 def relu(x: Array) -> Array:
@@ -68,6 +68,12 @@ def downscale(x: Array, factor: int = 2) -> Array:
     return jnp.mean(x.reshape(n, h // factor, factor, w // factor, factor, c), axis=(2, 4))
 
 
+def pad_axis(x: Array, before: int, after: int, axis: int) -> Array:
+    """Returns `x` with zeros before and after it along `axis`; negative numbers take away."""
+    edges = [(before, after, 0) if a == axis else (0, 0, 0) for a in range(x.ndim)]
+    return jax.lax.pad(x, np.zeros((), x.dtype), edges)
+
+
 def blur(x: Array, taps: Sequence[int], normalize: bool = True) -> Array:
     """Returns `x` filtered by `taps` along both axes, zeros outside (StyleGAN, Sec. 2: bilinear resampling).
 
@@ -83,7 +89,7 @@ def blur(x: Array, taps: Sequence[int], normalize: bool = True) -> Array:
     before, after = (len(taps) - 1) // 2, len(taps) // 2
     for axis in (1, 2):
         size = x.shape[axis]
-        padded = jnp.pad(x, [(before, after) if a == axis else (0, 0) for a in range(4)])
+        padded = pad_axis(x, before, after, axis)
         x = sum(
             float(weight) * jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i, weight in enumerate(weights)
         )

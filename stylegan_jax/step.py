@@ -53,10 +53,9 @@ def _update(
         params: all of the network's.
         lr: learning rate.
     """
-    first, *rest = map(jnp.isfinite, jax.tree.leaves(grads))
-    is_finite = jnp.all(jnp.stack([jnp.all(x) for x in rest]))
-    # Through a reduction, which XLA does not work out anew in the update of each leaf, as it does a chain of "and".
-    is_finite = jax.lax.reduce(first, is_finite, jax.lax.bitwise_and, range(first.ndim))
+    # A sum is not finite if a term is not.
+    sums = [jnp.sum(g, range(g.ndim - 1)) for g in jax.tree.leaves(grads)]
+    is_finite = jnp.all(jnp.isfinite(jnp.concatenate(sums)))
     keep = functools.partial(jax.tree.map, lambda new, old: jnp.where(is_finite, new, old))
     old, old_opt = grown(params, resolution), opt._replace(nu=grown(opt.nu, resolution))
     updates, new_opt = adam(c.train.adam_beta2, c.train.adam_eps).update(grads, old_opt)

@@ -363,25 +363,20 @@ def d_loss(values: dict[str, Any], train: config.Train, shape: tuple[int, int], 
 
 # ---- networks, compiled
 
-# Quick to compile; the sums are the same.
-jit = functools.partial(
-    jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-)
 
-
-@functools.partial(jit, static_argnames=("model", "resolution"))
+@functools.partial(jax.jit, static_argnames=("model", "resolution"))
 def synthesize(params: Any, ws: Any, noise: Any, alpha: Any, *, model: config.Model, resolution: int) -> jax.Array:
     """Returns images of `resolution` px."""
     return generator.Synthesis(model).apply({"params": params}, ws, noise, alpha, resolution=resolution)
 
 
-@functools.partial(jit, static_argnames="model")
+@functools.partial(jax.jit, static_argnames="model")
 def map_latents(params: Any, z: Any, labels: Any, *, model: config.Model) -> jax.Array:
     """Returns w."""
     return generator.Mapping(model).apply({"params": params}, z, labels)
 
 
-@functools.partial(jit, static_argnames=("m", "resolution"))
+@functools.partial(jax.jit, static_argnames=("m", "resolution"))
 def generate(
     params: Any, latents: sampling.Latents, labels: Any, alpha: Any, *, m: config.Model, resolution: int
 ) -> Any:
@@ -389,7 +384,7 @@ def generate(
     return sampling.generate(params, latents, labels, alpha, m, resolution)
 
 
-@functools.partial(jit, static_argnames=("model", "resolution"))
+@functools.partial(jax.jit, static_argnames=("model", "resolution"))
 def discriminate(params: Any, images: Any, labels: Any, alpha: Any, *, model: config.Model, resolution: int) -> Any:
     """Returns scores of images of `resolution` px."""
     return discriminator.Discriminator(model).apply({"params": params}, images, labels, alpha, resolution=resolution)

@@ -14,13 +14,13 @@ from stylegan_jax import config, losses, ops, sampling, step
 pytestmark = pytest.mark.goldens
 
 
-@functools.partial(official.jit, static_argnames=("c", "resolution"))
+@functools.partial(jax.jit, static_argnames=("c", "resolution"))
 def discriminator_values(params, reals, fakes, labels, alpha, t, *, c, resolution):
     loss_fn = jax.value_and_grad(step.discriminator_loss, has_aux=True)
     return loss_fn(params, c, resolution, reals, fakes, labels, alpha, t)
 
 
-@functools.partial(official.jit, static_argnames=("c", "resolution"))
+@functools.partial(jax.jit, static_argnames=("c", "resolution"))
 def generator_values(params, d_params, latents, labels, alpha, *, c, resolution):
     loss_fn = jax.value_and_grad(step.generator_loss, has_aux=True)
     return loss_fn(params, d_params, c, resolution, latents, labels, alpha)

@@ -16,7 +16,7 @@ from stylegan_jax import discriminator, generator, layers, losses, ops, sampling
 pytestmark = pytest.mark.goldens
 
 
-@functools.partial(official.jit, static_argnames=("model", "num_layers"))
+@functools.partial(jax.jit, static_argnames=("model", "num_layers"))
 def mapping_and_gradients(params, z, labels, dy, *, model, num_layers):
     def ws(params, z):
         w = generator.Mapping(model).apply({"params": params}, z, labels)
@@ -40,7 +40,7 @@ def test_mapping_and_its_gradients_agree_with_the_official_code(case):
         network.check_tree(r, "grads/", {"mapping": d_params})
 
 
-@functools.partial(official.jit, static_argnames="model")
+@functools.partial(jax.jit, static_argnames="model")
 def synthesis_gradients(params, ws, noise, dy, *, model):
     def apply(p, w):
         return generator.Synthesis(model).apply({"params": p}, w, noise, jnp.ones(()), resolution=model.resolution)
@@ -178,7 +178,7 @@ def variant_network(r, name):
     return r.take_network(f"{base}/vars", **overrides.get(change, {}))
 
 
-@functools.partial(official.jit, static_argnames="model")
+@functools.partial(jax.jit, static_argnames="model")
 def r1_and_gradients(params, images, *, model):
     def penalty(params):
         def score(x):

@@ -45,7 +45,7 @@ def check_gradients(r, apply, x_order=slice(None), **weights):
     to_ours, _ = official.converters(x_order)
     params = {ours: jnp.asarray(convert(r.take(name))) for ours, (name, convert) in weights.items()}
 
-    @official.jit
+    @jax.jit
     def run(x, params, dy):
         y, pull = jax.vjp(apply, x, params)
         return y, *pull(dy)

@@ -23,7 +23,7 @@ def _forms_of_large_models():
         yield
 
 
-@functools.partial(official.jit, static_argnames=("c", "resolution"))
+@functools.partial(jax.jit, static_argnames=("c", "resolution"))
 def iterate(s, images, keep, labels, d_latents, g_latents, t, phase, *, c, resolution):
     """Returns the states after the discriminator's and the generator's step, and what was recorded between them."""
     real_labels, fake_labels = labels

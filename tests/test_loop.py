@@ -158,6 +158,7 @@ def test_another_configuration_on_the_same_folder_is_refused(undisturbed):
         loop.train(settings(train={"r1_gamma": 5.0}), undisturbed[0])
 
 
+@pytest.mark.slow
 def test_other_pictures_in_mid_run_are_refused(tmp_path):
     source = tmp_path / "pictures"
     source.mkdir()

@@ -78,6 +78,7 @@ def train(workdir: pathlib.Path) -> subprocess.CompletedProcess:
     return run("--config=configs/demo.py", f"--workdir={workdir}", *settings)
 
 
+@pytest.mark.slow
 def test_compiled_programs_are_kept_in_the_users_cache_and_give_the_same_run(tmp_path, cache):
     first = train(tmp_path / "first")
     assert first.returncode == 0 and not first.stderr

@@ -51,7 +51,7 @@ def test_it_is_known_whether_one_is_being_made():
     assert next(ahead)
 
 
-@pytest.mark.parametrize("num_steps", [1, 4])
+@pytest.mark.parametrize("num_steps", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_a_program_takes_the_state_that_it_returns(num_steps):
     c, devices = settings(model={"num_labels": 3}), mesh.make_mesh()
     whole = mesh.replicated(devices)
