@@ -166,11 +166,11 @@ overlap_add.defvjp(lambda v, *how: (overlap_add(v, *how), None), lambda *args: (
 def _combinations(matrix: Sequence[Sequence[float]], parts: Sequence[Array]) -> list[Array]:
     """Returns sum_i matrix[a][i] parts[i] for each a, without the terms that are zero.
 
-    Of lax's functions, which take half the time of jnp's to trace: a training step has thousands of them.
+    By lax's functions, which take half the time of jnp's to trace: a training step has thousands of them.
     """
 
     def term(m: float, part: Array) -> Array:
-        return part if m == 1 else jax.lax.neg(part) if m == -1 else jax.lax.mul(part, m)
+        return part if m == 1 else jax.lax.neg(part) if m == -1 else jax.lax.mul(part, np.asarray(m, part.dtype))
 
     rows = [[term(m, part) for m, part in zip(row, parts, strict=True) if m] for row in matrix]
     return [functools.reduce(jax.lax.add, terms) for terms in rows]

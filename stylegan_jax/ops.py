@@ -21,7 +21,7 @@ def lerp(a: Array, b: Array, t: Array | float) -> Array:
 
 def leaky_relu(x: Array) -> Array:
     """Returns max(x, 0.2 x), with gradient 1 at zero as in the official code."""
-    return jax.lax.select(x >= 0, x, 0.2 * x)
+    return jnp.where(x >= 0, x, 0.2 * x)
 
 
 def relu(x: Array) -> Array:
@@ -77,7 +77,7 @@ def pad_axis(x: Array, before: int, after: int, axis: int) -> Array:
 def blur(x: Array, taps: Sequence[int], normalize: bool = True) -> Array:
     """Returns `x` filtered by `taps` along both axes, zeros outside (StyleGAN, Sec. 2: bilinear resampling).
 
-    A separable sum of shifted copies, which XLA fuses; a depthwise convolution is slower on every backend.
+    A separable sum of shifted copies, which XLA fuses; a depthwise convolution is slower on a CPU.
 
     Args:
         x: images. [n, h, w, c]

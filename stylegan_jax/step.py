@@ -53,7 +53,7 @@ def _update(
         params: all of the network's.
         lr: learning rate.
     """
-    # A sum is not finite if a term is not.
+    # A sum is not finite if a term is not, or if it overflows, as moments do long before.
     sums = [jnp.sum(g, range(g.ndim - 1)) for g in jax.tree.leaves(grads)]
     is_finite = jnp.all(jnp.isfinite(jnp.concatenate(sums)))
     keep = functools.partial(jax.tree.map, lambda new, old: jnp.where(is_finite, new, old))

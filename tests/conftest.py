@@ -4,13 +4,9 @@ import os
 import pathlib
 
 os.environ["JAX_PLATFORMS"] = "cpu"  # Before JAX is imported; processes that a test starts inherit it.
-# Tests compile more than they compute. What a run compiles as a run does keeps its own options.
+# Tests compile more than they compute: LLVM optimizes little, unless XLA_FLAGS asks for more.
 os.environ["XLA_FLAGS"] = " ".join(
-    [
-        os.environ.get("XLA_FLAGS", ""),
-        "--xla_backend_optimization_level=0",
-        "--xla_llvm_disable_expensive_passes=true",
-    ]
+    ("--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true", os.environ.get("XLA_FLAGS", ""))
 )
 if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
     # A core for each of pytest's processes, whose threads would else wait busily for those of the others.

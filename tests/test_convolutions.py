@@ -56,6 +56,13 @@ def test_fast_forms_and_their_derivatives_equal_the_plain_ones(conv_fn, shape):
         assert np.max(np.abs(a - b)) <= TOLERANCE.get(conv_fn, 2e-6) * np.max(np.abs(b))
 
 
+@pytest.mark.parametrize("conv_fn", PLAIN, ids=lambda f: f.__name__)
+def test_features_stay_float32_where_jax_would_make_float64(conv_fn):
+    with jax.enable_x64(True):
+        x, weight = jnp.asarray(normal(1, 4, 4, 3), jnp.float32), jnp.asarray(normal(3, 3, 3, 2), jnp.float32)
+        assert {y.dtype for y in results(conv_fn, x, weight)} == {np.dtype(np.float32)}
+
+
 @pytest.mark.parametrize("kernel_size", [1, 5])
 @pytest.mark.parametrize("name", ["conv", "upscale_conv", "conv_downscale"])
 def test_kernels_of_other_sizes_take_the_plain_form(name, kernel_size):

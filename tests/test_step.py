@@ -133,11 +133,10 @@ def test_a_step_is_discriminator_then_weight_average_then_generator():
     assert got.num_skipped.tolist() == [0, 0]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("num_steps", "tolerance"),
     # A loop's convolutions sum in another order; the optimizers' first steps make the sign of a rounding error count.
-    [(1, 0.0), (4, 1e-6)],
+    [(1, 0.0), pytest.param(4, 1e-6, marks=pytest.mark.slow)],
     ids=["stacks of one, bit for bit", "one stack of four"],
 )
 def test_steps_in_one_call_equal_single_ones(num_steps, tolerance):
@@ -175,6 +174,24 @@ def test_an_update_that_is_not_finite_is_skipped_whole_and_counted():
     assert jax.tree.all(jax.tree.map(np.array_equal, after.d_params, s.d_params))
     assert jax.tree.all(jax.tree.map(np.array_equal, after.d_opt, s.d_opt))
     assert after.num_skipped.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("name", ["bias", "weight"])
+@pytest.mark.parametrize("values", [[np.nan], [np.inf], [-np.inf], [np.inf, -np.inf]])
+def test_a_single_gradient_that_is_not_finite_skips_the_update_of_all(name, values):
+    c = settings()
+    params = {"bias": jnp.ones(3), "last": {"weight": jnp.ones((2, 4, 3))}}
+    opt = state.adam(c.train.adam_beta2, c.train.adam_eps).init(params)
+    fine = jax.tree.map(jnp.ones_like, params)
+    broken = fine | {"bias": fine["bias"].at[1].set(values[0])}
+    if name == "weight":
+        broken = fine | {"last": {"weight": fine["last"]["weight"].at[0, : len(values), 2].set(jnp.asarray(values))}}
+    for grads, is_wrong in [(fine, False), (broken, True)]:
+        new, new_opt, is_skipped = step._update(c, 8, grads, opt, params, jnp.float32(0.1))
+        assert bool(is_skipped) == is_wrong
+        for old, now in ((params, new), (opt, new_opt)):
+            unchanged = jax.tree.map(np.array_equal, old, now)
+            assert all(jax.tree.leaves(unchanged)) if is_wrong else not any(jax.tree.leaves(unchanged))
 
 
 @pytest.mark.slow
