@@ -19,6 +19,7 @@ from stylegan_jax import (
     figures,
     grid,
     mesh,
+    objectives,
     ops,
     programs,
     progress,
@@ -154,17 +155,19 @@ def _run_chunk(
     batches: Iterable[dataset.Batch],
     program: jax.stages.Compiled,
     devices: jax.sharding.Mesh,
-) -> tuple[state.TrainState, step.Metrics]:
+) -> tuple[state.TrainState, objectives.Metrics]:
     """Returns the state after the chunk's steps, and the last step's metrics, before the devices are done."""
     phase = step.Phase(alpha=np.float32(chunk.phase.alpha), lr=np.float32(chunk.phase.lr))
     phase = mesh.put(phase, mesh.replicated(devices))
-    metrics: step.Metrics = {}
+    metrics: objectives.Metrics = {}
     for batch in batches:
         train_state, metrics = program(train_state, batch.images, batch.labels, phase)
     return train_state, metrics
 
 
-def _wait(running: collections.deque[tuple[schedule.Chunk, step.Metrics]], num_left: int, log: report.Report) -> None:
+def _wait(
+    running: collections.deque[tuple[schedule.Chunk, objectives.Metrics]], num_left: int, log: report.Report
+) -> None:
     """Waits until the devices have at most `num_left` chunks to do, and shows how far the run is."""
     while len(running) > num_left:
         chunk, metrics = running.popleft()
@@ -222,7 +225,7 @@ class _Observer:
             self._log.scalars(0, self._distances(train_state, phase, 0))
         self._samples(train_state, phase, 0)
 
-    def tick(self, train_state: state.TrainState, chunk: schedule.Chunk, metrics: step.Metrics) -> None:
+    def tick(self, train_state: state.TrainState, chunk: schedule.Chunk, metrics: objectives.Metrics) -> None:
         """Writes what is due at the end of `chunk`."""
         c, nimg, tick = self._c, chunk.end_nimg, chunk.tick
         scalars = {name: float(value) for name, value in jax.device_get(metrics).items()}

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import re
-from collections.abc import Callable
 from typing import Any
 
 import flax
@@ -11,10 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from stylegan_jax import config, discriminator, losses, ops, sampling
+from stylegan_jax import config, objectives, ops, sampling
 from stylegan_jax.state import AdamState, TrainState, adam
-
-Metrics = dict[str, Array]
 
 
 class Phase(flax.struct.PyTreeNode):
@@ -82,91 +79,6 @@ def _track_w(state: TrainState, w_mean: Array, c: config.Config) -> Array:
     return ops.lerp(w_mean, state.w_avg, c.train.w_avg_beta)
 
 
-def score_fn(
-    params: Any, m: config.Model, resolution: int, labels: Array | None, alpha: Array
-) -> Callable[[Array], Array]:
-    """Returns the discriminator as a function of images [n, r, r, c] alone, to scores [n]."""
-    d = discriminator.Discriminator(m)
-    return lambda images: d.apply({"params": params}, images, labels, alpha, resolution=resolution)
-
-
-def discriminator_loss(
-    params: Any,
-    c: config.Config,
-    resolution: int,
-    reals: Array,
-    fakes: Array,
-    labels: Array | None,
-    alpha: Array,
-    t: Array,
-) -> tuple[Array, Metrics]:
-    """Returns the mean loss of the discriminator with its penalties, and their values an image.
-
-    Lazy R1 is none of them: lazy_r1_loss has it. Nor is it reported: most steps do not measure it.
-
-    Args:
-        params: the discriminator's.
-        c: settings.
-        resolution: of the images, px.
-        reals: in [-1, 1]. [n, r, r, c]
-        fakes: likewise.
-        labels: of reals and fakes alike. [n, num_labels]
-        alpha: weight of this resolution in a fade.
-        t: places between reals and fakes, for WGAN-GP. [n]
-    """
-    train, enlargement = c.train, c.model.resolution // resolution
-    r1_gamma = train.r1_gamma if train.r1_interval == 1 else 0.0
-    score = score_fn(params, c.model, resolution, labels, alpha)
-
-    def scores_and_penalty(images: Array, gamma: float) -> tuple[Array, Array]:
-        if not gamma:
-            return score(images), jnp.zeros(images.shape[0])
-        scores, gradients = losses.scores_and_gradients(score, images)
-        return scores, losses.squared_gradient_norm(gradients, enlargement)
-
-    real_scores, r1 = scores_and_penalty(reals, r1_gamma)
-    fake_scores, r2 = scores_and_penalty(fakes, train.r2_gamma)
-    loss = losses.DISCRIMINATOR_LOSSES[train.d_loss](real_scores, fake_scores)
-    values = {"d_loss": loss, "real_scores": real_scores, "fake_scores": fake_scores, "r2": r2}
-    if train.r1_interval == 1:
-        values["r1"] = r1
-    penalty = r1_gamma / 2 * r1 + train.r2_gamma / 2 * r2
-    if train.gp_lambda:
-        mixed_scores, gradients = losses.scores_and_gradients(score, losses.interpolate(reals, fakes, t))
-        values["gp"] = losses.gradient_norm_penalty(gradients, enlargement, train.gp_target)
-        values["mixed_scores"] = mixed_scores
-        penalty += train.gp_lambda * values["gp"]
-    if train.d_loss == "wgan":
-        penalty += train.wgan_drift * losses.drift(real_scores)
-    return jnp.mean(loss + penalty), values
-
-
-def lazy_r1_loss(
-    params: Any, c: config.Config, resolution: int, reals: Array, labels: Array | None, alpha: Array
-) -> Array:
-    """Returns k gamma / 2 times the mean R1 of the reals: an update in k stands for k of them (Karras et al. 2020)."""
-    score = score_fn(params, c.model, resolution, labels, alpha)
-    _, gradients = losses.scores_and_gradients(score, reals)
-    r1 = losses.squared_gradient_norm(gradients, c.model.resolution // resolution)
-    return c.train.r1_interval * c.train.r1_gamma / 2 * jnp.mean(r1)
-
-
-def generator_loss(
-    params: Any,
-    d_params: Any,
-    c: config.Config,
-    resolution: int,
-    latents: sampling.Latents,
-    labels: Array | None,
-    alpha: Array,
-) -> tuple[Array, Metrics]:
-    """Returns the mean loss of the generator, and what else its forward pass gives."""
-    fakes, w_mean = sampling.generate(params, latents, labels, alpha, c.model, resolution)
-    scores = score_fn(d_params, c.model, resolution, labels, alpha)(fakes)
-    loss = losses.GENERATOR_LOSSES[c.train.g_loss](scores)
-    return jnp.mean(loss), {"g_loss": loss, "w_mean": w_mean}
-
-
 def d_step(
     state: TrainState,
     c: config.Config,
@@ -176,10 +88,10 @@ def d_step(
     latents: sampling.Latents,
     t: Array,
     phase: Phase,
-) -> tuple[TrainState, Metrics]:
+) -> tuple[TrainState, objectives.Metrics]:
     """Returns the state after one update of the discriminator and of w_avg, and the loss's values an image."""
     fakes, w_mean = sampling.generate(state.g_params, latents, labels, phase.alpha, c.model, resolution)
-    loss_fn = jax.grad(discriminator_loss, has_aux=True)
+    loss_fn = jax.grad(objectives.discriminator_loss, has_aux=True)
     params = grown(state.d_params, resolution)
     grads, values = loss_fn(params, c, resolution, reals, fakes, labels, phase.alpha, t)
     state = _update_d(state, c, resolution, grads, phase.lr)
@@ -196,7 +108,7 @@ def lazy_r1_step(
 
     def update(state: TrainState) -> TrainState:
         params = grown(state.d_params, resolution)
-        grads = jax.grad(lazy_r1_loss)(params, c, resolution, reals, labels, phase.alpha)
+        grads = jax.grad(objectives.lazy_r1_loss)(params, c, resolution, reals, labels, phase.alpha)
         return _update_d(state, c, resolution, grads, phase.lr)
 
     iteration = state.nimg // reals.shape[0]
@@ -211,9 +123,9 @@ def ema_step(state: TrainState, c: config.Config, batch: int) -> TrainState:
 
 def g_step(
     state: TrainState, c: config.Config, resolution: int, labels: Array | None, latents: sampling.Latents, phase: Phase
-) -> tuple[TrainState, Metrics]:
+) -> tuple[TrainState, objectives.Metrics]:
     """Returns the state after one update of the generator and of w_avg, and the loss's values an image."""
-    loss_fn = jax.grad(generator_loss, has_aux=True)
+    loss_fn = jax.grad(objectives.generator_loss, has_aux=True)
     params = grown(state.g_params, resolution)
     grads, values = loss_fn(params, state.d_params, c, resolution, latents, labels, phase.alpha)
     params, opt, is_skipped = _update(c, resolution, grads, state.g_opt, state.g_params, phase.lr)
@@ -232,7 +144,7 @@ def train_step(
     c: config.Config,
     resolution: int,
     batch_sharding: jax.sharding.Sharding | None = None,
-) -> tuple[TrainState, Metrics]:
+) -> tuple[TrainState, objectives.Metrics]:
     """Returns the state after one iteration: discriminator, weight average, generator (official training_loop).
 
     Chance is a function of (c.seed, state.nimg).
@@ -283,7 +195,7 @@ def train_steps(
     c: config.Config,
     resolution: int,
     batch_sharding: jax.sharding.Sharding | None = None,
-) -> tuple[TrainState, Metrics]:
+) -> tuple[TrainState, objectives.Metrics]:
     """Returns the state after one `train_step` for each batch of a stack, and the last one's metrics.
 
     Args:
@@ -296,7 +208,7 @@ def train_steps(
         batch_sharding: how a batch is split over devices; None on a single device.
     """
 
-    def one(state: TrainState, batch: tuple[Array, Array | None]) -> tuple[TrainState, Metrics]:
+    def one(state: TrainState, batch: tuple[Array, Array | None]) -> tuple[TrainState, objectives.Metrics]:
         return train_step(state, *batch, phase, c=c, resolution=resolution, batch_sharding=batch_sharding)
 
     if images.shape[0] == 1:  # XLA:CPU has slow convolutions alone within a loop, even one of a single step.

@@ -9,20 +9,20 @@ import official
 import pytest
 from official import Recorded, nhwc
 
-from stylegan_jax import config, losses, ops, sampling, step
+from stylegan_jax import config, losses, objectives, ops, sampling
 
 pytestmark = pytest.mark.goldens
 
 
 @functools.partial(jax.jit, static_argnames=("c", "resolution"))
 def discriminator_values(params, reals, fakes, labels, alpha, t, *, c, resolution):
-    loss_fn = jax.value_and_grad(step.discriminator_loss, has_aux=True)
+    loss_fn = jax.value_and_grad(objectives.discriminator_loss, has_aux=True)
     return loss_fn(params, c, resolution, reals, fakes, labels, alpha, t)
 
 
 @functools.partial(jax.jit, static_argnames=("c", "resolution"))
 def generator_values(params, d_params, latents, labels, alpha, *, c, resolution):
-    loss_fn = jax.value_and_grad(step.generator_loss, has_aux=True)
+    loss_fn = jax.value_and_grad(objectives.generator_loss, has_aux=True)
     return loss_fn(params, d_params, c, resolution, latents, labels, alpha)
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stylegan_jax import config, convolutions, discriminator, layers, losses, ops, sampling, state, step
+from stylegan_jax import config, convolutions, discriminator, layers, losses, objectives, ops, sampling, state, step
 from tests.small import settings
 
 N, ALPHA = 8, np.float32(0.5)
@@ -52,8 +52,8 @@ def gradients(c, s, images, labels, latents):
     """Returns the gradients that the discriminator and the generator train with."""
     reals = ops.process_reals(images, None, ALPHA)
     fakes = reals[:, ::-1]
-    d = jax.grad(step.discriminator_loss, has_aux=True)
-    g = jax.grad(step.generator_loss, has_aux=True)
+    d = jax.grad(objectives.discriminator_loss, has_aux=True)
+    g = jax.grad(objectives.generator_loss, has_aux=True)
     d_grads, _ = d(s.d_params, c, 16, reals, fakes, labels, ALPHA, jnp.zeros(N))
     g_grads, _ = g(s.g_params, s.d_params, c, 16, latents, labels, ALPHA)
     return {"d": d_grads, "g": g_grads}

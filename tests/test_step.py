@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stylegan_jax import config, discriminator, generator, losses, mesh, ops, sampling, state, step
+from stylegan_jax import config, discriminator, generator, losses, mesh, objectives, ops, sampling, state, step
 from tests.small import CONFIGS, MODEL, read_config, settings
 
 PHASE = step.Phase(alpha=np.float32(0.5), lr=np.float32(1e-3))
@@ -88,8 +88,8 @@ def test_gradients_on_four_devices_equal_those_on_one():
     @jax.jit
     def gradients(s, reals, labels, latents, t):
         fakes, _ = sampling.generate(s.g_params, latents, labels, PHASE.alpha, c.model, 8)
-        d = jax.grad(step.discriminator_loss, has_aux=True)
-        g = jax.grad(step.generator_loss, has_aux=True)
+        d = jax.grad(objectives.discriminator_loss, has_aux=True)
+        g = jax.grad(objectives.generator_loss, has_aux=True)
         d_grads, _ = d(s.d_params, c, 8, reals, fakes, labels, PHASE.alpha, t)
         g_grads, _ = g(s.g_params, s.d_params, c, 8, latents, labels, PHASE.alpha)
         return d_grads, g_grads
