@@ -16,7 +16,7 @@ def get_config() -> ml_collections.ConfigDict:
     m.use_styles = m.const_input = m.use_noise = m.use_instance_norm = m.embed_labels = False
     m.use_pixel_norm = True
     m.blur_filter = None
-    c.data.source = "ffhq.zip"
+    c.data.source = "data/ffhq"
     c.data.mirror = True
     c.schedule.lr_by_resolution = ((128, 0.0015), (256, 0.002), (512, 0.002), (1024, 0.002))
     c.train.g_loss = c.train.d_loss = "wgan"

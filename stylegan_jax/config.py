@@ -74,15 +74,22 @@ class Model:
 class Data:
     """Where pictures come from and how they become squares of model.resolution."""
 
-    source: str = "faces"  # "faces", "digits", or the path of a folder or .zip of pictures.
+    # "faces", "digits", "tfds:NAME/CONFIG", or a path: a prepared store, or a folder, .zip, .tar, .parquet, .h5, .npy,
+    # LSUN lmdb or official .tfrecords of pictures; here, or at gs://, s3:// or another place that fsspec knows.
+    source: str = "faces"
+    split: str = "train"  # Of a tfds: source, with its slices and sums: "train+test", "train[:10%]".
+    labels: str = "own"  # "own": the source's; "folders": a class each; or the path of a .csv, dataset.json or .npy.
     num_faces: int = 20_000  # Procedural faces to draw, when source is "faces".
-    fit: Literal["crop", "pad", "stretch"] = "crop"  # How a picture that is no square becomes one.
+    # How a picture becomes a square: its middle, with background added, reshaped, or as LSUN's cars at 4:3 with bars.
+    fit: Literal["crop", "pad", "stretch", "wide"] = "crop"
     background: tuple[int, ...] = (255, 255, 255)  # RGB behind transparency and padding, 0..255.
+    min_side_px: int = 0  # Pictures with a shorter side below this are left out, and counted.
     on_bad_image: Literal["fail", "skip"] = "fail"  # What an unreadable picture does; skipped ones are counted.
     mirror: bool = False  # Flip each image left to right with probability 1/2.
     num_heldout: int = 1024  # Images kept from training: the metrics' floor, and the size of the sets they compare.
     cache_gib: float = 4.0  # Decoded images are kept in memory if they all fit in this, GiB.
-    num_workers: int = 4  # Threads that decode pictures.
+    num_workers: int = 4  # Threads that decode pictures in training; processes that do in --mode=prepare.
+    remote_copy: str = "~/.cache/stylegan_jax/data"  # Where a remote source is copied to, once.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,6 +234,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("model.fmap_decay", 0, 8),
     ("seed", 0, 2**31 - 1),
     ("data.num_faces", 1, 10**9),
+    ("data.min_side_px", 0, 10**6),
     ("data.num_heldout", 2, 10**7),
     ("data.num_workers", 1, 1024),
     ("data.cache_gib", 0, 1e9),

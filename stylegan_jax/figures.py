@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from stylegan_jax import config, generator, ops
+from stylegan_jax import config, generator, mesh, ops, programs, sampling
 
 TRUNCATION_PSIS = (1.0, 0.7, 0.5, 0.0, -0.5, -1.0)  # Of Fig. 8.
 
@@ -35,6 +35,48 @@ def _draw(params: Any, key: Array, n: int, m: config.Model) -> Array:
     """Returns the ws of `n` random latents; a conditional model's classes take turns."""
     labels = jax.nn.one_hot(jnp.arange(n) % m.num_labels, m.num_labels) if m.num_labels else None
     return map_latents(params, jax.random.normal(key, (n, m.z_size)), labels, m=m)
+
+
+def samples(
+    params: Any,
+    key: Array,
+    n: int,
+    alpha: Array,
+    m: config.Model,
+    resolution: int,
+    devices: jax.sharding.Mesh,
+    label: int | None = None,
+) -> np.ndarray:
+    """Returns `n` samples at full resolution, enlarged by repeating pixels. uint8 [n, r, r, channels]
+
+    Args:
+        params: of the generator.
+        key: draws the latents and the noise.
+        n: number of samples.
+        alpha: weight of `resolution` while it fades in.
+        m: the model.
+        resolution: that is trained at, px.
+        devices: that batches are split over.
+        label: class of all samples; None lets a conditional model's classes take turns.
+    """
+    size = programs.sample_batch(m, resolution, devices)
+    batches = []
+    for first in range(0, n, size):
+        classes = (first + np.arange(size)) % max(m.num_labels, 1) if label is None else np.full(size, label)
+        labels = jax.nn.one_hot(classes, m.num_labels) if m.num_labels else None
+        images = sampling.sample(
+            params,
+            key,
+            jnp.int32(first),
+            labels,
+            alpha,
+            m=m,
+            n=size,
+            resolution=resolution,
+            batch_sharding=mesh.split(devices),
+        )
+        batches.append(np.asarray(images))
+    return np.asarray(ops.upscale(np.concatenate(batches)[:n], m.resolution // resolution))
 
 
 def style_mixing(

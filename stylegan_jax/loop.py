@@ -20,11 +20,9 @@ from stylegan_jax import (
     grid,
     mesh,
     objectives,
-    ops,
     programs,
     progress,
     report,
-    sampling,
     schedule,
     state,
     step,
@@ -67,7 +65,7 @@ def train(c: config.Config, folder: pathlib.Path) -> state.TrainState:
         observer = _Observer(c, data, devices, log, stages)
         rest = [chunk for chunk in run if chunk.end_nimg > nimg]
         num_steps = programs.steps_per_call(c)
-        programs_of_chunks = _programs(rest, c, train_state, devices, num_steps)
+        programs_of_chunks = _programs(rest, c, data, train_state, devices, num_steps)
         observer.start()
         if nimg == 0:
             observer.first(train_state, run[0].phase)
@@ -83,7 +81,7 @@ def train(c: config.Config, folder: pathlib.Path) -> state.TrainState:
             if chunk.is_tick:
                 observer.tick(train_state, chunk, metrics)
             if stop or chunk.is_last or (chunk.is_tick and chunk.tick % c.report.checkpoint_ticks == 0):
-                checkpoint.save(manager, chunk.end_nimg, train_state, {"fingerprint": data.fingerprint})
+                checkpoint.save(manager, chunk.end_nimg, train_state, _meta(data))
             if stop:
                 checkpoint.wait(manager)
                 log.log(
@@ -109,6 +107,11 @@ def _restore_or_create(c: config.Config, manager: Any, data: dataset.Dataset, de
     if restored is None:
         return create(key, c), 0
     nimg, train_state, meta = restored
+    if meta.get("class_names", []) != list(data.class_names):
+        raise ValueError(
+            f"the classes of data.source={c.data.source!r} are {', '.join(data.class_names)}, but this run was trained "
+            f"with {', '.join(meta.get('class_names', []))}; restore them, or start in another --workdir."
+        )
     if meta["fingerprint"] != data.fingerprint:
         raise ValueError(
             f"the pictures of data.source={c.data.source!r} are not those that this run began with (fingerprint "
@@ -117,19 +120,25 @@ def _restore_or_create(c: config.Config, manager: Any, data: dataset.Dataset, de
     return train_state, nimg
 
 
+def _meta(data: dataset.Dataset) -> dict[str, Any]:
+    """Returns what a checkpoint keeps beside the state."""
+    return {"fingerprint": data.fingerprint, "class_names": list(data.class_names)}
+
+
 def _batches(
     chunks: list[schedule.Chunk], c: config.Config, data: dataset.Dataset, devices: jax.sharding.Mesh, num_steps: int
 ) -> Generator[dataset.Batch, None, None]:
     """Yields the batches of `chunks`, stacked by `num_steps`, on the devices before they are asked for."""
     requests = (
-        (chunk.start_nimg + i * chunk.phase.batch, chunk.phase.batch)
+        (chunk.start_nimg + i * chunk.phase.batch, chunk.phase)
         for chunk in chunks
         for i in range(0, c.schedule.refresh_steps, num_steps)
     )
     part = (jax.process_index(), jax.process_count())
 
-    def load(nimg: int, n: int) -> dataset.Batch:
-        batches = [data.batch(nimg + i * n, n, part) for i in range(num_steps)]
+    def load(nimg: int, phase: schedule.Phase) -> dataset.Batch:
+        n, resolution = phase.batch, phase.resolution
+        batches = [data.batch(nimg + i * n, n, resolution, part) for i in range(num_steps)]
         return jax.tree.map(lambda *x: np.stack(x), *batches)
 
     return prefetch.prefetch(requests, load, lambda b: mesh.put(b, mesh.split_stack(devices)))
@@ -138,13 +147,14 @@ def _batches(
 def _programs(
     chunks: list[schedule.Chunk],
     c: config.Config,
+    data: dataset.Dataset,
     train_state: state.TrainState,
     devices: jax.sharding.Mesh,
     num_steps: int,
 ) -> Iterator[jax.stages.Compiled]:
     """Yields the program of each chunk; that of the next resolution is compiled meanwhile."""
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), train_state)
-    requests = ((chunk.phase.resolution, chunk.phase.batch) for chunk in chunks)
+    requests = ((chunk.phase.resolution, chunk.phase.batch, data.size(chunk.phase.resolution)) for chunk in chunks)
     return programs.make_ahead(requests, lambda r: programs.train_program(c, abstract, devices, *r, num_steps))
 
 
@@ -259,24 +269,8 @@ class _Observer:
         return jax.random.fold_in(jax.random.fold_in(jax.random.key(self._c.seed), 2**31 - 1), purpose)
 
     def _fakes(self, train_state: state.TrainState, phase: schedule.Phase, purpose: int, n: int) -> np.ndarray:
-        """Returns `n` samples of the averaged generator at full resolution, enlarged by repeating pixels. uint8"""
-        m, size = self._c.model, programs.sample_batch(self._c.model, phase.resolution, self._devices)
-        batches = [
-            sampling.sample(
-                train_state.ema_params,
-                self._key(purpose),
-                jnp.int32(first),
-                jax.nn.one_hot((first + np.arange(size)) % m.num_labels, m.num_labels) if m.num_labels else None,
-                jnp.float32(phase.alpha),
-                m=m,
-                n=size,
-                resolution=phase.resolution,
-                batch_sharding=mesh.split(self._devices),
-            )
-            for first in range(0, n, size)
-        ]
-        images = np.concatenate([np.asarray(b) for b in batches])[:n]
-        return np.asarray(ops.upscale(images, m.resolution // phase.resolution))
+        alpha, key = jnp.float32(phase.alpha), self._key(purpose)
+        return figures.samples(train_state.ema_params, key, n, alpha, self._c.model, phase.resolution, self._devices)
 
     def _figures(self, train_state: state.TrainState, phase: schedule.Phase) -> None:
         m, alpha, params = self._c.model, jnp.float32(phase.alpha), train_state.ema_params

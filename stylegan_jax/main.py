@@ -1,4 +1,4 @@
-"""Command line: python -m stylegan_jax.main --config configs/demo.py --workdir DIR [--config.train.r1_gamma=5]."""
+"""Command line: python -m stylegan_jax.main --config configs/demo.py --workdir DIR [--mode=...] [--config.seed=1]."""
 
 import difflib
 import os
@@ -11,10 +11,20 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_dict, config_flags
 
-from stylegan_jax import config, loop, programs
+from stylegan_jax import config, draw, inspection, loop, prepare, programs, progress
+from stylegan_jax.data import remote, sources
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "File of settings, such as configs/demo.py.", lock_config=True)
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, pictures and logs.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder to write to: of a run, its checkpoints, pictures and logs.")
+MODE = flags.DEFINE_enum(
+    "mode",
+    "train",
+    ["train", "inspect", "prepare", "sample"],
+    "train: train, or go on, in --workdir. inspect: say what data.source has in it and what training would do with it. "
+    "prepare: make a store of its pictures, called --workdir, for data.source to name. sample: draw images from the "
+    "newest checkpoint in --workdir.",
+)
+CLASSES = flags.DEFINE_list("classes", [], "Names of classes to draw, with --mode=sample.")
 flags.mark_flags_as_required(["config", "workdir"])
 
 
@@ -57,8 +67,31 @@ def keep_programs() -> None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
+def run(c: config.Config, mode: str, folder: pathlib.Path) -> None:
+    """Does what `mode` says. Raises ValueError if it cannot."""
+    if remote.is_remote(c.data.source):
+        with progress.counting("bytes") as progress_fn:
+            sources.local_path(c.data.source, c.data, progress_fn)
+    if mode == "train":
+        loop.train(c, folder)
+    elif mode == "sample":
+        print(*draw.draw(c, folder, CLASSES.value), sep="\n")
+    elif mode == "inspect":
+        with progress.counting("pictures") as progress_fn:
+            text = inspection.inspect(c, folder, progress_fn)
+        print(text)
+    else:
+        with progress.counting("pictures") as progress_fn:
+            record = prepare.prepare(c.data, c.model, folder, progress_fn)
+        left_out = record["num_unreadable"] + record["num_filtered"]
+        print(
+            f"{folder} has {record['length']} pictures; {left_out} were left out. "
+            f"Train from it with --config.data.source={folder}"
+        )
+
+
 def main(argv: list[str]) -> int:
-    """Trains as the flags say, and returns the exit code."""
+    """Does what the flags say, and returns the exit code."""
     if len(argv) > 1:
         sys.exit(f"error: {' '.join(argv[1:])}: not understood; settings are changed with --config.name=value.")
     logging.set_verbosity(logging.WARNING)
@@ -69,7 +102,7 @@ def main(argv: list[str]) -> int:
         sys.exit(f"error: {str(error).splitlines()[-1].strip()}")
     code = 0
     try:
-        loop.train(config.from_dict(values), pathlib.Path(WORKDIR.value))
+        run(config.from_dict(values), MODE.value, pathlib.Path(WORKDIR.value))
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 1

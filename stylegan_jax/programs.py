@@ -49,7 +49,7 @@ def sample_batch(m: config.Model, resolution: int, devices: jax.sharding.Mesh) -
 
 
 def train_program(
-    c: config.Config, state: Any, devices: jax.sharding.Mesh, resolution: int, batch: int, num_steps: int
+    c: config.Config, state: Any, devices: jax.sharding.Mesh, resolution: int, batch: int, size: int, num_steps: int
 ) -> jax.stages.Compiled:
     """Returns `step.train_steps`, compiled: (state, images, labels, phase) -> (state, metrics).
 
@@ -59,10 +59,11 @@ def train_program(
         devices: that batches are split over; the phase is on all of them.
         resolution: to train at, px.
         batch: images of a step, on all devices together.
+        size: height and width of the images given, px; at least the resolution.
         num_steps: steps of a call.
     """
     m, stack = c.model, mesh.split_stack(devices)
-    shape = (num_steps, batch, m.resolution, m.resolution, m.channels)
+    shape = (num_steps, batch, size, size, m.channels)
     images = jax.ShapeDtypeStruct(shape, np.uint8, sharding=stack)
     labels = jax.ShapeDtypeStruct((num_steps, batch, m.num_labels), np.float32, sharding=stack)
     scalar = jax.ShapeDtypeStruct((), np.float32, sharding=mesh.replicated(devices))

@@ -98,7 +98,7 @@ def counting(
                 return
             if not lines:
                 lines.append(stack.enter_context(contextlib.closing(make_line(stream, total, clock_fn))))
-            left_sec = (clock_fn() - start_sec) / max(done, 1) * (total - done)
+            left_sec = (clock_fn() - start_sec) / done * (total - done) if done else None
             lines[0].update(done, f"{name}: {done} of {total}, {format_duration(left_sec)} left", is_last=done == total)
 
         yield show

@@ -10,6 +10,28 @@ from collections.abc import Iterable, Iterator
 
 from stylegan_jax import config
 
+# Of official train.py by the number of GPUs: (global minibatch by resolution, at all others).
+_OFFICIAL_BATCHES = {
+    "1": (((4, 128), (8, 128), (16, 128), (32, 64), (64, 32), (128, 16), (256, 8), (512, 4)), 4),
+    "2": (((4, 256), (8, 256), (16, 128), (32, 64), (64, 32), (128, 16), (256, 8)), 8),
+    "4": (((4, 512), (8, 256), (16, 128), (32, 64), (64, 32), (128, 16)), 16),
+    "8": (((4, 512), (8, 256), (16, 128), (32, 64), (64, 32)), 32),
+}
+
+
+def official_batches(num_devices: str) -> tuple[tuple[tuple[int, int], ...], int]:
+    """Returns the official schedule.batch_by_resolution and schedule.batch for that many GPUs.
+
+    Args:
+        num_devices: "1", "2", "4" or "8": what stands behind the colon in --config configs/ffhq.py:8.
+
+    Raises:
+        ValueError: the official code has no schedule for that many.
+    """
+    if num_devices not in _OFFICIAL_BATCHES:
+        raise ValueError(f":{num_devices}: the official schedules are for {', '.join(_OFFICIAL_BATCHES)} devices.")
+    return _OFFICIAL_BATCHES[num_devices]
+
 
 @dataclasses.dataclass(frozen=True)
 class Phase:

@@ -151,7 +151,7 @@ def train_step(
 
     Args:
         state: donated.
-        images: uint8, as stored. [n, model.resolution, model.resolution, channels]
+        images: uint8, as stored: of `resolution` px or a power of two times that. [n, size, size, channels]
         labels: one-hot classes of the images, if the model has any. [n, num_labels]
         phase: alpha and learning rate.
         c: settings.
@@ -200,7 +200,7 @@ def train_steps(
 
     Args:
         state: donated.
-        images: the batches. uint8 [steps, n, model.resolution, model.resolution, channels]
+        images: the batches. uint8 [steps, n, size, size, channels]
         labels: likewise. [steps, n, num_labels]
         phase: of all the steps.
         c: settings.

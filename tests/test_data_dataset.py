@@ -1,26 +1,29 @@
 """The order of the images is a function of (seed, nimg), whatever the batch and the processes."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from stylegan_jax import config
-from stylegan_jax.data import dataset, sources
+from stylegan_jax.data import dataset, images, labels
 
 NUM_IMAGES, NUM_HELDOUT = 23, 5
 NUM_TRAIN = NUM_IMAGES - NUM_HELDOUT
 
 
-def _source(data: config.Data, model: config.Model, progress_fn=None) -> sources.Source:
-    """Returns a source whose image i is filled with i, of class i mod 3."""
-    images = np.broadcast_to(np.arange(NUM_IMAGES, dtype=np.uint8)[:, None, None, None], (NUM_IMAGES, 8, 8, 3))
-    return sources.Source(
+def _images(data: config.Data, model: config.Model, progress_fn=None) -> images.Images:
+    """Returns images at 8 and 4 px, of which number i is filled with i and of class i mod 3."""
+    numbers = np.arange(NUM_IMAGES, dtype=np.uint8)[:, None, None, None]
+    return images.Images(
         name="numbers",
         length=NUM_IMAGES,
-        images_fn=images.__getitem__,
+        sizes=(4, 8),
+        images_fn=lambda indices, size: np.broadcast_to(numbers[indices], (len(indices), size, size, 3)),
         fingerprint="0123456789abcdef",
-        labels=np.arange(NUM_IMAGES) % 3,
-        class_names=("a", "b", "c"),
+        classes=labels.Classes(np.arange(NUM_IMAGES) % 3, ("a", "b", "c")),
         num_skipped=4,
+        num_filtered=3,
         num_enlarged=2,
         num_ignored=1,
     )
@@ -28,7 +31,7 @@ def _source(data: config.Data, model: config.Model, progress_fn=None) -> sources
 
 @pytest.fixture(autouse=True)
 def _numbers(monkeypatch):
-    monkeypatch.setattr(sources, "open_source", _source)
+    monkeypatch.setattr(images, "open_images", _images)
 
 
 def _open(seed: int = 0, num_labels: int = 0, num_heldout: int = NUM_HELDOUT) -> dataset.Dataset:
@@ -37,16 +40,16 @@ def _open(seed: int = 0, num_labels: int = 0, num_heldout: int = NUM_HELDOUT) ->
     )
 
 
-def _numbers_of(images: np.ndarray) -> list[int]:
-    return images[:, 0, 0, 0].tolist()
+def _numbers_of(shown: np.ndarray) -> list[int]:
+    return shown[:, 0, 0, 0].tolist()
 
 
 def _shown(data: dataset.Dataset, nimg: int, n: int, part: tuple[int, int] = (0, 1)) -> list[int]:
-    return _numbers_of(data.batch(nimg, n, part).images)
+    return _numbers_of(data.batch(nimg, n, 8, part).images)
 
 
 def test_a_batch_is_uint8_images_without_labels():
-    batch = _open().batch(0, 6)
+    batch = _open().batch(0, 6, 8)
     assert batch.images.shape == (6, 8, 8, 3) and batch.images.dtype == np.uint8
     assert batch.labels is None
 
@@ -63,8 +66,8 @@ def test_each_epoch_shows_every_training_image_once():
 def test_parts_concatenate_to_the_global_batch(count):
     data = _open(num_labels=3)
     for nimg in (0, 8, 16, 200):  # The second crosses into the next epoch.
-        whole = data.batch(nimg, 16)
-        parts = [data.batch(nimg, 16, (index, count)) for index in range(count)]
+        whole = data.batch(nimg, 16, 8)
+        parts = [data.batch(nimg, 16, 8, (index, count)) for index in range(count)]
         np.testing.assert_array_equal(np.concatenate([part.images for part in parts]), whole.images)
         np.testing.assert_array_equal(np.concatenate([part.labels for part in parts]), whole.labels)
 
@@ -128,8 +131,20 @@ def test_a_dataset_cannot_be_changed_by_accident():
         _open().train_indices[0] = 0
 
 
+def test_a_batch_has_the_smallest_stored_size_that_is_not_below_the_resolution():
+    data = _open()
+    assert [data.batch(0, 2, resolution).images.shape[1] for resolution in (4, 8)] == [4, 8]
+    assert [data.size(resolution) for resolution in (2, 4, 8)] == [4, 4, 8]
+
+
+def test_metrics_see_the_resolution_of_the_model_where_only_larger_images_are_stored():
+    small = dataclasses.replace(_open(), model=config.Model(resolution=2))
+    assert small.sample_reals(3).shape == small.heldout(3).shape == (3, 2, 2, 3)
+    np.testing.assert_array_equal(_numbers_of(small.sample_reals(3)), _numbers_of(_open().sample_reals(3)))
+
+
 def test_labels_are_one_hot_and_belong_to_their_images():
-    batch = _open(num_labels=3).batch(5, 30)
+    batch = _open(num_labels=3).batch(5, 30, 8)
     assert batch.labels.shape == (30, 3) and batch.labels.dtype == np.float32
     np.testing.assert_array_equal(batch.labels.sum(1), 1)
     np.testing.assert_array_equal(batch.labels.argmax(1), batch.images[:, 0, 0, 0] % 3)
@@ -145,6 +160,7 @@ def test_describe_counts():
         "images": NUM_TRAIN,
         "heldout": NUM_HELDOUT,
         "skipped": 4,
+        "filtered": 3,
         "enlarged": 2,
         "ignored": 1,
         "classes": 3,
@@ -171,4 +187,4 @@ def test_wrong_settings_are_named(settings, message):
 @pytest.mark.parametrize(("nimg", "n", "part"), [(0, 6, (0, 4)), (-1, 4, (0, 1)), (0, 0, (0, 1)), (0, 4, (2, 2))])
 def test_batches_that_do_not_divide_are_refused(nimg, n, part):
     with pytest.raises(ValueError, match=f"batch {n} after {nimg} images has no part {part[0]} of {part[1]}"):
-        _open().batch(nimg, n, part)
+        _open().batch(nimg, n, 8, part)

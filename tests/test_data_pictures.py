@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from stylegan_jax.data import pictures
 
@@ -310,3 +310,87 @@ def test_a_lack_of_memory_is_no_fault_of_the_picture(monkeypatch):
 def test_wrong_settings_are_named(settings, message):
     with pytest.raises(ValueError, match=message):
         pictures.to_square(Image.new("RGB", (4, 4)), 4, **settings)
+
+
+@pytest.mark.parametrize(
+    ("size", "rows"), [((64, 48), 48), ((64, 64), 64), ((128, 128), 64), ((96, 72), 48), ((100, 90), 58)]
+)
+def test_wide_pictures_become_a_band_between_black_bars(size, rows):
+    image = Image.fromarray(_noise(size[1], size[0]))
+    found = pictures.to_square(image, 64, fit="wide")
+    assert found.shape == (64, 64, 3) and not found[:8].any() and not found[56:].any()
+    top = (size[1] - rows) // 2
+    band = image.crop((0, top, size[0], (size[1] + rows) // 2)).resize((64, 48), Image.Resampling.LANCZOS)
+    np.testing.assert_array_equal(found[8:56], np.asarray(band))
+
+
+@pytest.mark.parametrize("size", [(63, 63), (64, 47), (128, 94)])
+def test_wide_leaves_out_what_is_too_small(size):
+    with pytest.raises(pictures.TooSmall, match=f"{size[0]}x{size[1]} px is not 64 wide with 48 rows"):
+        pictures.to_square(Image.new("RGB", size), 64, fit="wide")
+
+
+@pytest.mark.parametrize("size", [(1, 10000), (10000, 1), (5, 501)])
+def test_a_line_is_no_picture(size):
+    with pytest.raises(ValueError, match=f"{size[0]}x{size[1]} px is a line"):
+        pictures.to_square(Image.new("RGB", size), 8, fit="pad")
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "kept"),
+    [
+        (Image.new("RGB", (8, 8)), {}, True),
+        (Image.new("RGB", (8, 8)), {"format": "JPEG"}, True),
+        (Image.new("RGB", (8, 8)), {"format": "BMP"}, False),
+        (Image.new("RGB", (8, 9)), {}, False),
+        (Image.new("L", (8, 8)), {}, False),
+        (Image.new("RGBA", (8, 8)), {}, False),
+        (Image.new("P", (8, 8)), {}, False),
+    ],
+)
+def test_a_file_is_kept_only_if_it_is_the_square_already(image, options, kept):
+    encoded = _encode(image, **options)
+    assert pictures.is_kept(pictures.load(encoded), 8, 3) == kept
+    if kept:
+        decoded = np.asarray(pictures.load(encoded))
+        np.testing.assert_array_equal(pictures.to_square(encoded, 8), decoded)
+
+
+def test_a_turned_file_is_not_kept():
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 3
+    assert not pictures.is_kept(pictures.load(_encode(Image.new("RGB", (8, 8)), "JPEG", exif=exif)), 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("encoded", "remark"),
+    [
+        (_encode(Image.new("CMYK", (8, 8)), "JPEG"), "CMYK colours, converted to RGB"),
+        (_encode(Image.fromarray(np.zeros((8, 8), np.uint16))), "deeper than 8 bits, scaled to 0..255"),
+        (_encode(Image.new("RGBA", (8, 8))), "transparent, laid on data.background"),
+        (_encode(Image.new("RGB", (8, 8))), None),
+    ],
+)
+def test_what_is_unusual_is_told(encoded, remark):
+    assert pictures.remarks(pictures.load(encoded), 3) == (() if remark is None else (remark,))
+
+
+def test_arrays_of_another_kind_are_refused():
+    for values in (np.zeros((8, 8), np.float32), np.zeros((8, 8, 2), np.uint8), np.zeros(8, np.uint8)):
+        with pytest.raises(ValueError, match="is no picture of uint8"):
+            pictures.to_square(values, 8)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 8, 6), (3, 8, 6), (8, 6, 3)])
+def test_an_npy_is_brought_to_height_width_channels(shape):
+    values = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    file = io.BytesIO()
+    np.save(file, values)
+    expected = values if shape[-1] == 3 else values.reshape(3, 8, 6).transpose(1, 2, 0)
+    np.testing.assert_array_equal(pictures.read_npy(file.getvalue()), expected)
+
+
+@pytest.mark.parametrize("content", [b"", b"no array", b"\x93NUMPY\x01\x00"])
+def test_an_npy_that_is_none_is_refused(content):
+    with pytest.raises(ValueError, match="not a readable .npy of numbers"):
+        pictures.read_npy(content)

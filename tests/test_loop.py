@@ -95,7 +95,7 @@ def test_batches_are_the_same_however_they_are_stacked():
     for name in ("images", "labels"):
         a, b = (np.concatenate([getattr(batch, name) for batch in batches]) for batches in (single, stacked))
         np.testing.assert_array_equal(a, b)
-    np.testing.assert_array_equal(np.concatenate(stacked[1].images), data.batch(32, 32).images)
+    np.testing.assert_array_equal(np.concatenate(stacked[1].images), data.batch(32, 32, 8).images)
 
 
 def test_a_chunk_refuses_batches_that_are_not_on_the_devices():

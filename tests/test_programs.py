@@ -57,7 +57,7 @@ def test_a_program_takes_the_state_that_it_returns(num_steps):
     whole = mesh.replicated(devices)
     s = jax.jit(state.create, static_argnums=1, out_shardings=whole)(jax.random.key(0), c)
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), s)
-    program = programs.train_program(c, abstract, devices, resolution=8, batch=8, num_steps=num_steps)
+    program = programs.train_program(c, abstract, devices, resolution=8, batch=8, size=16, num_steps=num_steps)
     stack = np.zeros((num_steps, 8, 16, 16, 3), np.uint8), np.zeros((num_steps, 8, 3), np.float32)
     batches = mesh.put(stack, mesh.split_stack(devices))
     phase = mesh.put(step.Phase(alpha=np.float32(1), lr=np.float32(1e-3)), whole)

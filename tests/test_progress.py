@@ -34,3 +34,10 @@ def test_a_count_shows_how_far_it_is_and_the_time_left():
             clock.now += 3
             show(done, 2000)
     assert stream.getvalue().splitlines() == ["pictures: 500 of 2000, 9 s left", "pictures: 2000 of 2000, 0 s left"]
+
+
+def test_before_anything_is_done_no_time_is_foretold():
+    stream = io.StringIO()
+    with progress.counting("pictures", stream, Clock()) as show:
+        show(0, 2000)
+    assert stream.getvalue() == "pictures: 0 of 2000, - left\n"

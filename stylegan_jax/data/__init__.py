@@ -1,8 +1,17 @@
-"""Training pictures: sources -> decoded squares -> batches in an order that is a function of (seed, nimg).
+"""Training pictures: sources -> squares -> batches in an order that is a function of (seed, nimg).
 
-pictures   one picture file to a square of uint8 pixels
-stores     the pictures of a folder or .zip, by name
-sources    faces, digits, folder or .zip behind one record of functions
+source     one interface: the pictures that someone has, each read by its number
+files      folders, .zip and .tar archives
+tables     rows of LSUN's lmdb, .parquet, .h5 and .npy
+tfrecords  official TFRecords, without TensorFlow
+builders   data sets of tensorflow-datasets
+store      a store made by `prepare`
+labels     classes from folders, tables and one-hot rows
+remote     copies of what lies at gs:// or s3://
+sources    opens what data.source names: `sources.open_source`
+pictures   one picture of any kind to a square of uint8 pixels
+images     the squares of a source, from memory, storage or decoding: `images.open_images`
+shards     writes a store, piece by piece
 dataset    the split, the order, batches: `dataset.open_dataset`
 prefetch   batches prepared ahead by a thread
 """

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stylegan_jax import config
-from stylegan_jax.data import sources
+from stylegan_jax.data import images, pictures
 
 # What a permutation is for; each use has a random stream of its own.
 SPLIT, ORDER, SAMPLE = range(3)
@@ -16,18 +16,18 @@ SPLIT, ORDER, SAMPLE = range(3)
 class Batch(NamedTuple):
     """Training images as they are sent to the device."""
 
-    images: np.ndarray  # uint8 [n, resolution, resolution, channels]
+    images: np.ndarray  # uint8 [n, size, size, channels]
     labels: np.ndarray | None  # One-hot float32 [n, num_labels]; None if the model is unconditional.
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A source, split. Immutable: asking for a batch changes nothing."""
+    """Images, split. Immutable: asking for a batch changes nothing."""
 
-    source: sources.Source
-    train_indices: np.ndarray  # Images of the source to train on. [num_train]
-    heldout_indices: np.ndarray  # Images of the source kept from training. [num_heldout]
-    num_labels: int  # Classes of the model; 0 is unconditional.
+    stored: images.Images
+    train_indices: np.ndarray  # Of the images to train on. [num_train]
+    heldout_indices: np.ndarray  # Of the images kept from training. [num_heldout]
+    model: config.Model
     seed: int
 
     @property
@@ -38,9 +38,21 @@ class Dataset:
     @property
     def fingerprint(self) -> str:
         """Differs if the source's images do; kept with a checkpoint, to notice data that changed in mid-run."""
-        return self.source.fingerprint
+        return self.stored.fingerprint
 
-    def batch(self, nimg: int, n: int, part: tuple[int, int] = (0, 1)) -> Batch:
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the model's classes; empty if it is unconditional."""
+        return self.stored.classes.names if self.model.num_labels else ()
+
+    def size(self, resolution: int) -> int:
+        """Returns the height and width of the images that training at `resolution` px is given, px.
+
+        It is the smallest stored one that is not smaller; the device makes their box means.
+        """
+        return min(size for size in self.stored.sizes if size >= resolution)
+
+    def batch(self, nimg: int, n: int, resolution: int, part: tuple[int, int] = (0, 1)) -> Batch:
         """Returns the training images shown after the first `nimg`.
 
         The k-th image ever shown is the (k mod num_train)-th of epoch k // num_train, and each epoch is a permutation
@@ -50,10 +62,11 @@ class Dataset:
         Args:
             nimg: images shown so far, >= 0.
             n: images in the global batch.
+            resolution: that is trained at, px.
             part: (index, count): this process's place among those that share the batch, each a contiguous slice.
 
         Returns:
-            `n / count` images and labels.
+            `n / count` images of `size(resolution)` px, and labels.
 
         Raises:
             ValueError: the batch does not divide among the processes.
@@ -72,36 +85,45 @@ class Dataset:
             now = epochs == epoch
             chosen[now] = _permutation(self.seed, ORDER, int(epoch), self.num_train)[offsets[now]]
         indices = self.train_indices[chosen]
-        return Batch(self.source.images_fn(indices), self._labels(indices))
+        return Batch(self.stored.images_fn(indices, self.size(resolution)), self._labels(indices))
 
     def sample_reals(self, n: int) -> np.ndarray:
         """Returns `n` training images, always the same, or all if there are fewer. uint8 [n, r, r, c]"""
         chosen = _permutation(self.seed, SAMPLE, 0, self.num_train)[:n]
-        return self.source.images_fn(self.train_indices[chosen])
+        return self._full(self.train_indices[chosen])
 
     def heldout(self, n: int) -> np.ndarray:
         """Returns the first `n` held-out images, or all if there are fewer. uint8 [n, r, r, c]"""
-        return self.source.images_fn(self.heldout_indices[:n])
+        return self._full(self.heldout_indices[:n])
 
     def describe(self) -> dict[str, int]:
         """Returns what there is and what became of it, in numbers of images (and of classes)."""
         return {
             "images": self.num_train,
             "heldout": len(self.heldout_indices),
-            "skipped": self.source.num_skipped,
-            "enlarged": self.source.num_enlarged,
-            "ignored": self.source.num_ignored,
-            "classes": len(self.source.class_names),
+            "skipped": self.stored.num_skipped,
+            "filtered": self.stored.num_filtered,
+            "enlarged": self.stored.num_enlarged,
+            "ignored": self.stored.num_ignored,
+            "classes": len(self.stored.classes.names) if self.stored.classes else 0,
         }
 
+    def _full(self, indices: np.ndarray) -> np.ndarray:
+        """Returns images at the model's resolution. uint8 [n, r, r, c]"""
+        resolution = self.model.resolution
+        found = self.stored.images_fn(indices, self.size(resolution))
+        if found.shape[1] == resolution:
+            return found
+        return np.stack([pictures.box_mean(image, resolution) for image in found])
+
     def _labels(self, indices: np.ndarray) -> np.ndarray | None:
-        if self.num_labels == 0:
+        if self.model.num_labels == 0:
             return None
-        return np.eye(self.num_labels, dtype=np.float32)[self.source.labels[indices]]
+        return np.eye(self.model.num_labels, dtype=np.float32)[self.stored.classes.labels[indices]]
 
 
 def open_dataset(
-    data: config.Data, model: config.Model, seed: int, progress_fn: sources.ProgressFn | None = None
+    data: config.Data, model: config.Model, seed: int, progress_fn: images.ProgressFn | None = None
 ) -> Dataset:
     """Returns the images of a run, split into training and held-out ones.
 
@@ -112,27 +134,28 @@ def open_dataset(
         progress_fn: called with (images done, images in all) while they are decoded or drawn.
 
     Raises:
-        ValueError: the source cannot be opened (see `sources.open_source`), has other classes than the model, or has
+        ValueError: the source cannot be opened (see `images.open_images`), has other classes than the model, or has
             too few images to hold some out.
     """
     if seed < 0:
         raise ValueError(f"seed is {seed}; use 0 or more.")
     if data.num_heldout < 0:
         raise ValueError(f"data.num_heldout is {data.num_heldout}; use 0 or more.")
-    source = sources.open_source(data, model, progress_fn)
-    if model.num_labels not in (0, len(source.class_names)):
+    found = images.open_images(data, model, progress_fn)
+    num_classes = len(found.classes.names) if found.classes else 0
+    if model.num_labels not in (0, num_classes):
         raise ValueError(
-            f"model.num_labels is {model.num_labels}, but data.source {data.source!r} has {len(source.class_names)} "
-            f"classes; use model.num_labels={len(source.class_names)}, or a source with {model.num_labels} classes."
+            f"model.num_labels is {model.num_labels}, but data.source {data.source!r} has {num_classes} classes with "
+            f"data.labels={data.labels!r}; use model.num_labels={num_classes}, or other labels."
         )
-    if 2 * data.num_heldout > source.length:
+    if 2 * data.num_heldout > found.length:
         raise ValueError(
-            f"data.num_heldout is {data.num_heldout}, but data.source {data.source!r} has {source.length} images, and "
-            f"as many are to train on, for the metrics to compare; use at most {source.length // 2}."
+            f"data.num_heldout is {data.num_heldout}, but data.source {data.source!r} has {found.length} images, and "
+            f"as many are to train on, for the metrics to compare; use at most {found.length // 2}."
         )
-    shuffled = _permutation(seed, SPLIT, 0, source.length)
+    shuffled = _permutation(seed, SPLIT, 0, found.length)
     heldout, train = np.split(shuffled, [data.num_heldout])
-    return Dataset(source, train, heldout, model.num_labels, seed)
+    return Dataset(found, train, heldout, model, seed)
 
 
 @functools.lru_cache(maxsize=4)  # A batch can end one epoch and begin the next.

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+Size = TypeVar("Size")
 Loaded = TypeVar("Loaded")
 Placed = TypeVar("Placed")
 
@@ -12,8 +13,8 @@ _END = object()  # Stands where a batch would, after the last one.
 
 
 def prefetch(
-    requests: Iterable[tuple[int, int]],
-    load_fn: Callable[[int, int], Loaded],
+    requests: Iterable[tuple[int, Size]],
+    load_fn: Callable[[int, Size], Loaded],
     put_fn: Callable[[Loaded], Placed],
     depth: int = 1,
 ) -> Iterator[Placed]:
@@ -24,7 +25,7 @@ def prefetch(
     it, with the traceback that it had in the thread.
 
     Args:
-        requests: (nimg, n) of each batch: images shown before it, images in it.
+        requests: (nimg, n) of each batch: images shown before it, and what `load_fn` takes to say how many it has.
         load_fn: makes a batch on the host, such as `Dataset.batch`.
         put_fn: places it on the devices.
         depth: batches ready or being prepared at any time, besides the one in use; 1 or more.
@@ -38,8 +39,8 @@ def prefetch(
 
 
 def _prefetched(
-    requests: Iterable[tuple[int, int]],
-    load_fn: Callable[[int, int], Loaded],
+    requests: Iterable[tuple[int, Size]],
+    load_fn: Callable[[int, Size], Loaded],
     put_fn: Callable[[Loaded], Placed],
     depth: int,
 ) -> Iterator[Placed]:

@@ -20,8 +20,9 @@ from stylegan_jax.data.faces.factors import ATTRIBUTES, FACTORS, Factor, attribu
 from stylegan_jax.data.faces.scene import make_scene
 from stylegan_jax.data.faces.shapes import Array
 
-__all__ = ["ATTRIBUTES", "FACTORS", "Factor", "attributes", "images", "render", "sample_factors"]
+__all__ = ["ATTRIBUTES", "FACTORS", "SEED", "Factor", "attributes", "images", "render", "sample_factors"]
 
+SEED = 0  # The faces are one data set, the same for every run; the seed of a run orders and splits them.
 CHUNK_PX = 2**17  # Pixels rendered by one call: 32 faces of 64x64.
 MIN_COMPILED_RESOLUTION = 32  # Below it, NumPy draws a whole data set in less time than XLA takes to compile.
 

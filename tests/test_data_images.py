@@ -1,9 +1,10 @@
-"""Faces, digits, folders and .zips open as sources; what is wrong with them is named."""
+"""Faces, digits and pictures become images; what is wrong with pictures is named."""
 
 import io
 import logging
 import os
 import pathlib
+import tarfile
 import time
 import zipfile
 
@@ -12,7 +13,8 @@ import pytest
 from PIL import Image
 
 from stylegan_jax import config
-from stylegan_jax.data import sources, stores
+from stylegan_jax.data import images as images_room
+from stylegan_jax.data import sources
 
 R = 8
 
@@ -28,7 +30,15 @@ def _png(colour: tuple[int, ...], size: int = R) -> bytes:
 
 
 def _write(root: pathlib.Path, files: dict[str, bytes], kind: str) -> str:
-    """Writes the files as a folder or a .zip; returns its path."""
+    """Writes the files as a folder, a .zip or a .tar; returns its path."""
+    if kind == "tar":
+        path = root / "pictures.tar"
+        with tarfile.open(path, "w") as archive:
+            for name, content in files.items():
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                archive.addfile(entry, io.BytesIO(content))
+        return str(path)
     if kind == "zip":
         path = root / "pictures.zip"
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -42,20 +52,20 @@ def _write(root: pathlib.Path, files: dict[str, bytes], kind: str) -> str:
     return str(path)
 
 
-def _open(source: str, *, channels: int = 3, progress_fn=None, **data) -> sources.Source:
-    return sources.open_source(
+def _open(source: str, *, channels: int = 3, progress_fn=None, **data) -> images_room.Images:
+    return images_room.open_images(
         config.Data(source=source, **data), config.Model(resolution=R, channels=channels), progress_fn
     )
 
 
-def _all(source: sources.Source) -> np.ndarray:
-    return source.images_fn(np.arange(source.length))
+def _all(found: images_room.Images) -> np.ndarray:
+    return found.images_fn(np.arange(found.length), R)
 
 
-both_kinds = pytest.mark.parametrize("kind", ["folder", "zip"])
+all_kinds = pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
 
 
-@both_kinds
+@all_kinds
 def test_pictures_come_in_sorted_order_of_their_paths(tmp_path, kind):
     names = ["b.png", "a/z.png", "a/b/c.PNG", "c.png", "B.png"]
     path = _write(tmp_path, {name: _png(_colour(i)) for i, name in enumerate(names)}, kind)
@@ -65,7 +75,7 @@ def test_pictures_come_in_sorted_order_of_their_paths(tmp_path, kind):
     np.testing.assert_array_equal(images[:, 0, 0], [_colour(i) for i in order])
 
 
-@both_kinds
+@all_kinds
 def test_other_files_are_counted_and_hidden_ones_passed_over(tmp_path, kind):
     ignored = {"readme.txt": b"x", "a/labels.json": b"{}"}
     hidden = {".DS_Store": b"x", "__MACOSX/a/1.png": b"x", "a/._1.png": b"x", ".thumbnails/1.png": b"x"}
@@ -94,31 +104,31 @@ def test_of_links_to_one_folder_the_first_by_name_counts(tmp_path):
     (tmp_path / "pictures").mkdir()
     for name in "dgbheacf":
         (tmp_path / "pictures" / name).symlink_to(tmp_path / "elsewhere")
-    assert stores.open_store(str(tmp_path / "pictures")).names == ("a/1.png",)
+    assert sources.open_source(config.Data(source=str(tmp_path / "pictures")), R).names == ["a/1.png"]
 
 
-@both_kinds
+@all_kinds
 def test_decoding_again_gives_what_memory_gives(tmp_path, kind):
     files = {f"{i}.png": _png(_colour(i), size=16) for i in range(40)}
     files["7.png"] = b"bad"
     path = _write(tmp_path, files, kind)
     indices = np.array([38, 0, 7, 7, 20])
     kept, again = (_open(path, on_bad_image="skip", cache_gib=gib) for gib in (1.0, 0.0))
-    np.testing.assert_array_equal(kept.images_fn(indices), again.images_fn(indices))
+    np.testing.assert_array_equal(kept.images_fn(indices, R), again.images_fn(indices, R))
     assert kept.fingerprint == again.fingerprint
 
 
 def test_cache_holds_images_only_if_all_fit(tmp_path):
     path = pathlib.Path(_write(tmp_path, {f"{i}.png": _png(_colour(i)) for i in range(4)}, "folder"))
-    need_gib = 4 * R * R * 3 / sources.GIB
+    need_gib = 4 * R * R * 3 / images_room.GIB
     kept, again = _open(str(path), cache_gib=need_gib), _open(str(path), cache_gib=need_gib * 0.99)
     (path / "2.png").unlink()
     assert _all(kept).shape[0] == 4
     with pytest.raises(ValueError, match=r"pictures/2\.png could be read when the run began, but no longer"):
-        again.images_fn(np.array([2]))
+        again.images_fn(np.array([2]), R)
 
 
-@both_kinds
+@all_kinds
 def test_many_threads_read_the_right_pictures(tmp_path, kind):
     path = _write(tmp_path, {f"{i:03}.png": _png(_colour(i)) for i in range(120)}, kind)
     for cache_gib in (1.0, 0.0):
@@ -126,7 +136,7 @@ def test_many_threads_read_the_right_pictures(tmp_path, kind):
         np.testing.assert_array_equal(images[:, 0, 0], [_colour(i) for i in range(120)])
 
 
-@both_kinds
+@all_kinds
 def test_one_bad_picture_is_named_with_reason_and_remedy(tmp_path, kind):
     path = _write(tmp_path, {"a/good.png": _png(_colour(1)), "a/bad.png": _png(_colour(2))[:40]}, kind)
     with pytest.raises(ValueError) as error:
@@ -136,7 +146,7 @@ def test_one_bad_picture_is_named_with_reason_and_remedy(tmp_path, kind):
     assert f"{path}/a/bad.png: " in message and "data.on_bad_image=skip" in message and "good" not in message
 
 
-@both_kinds
+@all_kinds
 def test_many_bad_pictures_are_listed_once_up_to_twenty(tmp_path, kind):
     files = {f"{i:02}.png": b"bad" for i in range(25)} | {"good.png": _png(_colour(1))}
     with pytest.raises(ValueError) as error:
@@ -146,7 +156,7 @@ def test_many_bad_pictures_are_listed_once_up_to_twenty(tmp_path, kind):
     assert [f"/{i:02}.png: not a readable PNG" in message for i in range(25)] == [i < 20 for i in range(25)]
 
 
-@both_kinds
+@all_kinds
 def test_bad_pictures_can_be_skipped_and_are_logged_in_one_line(tmp_path, kind, caplog):
     files = {f"{i}.png": _png(_colour(i)) for i in range(6)} | {"1.png": b"bad", "4.png": b""}
     path = _write(tmp_path, files, kind)
@@ -199,7 +209,7 @@ def test_smaller_pictures_are_counted(tmp_path, caplog):
 def test_no_indices_give_no_images(tmp_path, cache_gib):
     path = _write(tmp_path, {"1.png": _png(_colour(1))}, "zip")
     for source in (_open(path, cache_gib=cache_gib), _open("faces", num_faces=1, num_heldout=0, cache_gib=cache_gib)):
-        assert source.images_fn(np.arange(0)).shape == (0, R, R, 3)
+        assert source.images_fn(np.arange(0), R).shape == (0, R, R, 3)
 
 
 def test_settings_reach_the_pictures(tmp_path):
@@ -232,7 +242,7 @@ def test_an_interrupt_leaves_the_rest_undone():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sources._in_threads(work, 1000, 1, 2, interrupt)
+        images_room.in_threads(work, 1000, 1, 2, interrupt)
     assert 0 < len(ran) < 1000
 
 
@@ -257,7 +267,7 @@ def test_a_zip_stays_open_only_while_it_is_needed(tmp_path, monkeypatch):
     np.testing.assert_array_equal(_all(kept), _all(again))
 
 
-@both_kinds
+@all_kinds
 def test_fingerprint_names_the_pictures_and_not_the_place(tmp_path, kind):
     def fingerprint(place: str, files: dict[str, bytes]) -> str:
         (tmp_path / place).mkdir()
@@ -289,12 +299,12 @@ def test_unknown_sources_are_named_with_the_choices(name, tmp_path, monkeypatch)
     with pytest.raises(ValueError) as error:
         _open(name)
     assert f"data.source is {name!r}" in str(error.value)
-    assert '"faces", "digits", or the path of a folder or .zip' in str(error.value)
+    assert 'Use "faces", "digits", "tfds:NAME", or the path of' in str(error.value)
 
 
 def test_a_file_that_is_no_zip_is_refused(tmp_path):
     (tmp_path / "one.png").write_bytes(_png(_colour(1)))
-    with pytest.raises(ValueError, match="one.png': a file that is not a .zip"):
+    with pytest.raises(ValueError, match="one.png': a file of an unknown kind"):
         _open(str(tmp_path / "one.png"))
 
 
@@ -304,7 +314,7 @@ def test_a_damaged_zip_is_refused(tmp_path):
         _open(str(tmp_path / "bad.zip"))
 
 
-@both_kinds
+@all_kinds
 def test_no_pictures_is_an_error_that_counts_the_other_files(tmp_path, kind):
     with pytest.raises(ValueError, match=r"has no pictures \(1 other files\).*\.png"):
         _open(_write(tmp_path, {"notes.txt": b"x"}, kind))
@@ -338,15 +348,15 @@ def test_digits_have_ten_labelled_classes(channels):
     source = _open("digits", channels=channels)
     images = _all(source)
     assert images.shape == (1797, R, R, channels) and images.dtype == np.uint8
-    assert source.class_names == tuple("0123456789") and set(source.labels) == set(range(10))
+    assert source.classes.names == tuple("0123456789") and set(source.classes.labels) == set(range(10))
     assert images.min() == 0 and images.max() == 255
-    zero, one = (images[source.labels == k, :, :, 0].mean(0) for k in (0, 1))
+    zero, one = (images[source.classes.labels == k, :, :, 0].mean(0) for k in (0, 1))
     assert zero[3:5, 3:5].mean() < 60 < 150 < one[3:5, 3:5].mean()  # A nought is hollow, a one is not.
 
 
 def test_digits_are_enlarged_to_the_model():
-    source = sources.open_source(config.Data(source="digits"), config.Model(resolution=16, channels=1))
-    assert source.images_fn(np.arange(3)).shape == (3, 16, 16, 1)
+    source = images_room.open_images(config.Data(source="digits"), config.Model(resolution=16, channels=1))
+    assert source.images_fn(np.arange(3), 16).shape == (3, 16, 16, 1)
     assert source.num_enlarged == 1797 and _open("digits").num_enlarged == 0
 
 
@@ -355,14 +365,14 @@ def test_faces_are_the_same_from_memory_and_drawn_again(channels):
     kept, again = (_open("faces", num_faces=5, num_heldout=2, channels=channels, cache_gib=gib) for gib in (1.0, 0.0))
     assert kept.length == again.length == 7
     indices = np.array([6, 0, 3])
-    images = kept.images_fn(indices)
+    images = kept.images_fn(indices, R)
     assert images.shape == (3, R, R, channels) and images.dtype == np.uint8
-    np.testing.assert_array_equal(images, again.images_fn(indices))
+    np.testing.assert_array_equal(images, again.images_fn(indices, R))
 
 
 def test_faces_are_drawn_in_chunks_with_progress(monkeypatch):
     whole = _all(_open("faces", num_faces=7, num_heldout=0))
-    monkeypatch.setattr(sources, "CHUNK_PX", 3 * R * R)
+    monkeypatch.setattr(images_room, "CHUNK_PX", 3 * R * R)
     calls = []
     source = _open("faces", num_faces=7, num_heldout=0, progress_fn=lambda *counts: calls.append(counts))
     assert calls == [(3, 7), (6, 7), (7, 7)]

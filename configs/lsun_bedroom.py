@@ -1,0 +1,24 @@
+r"""LSUN Bedroom at 256x256 (FID of the released network: 2.65), with the official schedule of 1, 2, 4 or 8 devices.
+
+    python -m stylegan_jax.main --mode=prepare --config configs/lsun_bedroom.py --workdir data/lsun_bedroom \
+        --config.data.source=bedroom_train_lmdb
+    python -m stylegan_jax.main --config configs/lsun_bedroom.py:8 --workdir runs/lsun_bedroom
+
+The source is LSUN's own lmdb; of each picture the central square is taken. The paper trains on 70 million images. The
+number behind the colon chooses the official minibatches of that many GPUs; any number of devices that divides them can
+run them. We have not run it.
+"""
+
+import ml_collections
+
+from stylegan_jax import config, schedule
+
+
+def get_config(num_devices: str = "8") -> ml_collections.ConfigDict:
+    """Returns the settings, with the official minibatches of `num_devices`: 1, 2, 4 or 8."""
+    c = config.default()
+    c.schedule.batch_by_resolution, c.schedule.batch = schedule.official_batches(num_devices)
+    c.data.source = "data/lsun_bedroom"
+    c.model.resolution = 256
+    c.schedule.total_kimg = 70_000.0
+    return c

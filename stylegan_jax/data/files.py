@@ -1,0 +1,202 @@
+"""Pictures that are files: in folders, in a .zip and in .tar archives."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import tarfile
+import threading
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+from stylegan_jax.data import labels, pictures
+from stylegan_jax.data.source import Source
+
+MAX_FILE_BYTES = 2**28  # Of one picture; a .zip can make petabytes out of kilobytes.
+ARRAY_EXTENSION = ".npy"  # Progressive GAN's CelebA-HQ has a picture in each.
+TABLE = "dataset.json"  # Labels of StyleGAN2 and 3.
+
+
+def open_folder(path: str) -> Source:
+    """Returns the pictures below a folder.
+
+    Files and folders that begin with a dot, and macOS's __MACOSX, are passed over. A dataset.json gives the classes.
+
+    Raises:
+        ValueError: there is no picture, or a folder cannot be listed.
+    """
+    found, notes = _walk(path)
+    names, num_ignored = _sort_out(found)
+
+    def read(index: int) -> bytes | np.ndarray:
+        return _decode_npy(pathlib.Path(path, names[index]).read_bytes(), names[index])
+
+    def size(name: str) -> str:
+        place = pathlib.Path(path, name)
+        return str(place.stat().st_size) if place.exists() else "missing"  # A dangling link; reading it says so.
+
+    table = pathlib.Path(path, TABLE)
+    classes = labels.from_dataset_json(table.read_bytes(), str(table), names) if table.is_file() else None
+    identities = [*map(size, names)]
+    return _checked(Source(path, names, identities, read, classes, num_ignored=num_ignored, notes=tuple(notes)))
+
+
+def _walk(path: str) -> tuple[list[str], list[str]]:
+    """Returns the files below a folder, relative to it, and what was passed over.
+
+    Links are followed, but no folder is entered twice.
+    """
+    entered: set[tuple[int, int]] = set()
+    found, notes = [], []
+
+    def fail(error: OSError) -> None:
+        raise ValueError(f"data.source {path!r} has a folder that cannot be listed: {error}.") from error
+
+    for folder, subfolders, files in os.walk(path, followlinks=True, onerror=fail):
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in entered:
+            subfolders.clear()
+            notes.append(f"{folder} is a link to a folder that is read already; passed over")
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        subfolders.sort()  # Of two links to one folder, always the same comes first.
+        found += [pathlib.Path(folder, file).relative_to(path).as_posix() for file in files]
+    return found, notes
+
+
+def open_zip(path: str) -> Source:
+    """Returns the pictures in a .zip, by its own names; nothing is unpacked. A dataset.json gives the classes.
+
+    Raises:
+        ValueError: it is no .zip, is damaged, or has no picture.
+    """
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise ValueError(f"data.source {path!r} is not a readable .zip: {error}. Copy or download it again.") from error
+    entries = {entry.filename: entry for entry in archive.infolist() if not entry.is_dir()}
+    names, num_ignored = _sort_out(entries)
+    lock = threading.Lock()  # ZipFile counts its open entries without one, and closes the file at zero.
+
+    def read_bytes(name: str) -> bytes:
+        _check_size(entries[name].file_size)
+        try:
+            with lock:
+                return archive.read(entries[name])
+        except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as error:
+            raise ValueError(f"damaged, encrypted or unknown zip entry ({error})") from error
+
+    def read(index: int) -> bytes | np.ndarray:
+        return _decode_npy(read_bytes(names[index]), names[index])
+
+    with _closing_on_error(archive.close):
+        identities = [f"{entries[name].file_size} {entries[name].CRC:08x}" for name in names]
+        classes = None
+        if TABLE in entries:
+            classes = labels.from_dataset_json(read_bytes(TABLE), f"{path}/{TABLE}", names)
+        source = Source(path, names, identities, read, classes, num_ignored=num_ignored, notes=_odd_names(path, names))
+        return _checked(dataclasses.replace(source, close_fn=archive.close))
+
+
+def open_tar(path: str) -> Source:
+    """Returns the pictures in a .tar, or in all of a folder as WebDataset has them; nothing is unpacked.
+
+    Members are read at their places in the file, in any order. Where each picture KEY.png has a KEY.cls, that is the
+    number of its class.
+
+    Raises:
+        ValueError: a file is no .tar, is compressed or cut short, or there is no picture.
+    """
+    files = [path] if os.path.isfile(path) else sorted(str(f) for f in pathlib.Path(path).rglob("*.tar"))
+    places: dict[str, tuple[str, int, int, float]] = {}  # Name to (file, offset, bytes, time of change).
+    for file in files:
+        inner = "" if len(files) == 1 else f"{pathlib.Path(file).relative_to(path).as_posix()}/"
+        places.update({inner + name: (file, *place) for name, place in _members(file)})
+    names, num_ignored = _sort_out(places)
+
+    def read_bytes(name: str) -> bytes:
+        file, offset, size, _ = places[name]
+        _check_size(size)
+        with open(file, "rb") as stream:
+            return os.pread(stream.fileno(), size, offset)
+
+    def read(index: int) -> bytes | np.ndarray:
+        return _decode_npy(read_bytes(names[index]), names[index])
+
+    classes_of = [f"{name.rpartition('.')[0]}.cls" for name in names]
+    classes = None
+    if names and all(name in places for name in classes_of):
+        classes = labels.from_values([read_bytes(n).decode("utf-8", "replace").strip() for n in classes_of], path)
+        num_ignored -= len(set(classes_of))
+    identities = [f"{places[name][2]} {places[name][3]}" for name in names]
+    source = Source(path, names, identities, read, classes, num_ignored=num_ignored, notes=_odd_names(path, names))
+    return _checked(source)
+
+
+def _members(file: str) -> Iterator[tuple[str, tuple[int, int, float]]]:
+    """Yields (name, (offset, bytes, time of change)) of the files in a .tar."""
+    size = os.path.getsize(file)
+    try:
+        with tarfile.open(file, "r:") as archive:
+            for member in archive:
+                if member.offset_data + member.size > size:
+                    raise tarfile.ReadError(f"it ends within {member.name}")
+                if member.isfile():
+                    yield member.name, (member.offset_data, member.size, member.mtime)
+    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+        raise ValueError(
+            f"{file} is not a readable, uncompressed .tar ({error}). Copy it again, or unpack it and name the folder."
+        ) from error
+
+
+def _checked(source: Source) -> Source:
+    """Returns `source`, which must have a picture."""
+    if not source.length:
+        raise ValueError(
+            f"data.source {source.path!r} has no pictures ({source.num_ignored} other files). "
+            f"Pictures are files that end in {', '.join((*pictures.EXTENSIONS, ARRAY_EXTENSION))}."
+        )
+    return source
+
+
+@contextlib.contextmanager
+def _closing_on_error(close_fn: Callable[[], None]) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        close_fn()
+        raise
+
+
+def _sort_out(names: Iterable[str]) -> tuple[list[str], int]:
+    """Returns the names of pictures, sorted, and the number of other files."""
+    seen = [n for n in names if not any(_is_hidden(part) for part in n.split("/")) and n.rpartition("/")[2] != TABLE]
+    kept = [name for name in seen if name.lower().endswith(pictures.EXTENSIONS)]
+    if not kept:  # Among pictures, a .npy holds their labels.
+        kept = [name for name in seen if name.lower().endswith(ARRAY_EXTENSION)]
+    return sorted(kept), len(seen) - len(kept)
+
+
+def _is_hidden(part: str) -> bool:
+    return (part.startswith(".") and part not in (".", "..")) or part == "__MACOSX"
+
+
+def _odd_names(path: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Returns a sentence for each name in an archive that would lead out of a folder."""
+    odd = [name for name in names if name.startswith("/") or ".." in name.split("/")]
+    return tuple(
+        f"{path}: the name {name} leads out of the archive; it is read in place, never unpacked" for name in odd
+    )
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_FILE_BYTES:
+        raise ValueError(f"{size} bytes unpacked are more than the {MAX_FILE_BYTES} taken to be safe")
+
+
+def _decode_npy(content: bytes, name: str) -> bytes | np.ndarray:
+    """Returns the content of a picture's file as it is, or the array in a .npy."""
+    return pictures.read_npy(content) if name.lower().endswith(ARRAY_EXTENSION) else content

@@ -1,0 +1,110 @@
+"""Copies of pictures that lie at gs://, s3:// or another place that fsspec knows."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import pathlib
+from collections.abc import Callable, Iterator
+
+import fsspec
+
+ProgressFn = Callable[[int, int], None]  # Called with (done, in all).
+
+_TOKENS = "copied.json"  # What each copied file was when it was copied.
+_FILES_AT_ONCE = 64
+
+
+def is_remote(path: str) -> bool:
+    """Returns whether a path begins with a scheme, as gs://bucket/folder does."""
+    return "://" in path
+
+
+def copy(path: str, cache: str, progress_fn: ProgressFn | None = None) -> str:
+    """Returns the path of a copy of a remote file or folder, which is made or brought up to date first.
+
+    Each file is copied under another name and renamed, so that one that is there is whole; an interrupted copy goes on
+    with the files that are missing. Processes that ask for the same wait for each other.
+
+    Args:
+        path: of the file or folder, with its scheme.
+        cache: folder of all copies.
+        progress_fn: called with (bytes done, bytes in all).
+
+    Raises:
+        ValueError: the scheme is unknown, its package is missing, nothing is there or it cannot be read or written.
+    """
+    try:
+        fs, root = fsspec.url_to_fs(path)
+        sizes = fs.find(root, detail=True)
+        sizes = {name: info["size"] for name, info in sizes.items()} or {root: fs.info(root)["size"]}
+    except Exception as error:  # Of a dozen libraries, each with its own.
+        raise ValueError(
+            f"{path} cannot be read: {type(error).__name__}: {error}. Check the path and your credentials."
+        ) from error
+    folder = pathlib.Path(cache).expanduser() / hashlib.sha256(path.encode()).hexdigest()[:16]
+    target = folder / pathlib.PurePosixPath(root).name
+    places = {name: _place(target, name, root, path) for name in sizes}
+    try:
+        with _locked(folder):
+            _copy_all(fs, places, sizes, folder / _TOKENS, progress_fn)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be copied to {target}: {error}. Make room or set data.remote_copy.") from error
+    return str(target)
+
+
+def _place(target: pathlib.Path, name: str, root: str, path: str) -> pathlib.Path:
+    """Returns where a file is copied to, which is within `target`."""
+    inner = pathlib.PurePosixPath(name).relative_to(root)
+    if ".." in inner.parts:
+        raise ValueError(f"{path} has a file whose name leads out of it, {name}; rename it.")
+    return target / inner
+
+
+def _copy_all(
+    fs: fsspec.AbstractFileSystem,
+    places: dict[str, pathlib.Path],
+    sizes: dict[str, int],
+    token_file: pathlib.Path,
+    progress_fn: ProgressFn | None,
+) -> None:
+    """Copies what is missing or has changed, many files at once where the library can."""
+    had = json.loads(token_file.read_text()) if token_file.exists() else {}
+    tokens = {name: str(fs.checksum(name)) for name in places}
+    missing = [
+        name
+        for name, place in places.items()
+        if had.get(name) != tokens[name] or not place.exists() or place.stat().st_size != sizes[name]
+    ]
+    total = sum(sizes.values())
+    done = total - sum(sizes[name] for name in missing)
+    for start in range(0, len(missing), _FILES_AT_ONCE):
+        names = missing[start : start + _FILES_AT_ONCE]
+        partials = [places[name].with_name(f".{places[name].name}.partial") for name in names]
+        for partial in partials:
+            partial.parent.mkdir(parents=True, exist_ok=True)
+        fs.get(names, [str(partial) for partial in partials])
+        for name, partial in zip(names, partials, strict=True):
+            if partial.stat().st_size != sizes[name]:
+                raise OSError(f"{name} has {sizes[name]} bytes, but {partial.stat().st_size} arrived")
+            partial.replace(places[name])
+            had[name] = tokens[name]
+            done += sizes[name]
+        _write_whole(token_file, json.dumps(had))
+        if progress_fn is not None:
+            progress_fn(done, total)
+
+
+def _write_whole(file: pathlib.Path, text: str) -> None:
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_text(text)
+    partial.replace(file)
+
+
+@contextlib.contextmanager
+def _locked(folder: pathlib.Path) -> Iterator[None]:
+    """Holds the folder against other processes of this machine; the lock ends with its process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,82 @@
+"""One interface for pictures as their owners have them, whatever they lie in."""
+
+import dataclasses
+import hashlib
+import pathlib
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from stylegan_jax.data import labels
+
+_PROBES = 16  # Places of a file that its identity looks at.
+_PROBE_BYTES = 2**16
+
+
+def _nothing_to_close() -> None:
+    """Gives nothing back: the source holds no file open."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Levels:
+    """Squares that lie ready at several sizes; the lower ones are box means of the largest."""
+
+    sizes: tuple[int, ...]  # px, ascending powers of two.
+    channels: int
+    # Indices [n] and one of the sizes to uint8 [n, size, size, channels]. Called from threads. Raises ValueError.
+    images_fn: Callable[[np.ndarray, int], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Pictures of any sizes and formats, each to be read by its number."""
+
+    path: str  # What data.source says; errors name pictures below it.
+    names: Sequence[str]  # Of the pictures, with / between folders; unique.
+    identities: Sequence[str]  # What tells a changed picture from the same: its size, its CRC or its container's.
+    # Encoded file, or decoded uint8 [h, w] or [h, w, c], of picture i. Called from threads. Raises ValueError, OSError.
+    read_fn: Callable[[int], bytes | np.ndarray]
+    classes: labels.Classes | None = None  # Of all pictures, where the source knows them itself.
+    levels: Levels | None = None  # Of the same pictures, where they are squares already.
+    num_ignored: int = 0  # Files that are no pictures.
+    notes: tuple[str, ...] = ()  # What was passed over or taken in an unusual way: a sentence each, with its path.
+    close_fn: Callable[[], None] = _nothing_to_close  # Gives open files back.
+
+    @property
+    def length(self) -> int:
+        """Number of pictures."""
+        return len(self.names)
+
+    def full_name(self, index: int) -> str:
+        """Returns the path of picture `index`, through the file that it lies in."""
+        return printable(f"{self.path}/{self.names[index]}")
+
+    def fingerprint(self, indices: Iterable[int] | None = None) -> str:
+        """Returns 16 hexadecimal digits that differ if the pictures (`indices`, or all) do."""
+        chosen = range(self.length) if indices is None else indices
+        return hash_lines(f"{self.names[i]}\0{self.identities[i]}" for i in chosen)
+
+
+def hash_lines(lines: Iterable[str]) -> str:
+    """Returns 16 hexadecimal digits of the SHA-256 of the lines."""
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def printable(name: str) -> str:
+    """Returns a file's name with the bytes that are no UTF-8 as \\x.. escapes."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def file_identity(path: str | pathlib.Path) -> str:
+    """Returns a file's size and the CRC of 16 places in it: changes when a file of many pictures is made anew.
+
+    A change between those places goes unseen, but the file is not read whole, which can take an hour.
+    """
+    size = pathlib.Path(path).stat().st_size
+    crc = 0
+    with pathlib.Path(path).open("rb") as file:
+        for place in sorted({max(0, (size - _PROBE_BYTES) * i // (_PROBES - 1)) for i in range(_PROBES)}):
+            file.seek(place)
+            crc = zlib.crc32(file.read(_PROBE_BYTES), crc)
+    return f"{size} {crc:08x}"

@@ -1,0 +1,74 @@
+"""Images from a trained run, of the classes that are asked for."""
+
+import difflib
+import logging
+import pathlib
+import re
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stylegan_jax import checkpoint, config, figures, grid, mesh, schedule, state, workdir
+
+DRAWN = 5  # What the key of these images is folded with.
+
+
+def draw(c: config.Config, folder: pathlib.Path, class_names: Sequence[str] = ()) -> list[pathlib.Path]:
+    """Draws images from the newest checkpoint of a run, a grid for each class.
+
+    Args:
+        c: the run's settings.
+        folder: its workdir.
+        class_names: of the classes, as the checkpoint has them; none: of all in turn, or of an unconditional model.
+
+    Returns:
+        The pictures' paths: samples<kimg>.png or samples<kimg>-<class>.png in `folder`.
+
+    Raises:
+        ValueError: no run of these settings is there, or no such class.
+    """
+    devices = mesh.make_mesh()
+    workdir.check_config(folder, config.to_dict(c))
+    manager = checkpoint.open_manager(folder / "checkpoints", c.report.keep_checkpoints)
+    abstract = jax.eval_shape(lambda key: state.create(key, c), jax.random.key(c.seed))
+    abstract = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=mesh.replicated(devices)), abstract
+    )
+    restored = checkpoint.restore_latest(manager, abstract, logging.warning)
+    checkpoint.close(manager)
+    if restored is None:
+        raise ValueError(f"{folder} has no checkpoint; train there first, with --mode=train.")
+    nimg, train_state, meta = restored
+    numbers = _numbers(class_names, meta.get("class_names", []))
+    phase = schedule.phase_at(nimg, c.schedule, c.model.resolution)
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(c.seed), 2**31 - 1), DRAWN)
+    paths = []
+    for name, number in numbers.items():
+        images = figures.samples(
+            train_state.ema_params,
+            key,
+            c.report.grid_columns * c.report.grid_rows,
+            jnp.float32(phase.alpha),
+            c.model,
+            phase.resolution,
+            devices,
+            number,
+        )
+        suffix = "-" + re.sub(r"[^\w.-]", "_", name) if name else ""
+        paths.append(folder / f"samples{nimg // 1000:06d}{suffix}.png")
+        grid.save_png(paths[-1], grid.image_grid(np.asarray(images), c.report.grid_columns))
+    return paths
+
+
+def _numbers(wanted: Sequence[str], known: Sequence[str]) -> dict[str, int | None]:
+    """Returns the number of each class by its name; {"": None} for all classes in turn."""
+    for name in wanted:
+        if name not in known:
+            if not known:
+                raise ValueError(f"this run's model has no classes, and so no {name!r}; leave out --classes.")
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"its classes are {', '.join(known)}."
+            raise ValueError(f"this run has no class {name!r}; {hint}")
+    return {name: known.index(name) for name in wanted} or {"": None}

@@ -1,0 +1,119 @@
+"""Classes come from folders, tables and one-hot rows; labels that make no sense are named."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from stylegan_jax.data import labels
+
+NAMES = ["a/1.png", "a/2.png", "b/3.png"]
+
+
+def _file(folder: pathlib.Path, name: str, content: str) -> str:
+    (folder / name).write_text(content)
+    return str(folder / name)
+
+
+def test_folders_are_classes_in_the_order_of_their_names():
+    classes = labels.from_folders(["10/x.png", "9/x.png", "9/deep/y.png", "cat/z.png"], "pictures")
+    assert classes.names == ("10", "9", "cat")
+    np.testing.assert_array_equal(classes.labels, [0, 1, 1, 2])
+
+
+def test_a_picture_in_no_folder_is_named():
+    with pytest.raises(ValueError, match="1 pictures of pictures lie in no folder, the first is loose.png"):
+        labels.from_folders([*NAMES, "loose.png"], "pictures")
+
+
+@pytest.mark.parametrize(
+    ("content", "names", "numbers"),
+    [
+        ("a/1.png,dog\na/2.png,cat\nb/3.png,dog\n", ("cat", "dog"), [1, 0, 1]),
+        ("file,class\na/1,dog\na/2,cat\nb/3,dog\n", ("cat", "dog"), [1, 0, 1]),
+        ("b/3.png,2\na/2.png,0\na/1.png,2\n", ("0", "1", "2"), [2, 0, 2]),
+        ('"a/1.png","big, dog"\na/2.png,cat\nb/3.png,cat\n', ("big, dog", "cat"), [0, 1, 1]),
+    ],
+)
+def test_a_csv_gives_names_or_numbers_in_any_order(tmp_path, content, names, numbers):
+    classes = labels.from_file(_file(tmp_path, "labels.csv", content), NAMES)
+    assert classes.names == names
+    np.testing.assert_array_equal(classes.labels, numbers)
+
+
+@pytest.mark.parametrize(
+    ("values", "names", "numbers"),
+    [([1, 0, 1], ("0", "1"), [1, 0, 1]), ([[0, 0, 1], [1, 0, 0], [0, 1, 0]], ("0", "1", "2"), [2, 0, 1])],
+)
+def test_dataset_json_gives_numbers_or_one_hot_vectors(tmp_path, values, names, numbers):
+    content = json.dumps({"labels": list(zip(NAMES, values, strict=True))})
+    classes = labels.from_file(_file(tmp_path, "dataset.json", content), NAMES)
+    assert classes.names == names
+    np.testing.assert_array_equal(classes.labels, numbers)
+
+
+def test_null_labels_are_no_classes():
+    assert labels.from_dataset_json(b'{"labels": null}', "dataset.json", NAMES) is None
+
+
+@pytest.mark.parametrize(
+    ("array", "names"),
+    [(np.array([2, 0, 1]), ("0", "1", "2")), (np.eye(4, dtype=np.float32)[[2, 0, 1]], tuple("0123"))],
+)
+def test_an_npy_gives_numbers_or_one_hot_rows(tmp_path, array, names):
+    np.save(tmp_path / "labels.npy", array)
+    classes = labels.from_file(str(tmp_path / "labels.npy"), NAMES)
+    assert classes.names == names
+    np.testing.assert_array_equal(classes.labels, [2, 0, 1])
+
+
+def test_classes_of_some_pictures_keep_all_names():
+    some = labels.Classes(np.array([2, 0, 1]), ("a", "b", "c")).of(np.array([1, 1]))
+    assert some.names == ("a", "b", "c")
+    np.testing.assert_array_equal(some.labels, [0, 0])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("l.csv", "a/1.png,0\na/2.png,1\n", "has no label for 1 of 3 pictures: b/3.png"),
+        ("l.csv", "a/1.png\n", "line 1 has one column"),
+        ("l.csv", "a/1.png,0\na/2.png,1\nb/3.png,99999\n", "label 99999 among 3 pictures"),
+        ("l.json", "{", "is not"),
+        ("l.json", '{"labels": [1, 2]}', "is not"),
+        ("l.json", '{"labels": [["a/1.png", 0], ["a/2.png", -1], ["b/3.png", 0]]}', "label -1 of picture 1"),
+        (
+            "l.json",
+            '{"labels": [["a/1.png", [0, 1]], ["a/2.png", [1, 1]], ["b/3.png", [1, 0]]]}',
+            "row 1: .* one 1 among",
+        ),
+        ("l.json", '{"labels": [["a/1.png", [0, 1]], ["a/2.png", [1]], ["b/3.png", [1, 0]]]}', "have .1, 2. elements"),
+        ("l.json", '{"labels": [["a/1.png", "x"], ["a/2.png", 1], ["b/3.png", 1]]}', "types int, str"),
+        ("l.txt", "", "use 'own', 'folders', or the path of a"),
+        ("l.npy", "no array", "l.npy is no .npy of numbers"),
+    ],
+)
+def test_labels_that_make_no_sense_are_named(tmp_path, name, content, message):
+    file = _file(tmp_path, name, content)
+    with pytest.raises(ValueError, match=message) as error:
+        labels.from_file(file, NAMES)
+    assert name in str(error.value)
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(ValueError, match="the labels in nowhere.csv cannot be read: .*No such file"):
+        labels.from_file("nowhere.csv", NAMES)
+
+
+def test_pickled_labels_are_never_loaded(tmp_path):
+    np.save(tmp_path / "labels.npy", np.array([{"a": 1}, 2, 3], object), allow_pickle=True)
+    with pytest.raises(ValueError, match="labels.npy is no .npy of numbers"):
+        labels.from_file(str(tmp_path / "labels.npy"), NAMES)
+
+
+@pytest.mark.parametrize("rows", [2, 4])
+def test_arrays_of_another_length_are_refused(tmp_path, rows):
+    np.save(tmp_path / "labels.npy", np.zeros(rows, np.int64))
+    with pytest.raises(ValueError, match=f"has labels of {rows} pictures, but there are 3"):
+        labels.from_file(str(tmp_path / "labels.npy"), NAMES)
