@@ -13,13 +13,12 @@ The defaults are the paper's FFHQ run at 1024x1024 (configuration F).
 """
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import ml_collections
 
-from stylegan_jax import typed
+from stylegan_jax import checks, typed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +48,7 @@ class Model:
     use_equalized_lr: bool = True  # Unit-variance weights scaled at run time (Progressive GAN, Sec. 4.1).
     stddev_group: int = 4  # Images a group of the minibatch standard deviation; 0 leaves it out.
     stddev_features: int = 1  # Feature maps it appends.
+    remat: bool = False  # Compute the features of a resolution again for the gradients, which takes time for memory.
     # Of features and convolutions; parameters, statistics, images, scores and losses are float32 in any case.
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     # Of float32 products: "highest" is float32 throughout, "high" is faster; "default" leaves it to JAX, which takes
@@ -102,6 +102,8 @@ class Schedule:
     total_kimg: float = 25_000.0  # Length of the run.
     batch: int = 32  # Global batch at resolutions that batch_by_resolution leaves out.
     batch_by_resolution: tuple[tuple[int, int], ...] = ((4, 512), (8, 256), (16, 128), (32, 64), (64, 32))
+    accumulation: int = 1  # Parts that a batch is computed in, one after another, where it does not fit into memory.
+    accumulation_by_resolution: tuple[tuple[int, int], ...] = ()
     lr: float = 0.001  # Adam's learning rate at resolutions that lr_by_resolution leaves out.
     lr_by_resolution: tuple[tuple[int, float], ...] = ((128, 0.0015), (256, 0.002), (512, 0.003), (1024, 0.003))
     lr_rampup_kimg: float = 0.0  # Linear warm-up at the start of the run.
@@ -110,6 +112,14 @@ class Schedule:
     tick_kimg_by_resolution: tuple[tuple[int, float], ...] = (
         (4, 160), (8, 140), (16, 120), (32, 100), (64, 80), (128, 60), (256, 40), (512, 30), (1024, 20),
     )  # fmt: skip
+
+    def batch_at(self, resolution: int) -> int:
+        """Returns the global batch at `resolution` px."""
+        return dict(self.batch_by_resolution).get(resolution, self.batch)
+
+    def num_parts(self, resolution: int) -> int:
+        """Returns the accumulation at `resolution` px."""
+        return dict(self.accumulation_by_resolution).get(resolution, self.accumulation)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,130 +190,5 @@ def from_dict(values: Mapping[str, Any]) -> Config:
         ValueError: a field that does not exist, a wrong type, a value out of range or a combination that cannot be.
     """
     config = typed.from_dict(Config, values)
-    check(config)
+    checks.check(config)
     return config
-
-
-def _require(holds: bool, path: str, value: Any, rule: str) -> None:
-    if not holds:
-        raise ValueError(f"{path} is {value!r}; {rule}.")
-
-
-def check(c: Config) -> None:
-    """Raises ValueError, naming field and remedy, if `c` cannot be trained."""
-    _check_model(c.model)
-    _check_ranges(c)
-    _check_schedule(c)
-    t = c.train
-    _require(t.d_loss != "hinge" or t.g_loss == "wgan", "train.g_loss", t.g_loss, "with d_loss 'hinge' use 'wgan'")
-    _require((t.d_loss == "wgan") <= (t.g_loss == "wgan"), "train.g_loss", t.g_loss, "with d_loss 'wgan' use 'wgan'")
-    _require(t.r1_interval == 1 or t.r1_gamma > 0, "train.r1_interval", t.r1_interval, "with r1_gamma 0 use 1")
-
-
-def _check_model(m: Model) -> None:
-    is_power = m.resolution & (m.resolution - 1) == 0
-    _require(8 <= m.resolution <= 1024 and is_power, "model.resolution", m.resolution, "use 8, 16, ... 1024")
-    _require(1 <= m.channels <= 8, "model.channels", m.channels, "use 1 to 8")
-    _require(0 <= m.mapping_layers <= 8, "model.mapping_layers", m.mapping_layers, "use 0 to 8")
-    w_size = m.z_size + (m.z_size if m.embed_labels else m.num_labels) * (m.num_labels > 0)
-    _require(
-        m.mapping_layers > 0 or m.w_size == w_size,
-        "model.w_size",
-        m.w_size,
-        f"without mapping layers the latent and its label are w: use {w_size}",
-    )
-    sizes = ("z_size", "w_size", "mapping_fmaps", "fmap_base", "fmap_max", "mapping_lr_multiplier", "stddev_features")
-    for name in sizes:
-        _require(getattr(m, name) > 0, f"model.{name}", getattr(m, name), "use more than 0")
-    _require(m.num_labels >= 0, "model.num_labels", m.num_labels, "use 0 or more")
-    _require(m.stddev_group >= 0, "model.stddev_group", m.stddev_group, "use 0 or more")
-    _require(m.fmaps(m.resolution) >= 1, "model.fmap_base", m.fmap_base, f"use at least {m.resolution // 2}")
-    features = m.fmaps(4)
-    _require(
-        not m.stddev_group or features % m.stddev_features == 0,
-        "model.stddev_features",
-        m.stddev_features,
-        f"it must divide the {features} feature maps at 4x4",
-    )
-    if m.blur_filter is not None:
-        _require(sum(m.blur_filter) != 0, "model.blur_filter", m.blur_filter, "its sum divides it and cannot be 0")
-
-
-# Fields with a range that is theirs alone: (path, least, most).
-_RANGES: tuple[tuple[str, float, float], ...] = (
-    ("model.fmap_decay", 0, 8),
-    ("seed", 0, 2**31 - 1),
-    ("data.num_faces", 1, 10**9),
-    ("data.min_side_px", 0, 10**6),
-    ("data.num_heldout", 2, 10**7),
-    ("data.num_workers", 1, 1024),
-    ("data.cache_gib", 0, 1e9),
-    ("schedule.stable_kimg", 0, 1e9),
-    ("schedule.fade_kimg", 0, 1e9),
-    ("schedule.total_kimg", 1e-3, 2**31 / 1000 - 1000),  # nimg is an int32.
-    ("schedule.lr", 0, 1),
-    ("schedule.lr_rampup_kimg", 0, 1e9),
-    ("schedule.refresh_steps", 1, 1024),
-    ("schedule.tick_kimg", 1e-3, 1e9),
-    ("train.r1_gamma", 0, 1e9),
-    ("train.r1_interval", 1, 10**6),
-    ("train.r2_gamma", 0, 1e9),
-    ("train.gp_lambda", 0, 1e9),
-    ("train.gp_target", 1e-6, 1e9),
-    ("train.wgan_drift", 0, 1e9),
-    ("train.adam_beta2", 0, 1 - 1e-9),
-    ("train.adam_eps", 0, 1),
-    ("train.style_mixing_prob", 0, 1),
-    ("train.w_avg_beta", 0, 1),
-    ("train.ema_halflife_kimg", 0, 1e9),
-    ("report.image_ticks", 1, 1e9),
-    ("report.checkpoint_ticks", 1, 1e9),
-    ("report.metric_ticks", 0, 1e9),
-    ("report.grid_columns", 1, 64),
-    ("report.grid_rows", 1, 64),
-    ("report.keep_checkpoints", 1, 10**6),
-)
-
-
-def _check_ranges(c: Config) -> None:
-    for path, least, most in _RANGES:
-        value: Any = functools.reduce(getattr, path.split("."), c)
-        _require(least <= value <= most, path, value, f"use {least:g} to {most:g}")
-    color = c.data.background
-    _require(len(color) == 3 and all(0 <= v <= 255 for v in color), "data.background", color, "use three of 0..255")
-
-
-def _check_schedule(c: Config) -> None:
-    s, m = c.schedule, c.model
-    r = s.initial_resolution
-    _require(r in m.resolutions, "schedule.initial_resolution", r, f"use one of {m.resolutions}")
-    pairs = {"batch_by_resolution": s.batch, "lr_by_resolution": s.lr, "tick_kimg_by_resolution": s.tick_kimg}
-    for name, base in pairs.items():
-        _require(base > 0, f"schedule.{name.removesuffix('_by_resolution')}", base, "use more than 0")
-        for resolution, value in getattr(s, name):
-            _require(value > 0, f"schedule.{name}", (resolution, value), "use more than 0")
-            is_resolution = 4 <= resolution <= 1024 and resolution & (resolution - 1) == 0
-            _require(is_resolution, f"schedule.{name}", (resolution, value), "resolutions are 4, 8, ... 1024")
-        resolutions = [resolution for resolution, _ in getattr(s, name)]
-        _require(len(set(resolutions)) == len(resolutions), f"schedule.{name}", resolutions, "give each one value")
-    batches = dict(s.batch_by_resolution)
-    for r in (r for r in m.resolutions if r >= s.initial_resolution):
-        batch, group = batches.get(r, s.batch), m.stddev_group
-        if group and batch > group and batch % group:
-            raise ValueError(
-                f"the batch of {batch} at {r}x{r} is no multiple of model.stddev_group (={group}); "
-                f"use {batch - batch % group} or {batch - batch % group + group}."
-            )
-
-
-def check_devices(c: Config, num_devices: int) -> None:
-    """Raises ValueError, with the nearest that do, if a batch of the schedule does not divide among `num_devices`."""
-    batches = dict(c.schedule.batch_by_resolution)
-    for r in (r for r in c.model.resolutions if r >= c.schedule.initial_resolution):
-        batch = batches.get(r, c.schedule.batch)
-        if batch % num_devices:
-            near = [n for n in (batch // num_devices * num_devices, -(-batch // num_devices) * num_devices) if n]
-            raise ValueError(
-                f"the batch of {batch} at {r}x{r} does not divide among {num_devices} devices; "
-                f"set schedule.batch_by_resolution to {' or '.join(map(str, near))} there."
-            )

@@ -59,7 +59,8 @@ class Discriminator(nn.Module):
 
         x = from_rgb(images, resolution)
         for r in [r for r in reversed(m.resolutions) if 4 < r <= resolution]:
-            x = DiscriminatorBlock(m, r, name=f"b{r}")(x)
+            block = nn.remat(DiscriminatorBlock) if m.remat else DiscriminatorBlock
+            x = block(m, r, name=f"b{r}")(x)
             images = ops.downscale(images)
             # Only the fade uses it; XLA drops the others, and initialization sees them all.
             lower = from_rgb(images, r // 2)

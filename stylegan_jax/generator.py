@@ -115,7 +115,8 @@ class Synthesis(nn.Module):
         m, x, image, enlarged = self.model, None, None, None
         for i, r in enumerate(r for r in m.resolutions if r <= resolution):
             layer_ws = ws[:, 2 * i : 2 * i + 2] if m.use_styles else ws
-            x = SynthesisBlock(m, r, name=f"b{r}")(x, layer_ws, noise[2 * i : 2 * i + 2])
+            block = nn.remat(SynthesisBlock) if m.remat else SynthesisBlock
+            x = block(m, r, name=f"b{r}")(x, layer_ws, noise[2 * i : 2 * i + 2])
             # Only the last two images are used; XLA drops the others, and initialization sees them all.
             enlarged = None if image is None else ops.upscale(image)
             to_rgb = layers.Conv(m.channels, 1, gain=1.0, use_equalized_lr=m.use_equalized_lr, name=f"to_rgb{r}")

@@ -15,6 +15,7 @@ import numpy as np
 
 from stylegan_jax import (
     checkpoint,
+    checks,
     config,
     figures,
     grid,
@@ -47,7 +48,7 @@ def train(c: config.Config, folder: pathlib.Path) -> state.TrainState:
         ValueError: settings, data, devices or the folder do not allow it; nothing was trained.
     """
     devices = mesh.make_mesh()
-    config.check_devices(c, len(devices.devices))
+    checks.check_devices(c, len(devices.devices))
     workdir.check_config(folder, config.to_dict(c))
     with progress.counting("pictures") as progress_fn:
         data = dataset.open_dataset(c.data, c.model, c.seed, progress_fn)

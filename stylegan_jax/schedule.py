@@ -100,7 +100,7 @@ def phase_at(nimg: int, schedule: config.Schedule, resolution: int) -> Phase:
 @functools.lru_cache
 def _values_at(s: config.Schedule, resolution: int) -> tuple[int, float, float]:
     """Returns (batch, lr, tick_kimg). Cached, because a run asks a million times."""
-    batch = dict(s.batch_by_resolution).get(resolution, s.batch)
+    batch = s.batch_at(resolution)
     lr = dict(s.lr_by_resolution).get(resolution, s.lr)
     return batch, lr, dict(s.tick_kimg_by_resolution).get(resolution, s.tick_kimg)
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from stylegan_jax import config, objectives, ops, sampling
+from stylegan_jax import accumulation, config, objectives, ops, sampling
 from stylegan_jax.state import AdamState, TrainState, adam
 
 
@@ -88,18 +88,36 @@ def d_step(
     latents: sampling.Latents,
     t: Array,
     phase: Phase,
+    batch_sharding: jax.sharding.Sharding | None = None,
 ) -> tuple[TrainState, objectives.Metrics]:
     """Returns the state after one update of the discriminator and of w_avg, and the loss's values an image."""
-    fakes, w_mean = sampling.generate(state.g_params, latents, labels, phase.alpha, c.model, resolution)
-    loss_fn = jax.grad(objectives.discriminator_loss, has_aux=True)
     params = grown(state.d_params, resolution)
-    grads, values = loss_fn(params, c, resolution, reals, fakes, labels, phase.alpha, t)
+
+    def gradients(batch: Any) -> tuple[Any, objectives.Metrics, Array]:
+        reals, labels, latents, t = batch
+        fakes, w_mean = sampling.generate(state.g_params, latents, labels, phase.alpha, c.model, resolution)
+        loss_fn = jax.grad(objectives.discriminator_loss, has_aux=True)
+        return *loss_fn(params, c, resolution, reals, fakes, labels, phase.alpha, t), w_mean
+
+    batch = reals, labels, latents, t
+    grads, values, w_mean = _in_parts(gradients, batch, c, resolution, batch_sharding)
     state = _update_d(state, c, resolution, grads, phase.lr)
     return state.replace(w_avg=_track_w(state, w_mean, c)), values
 
 
+def _in_parts(fn: Any, batch: Any, c: config.Config, resolution: int, sharding: jax.sharding.Sharding | None) -> Any:
+    """Returns `fn(batch)`, see accumulation.in_parts, in as many parts as the schedule says."""
+    return accumulation.in_parts(fn, batch, c.schedule.num_parts(resolution), max(c.model.stddev_group, 1), sharding)
+
+
 def lazy_r1_step(
-    state: TrainState, c: config.Config, resolution: int, reals: Array, labels: Array | None, phase: Phase
+    state: TrainState,
+    c: config.Config,
+    resolution: int,
+    reals: Array,
+    labels: Array | None,
+    phase: Phase,
+    batch_sharding: jax.sharding.Sharding | None = None,
 ) -> TrainState:
     """Returns the state after an update by R1 alone in iterations 0, k, 2 k ..., else as it is, for k = r1_interval.
 
@@ -108,7 +126,11 @@ def lazy_r1_step(
 
     def update(state: TrainState) -> TrainState:
         params = grown(state.d_params, resolution)
-        grads = jax.grad(objectives.lazy_r1_loss)(params, c, resolution, reals, labels, phase.alpha)
+
+        def gradients(batch: Any) -> tuple[Any, objectives.Metrics, tuple[()]]:
+            return jax.grad(objectives.lazy_r1_loss)(params, c, resolution, *batch, phase.alpha), {}, ()
+
+        grads, _, _ = _in_parts(gradients, (reals, labels), c, resolution, batch_sharding)
         return _update_d(state, c, resolution, grads, phase.lr)
 
     iteration = state.nimg // reals.shape[0]
@@ -122,16 +144,26 @@ def ema_step(state: TrainState, c: config.Config, batch: int) -> TrainState:
 
 
 def g_step(
-    state: TrainState, c: config.Config, resolution: int, labels: Array | None, latents: sampling.Latents, phase: Phase
+    state: TrainState,
+    c: config.Config,
+    resolution: int,
+    labels: Array | None,
+    latents: sampling.Latents,
+    phase: Phase,
+    batch_sharding: jax.sharding.Sharding | None = None,
 ) -> tuple[TrainState, objectives.Metrics]:
     """Returns the state after one update of the generator and of w_avg, and the loss's values an image."""
-    loss_fn = jax.grad(objectives.generator_loss, has_aux=True)
     params = grown(state.g_params, resolution)
-    grads, values = loss_fn(params, state.d_params, c, resolution, latents, labels, phase.alpha)
+
+    def gradients(batch: Any) -> tuple[Any, objectives.Metrics, Array]:
+        loss_fn = jax.grad(objectives.generator_loss, has_aux=True)
+        grads, values = loss_fn(params, state.d_params, c, resolution, *batch, phase.alpha)
+        return grads, {"g_loss": values["g_loss"]}, values["w_mean"]
+
+    grads, values, w_mean = _in_parts(gradients, (latents, labels), c, resolution, batch_sharding)
     params, opt, is_skipped = _update(c, resolution, grads, state.g_opt, state.g_params, phase.lr)
     num_skipped = state.num_skipped.at[0].add(is_skipped)
-    w_avg = _track_w(state, values.pop("w_mean"), c)
-    return state.replace(g_params=params, g_opt=opt, w_avg=w_avg, num_skipped=num_skipped), values
+    return state.replace(g_params=params, g_opt=opt, w_avg=_track_w(state, w_mean, c), num_skipped=num_skipped), values
 
 
 @functools.partial(jax.jit, static_argnames=("c", "resolution", "batch_sharding"), donate_argnames="state")
@@ -175,12 +207,12 @@ def train_step(
     keep = split(jax.random.uniform(mirror_key, (n,)) < 0.5) if c.data.mirror else None
     reals = ops.process_reals(ops.box_downscale_uint8(images, resolution), keep, phase.alpha)
     t = split(jax.random.uniform(t_key, (n,)))
-    state, d_values = d_step(state, c, resolution, reals, labels, split(draw(d_key)), t, phase)
+    state, d_values = d_step(state, c, resolution, reals, labels, split(draw(d_key)), t, phase, batch_sharding)
     if c.train.r1_interval > 1:
-        state = lazy_r1_step(state, c, resolution, reals, labels, phase)
+        state = lazy_r1_step(state, c, resolution, reals, labels, phase, batch_sharding)
     state = ema_step(state, c, n)
     g_labels = split(sampling.draw_labels(label_key, n, c.model))
-    state, g_values = g_step(state, c, resolution, g_labels, split(draw(g_key)), phase)
+    state, g_values = g_step(state, c, resolution, g_labels, split(draw(g_key)), phase, batch_sharding)
     metrics = {name: jnp.mean(value) for name, value in (d_values | g_values).items()}
     return state.replace(nimg=state.nimg + n), metrics | {"num_skipped": jnp.sum(state.num_skipped)}
 

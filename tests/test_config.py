@@ -1,6 +1,6 @@
 import pytest
 
-from stylegan_jax import config
+from stylegan_jax import checks, config
 from tests.small import CONFIGS, read_config, settings
 
 
@@ -39,6 +39,8 @@ def test_paper_has_18_layers_and_its_feature_maps():
         ({"schedule": {"lr": 0.0}}, "schedule.lr"),
         ({"train": {"d_loss": "hinge"}}, "with d_loss 'hinge' use 'wgan'"),
         ({"train": {"adam_beta2": 1.0}}, "train.adam_beta2"),
+        ({"schedule": {"accumulation": 0}}, "schedule.accumulation is 0; use more than 0"),
+        ({"schedule": {"accumulation": 3}}, r"batch of 256 at 8x8 .* \(=3\) parts .* \(=4\); use 1 or 2 or 4 or 8"),
         ({"train": {"r1_interval": 0}}, "train.r1_interval is 0; use 1 to"),
         ({"train": {"r1_interval": 16, "r1_gamma": 0.0}}, "train.r1_interval is 16; with r1_gamma 0 use 1"),
         ({"model": {"compute_dtype": "float16"}}, "model.compute_dtype is 'float16'; .* 'float32', 'bfloat16'"),
@@ -51,5 +53,8 @@ def test_a_wrong_value_is_named_with_its_remedy(values, message):
 
 
 def test_a_batch_that_does_not_divide_names_the_nearest_that_do():
-    with pytest.raises(ValueError, match="batch of 8 at 8x8 does not divide among 3 devices; .* 6 or 9"):
-        config.check_devices(settings(), 3)
+    with pytest.raises(ValueError, match=r"among 3 devices; .*\n  8 at 8x8: use 12\n  8 at 16x16: use 12"):
+        checks.check_devices(settings(), 3)
+    with pytest.raises(ValueError, match=r"among 3 devices; .*\n  256 at 8x8: use 252 or 264\n"):
+        checks.check_devices(config.Config(), 3)
+    checks.check_devices(config.Config(), 8)
