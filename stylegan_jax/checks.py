@@ -143,6 +143,6 @@ def check_devices(c: Any, num_devices: int) -> None:
             lines.append(f"  {batch} at {r}x{r}: use {' or '.join(map(str, near))}")
     if lines:
         raise ValueError(
-            f"batches do not divide among {num_devices} devices; change schedule.batch_by_resolution or schedule.batch:\n"
+            f"not all batches divide among {num_devices} devices; change schedule.batch or batch_by_resolution:\n"
             + "\n".join(lines)
         )

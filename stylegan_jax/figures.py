@@ -63,11 +63,11 @@ def samples(
     batches = []
     for first in range(0, n, size):
         classes = (first + np.arange(size)) % max(m.num_labels, 1) if label is None else np.full(size, label)
-        labels = jax.nn.one_hot(classes, m.num_labels) if m.num_labels else None
+        labels = np.eye(m.num_labels, dtype=np.float32)[classes] if m.num_labels else None
         images = sampling.sample(
             params,
             key,
-            jnp.int32(first),
+            np.int32(first),
             labels,
             alpha,
             m=m,
@@ -75,7 +75,7 @@ def samples(
             resolution=resolution,
             batch_sharding=mesh.split(devices),
         )
-        batches.append(np.asarray(images))
+        batches.append(mesh.gather(images))
     return np.asarray(ops.upscale(np.concatenate(batches)[:n], m.resolution // resolution))
 
 

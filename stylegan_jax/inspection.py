@@ -13,6 +13,7 @@ import numpy as np
 
 from stylegan_jax import config, grid
 from stylegan_jax.data import images, labels, pictures, sources
+from stylegan_jax.data.shards import MAX_NAMES
 from stylegan_jax.data.source import Source, printable
 
 SHEET_PX = 128  # Largest height of a picture in the contact sheet.
@@ -27,7 +28,7 @@ class _Found:
     sizes: Counter[tuple[int, int]] = dataclasses.field(default_factory=Counter)  # (width, height), px.
     modes: Counter[str] = dataclasses.field(default_factory=Counter)  # Pillow's.
     formats: Counter[str] = dataclasses.field(default_factory=Counter)
-    remarks: Counter[str] = dataclasses.field(default_factory=Counter)
+    remarks: dict[int, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     left_out: dict[int, tuple[str, str]] = dataclasses.field(default_factory=dict)  # kind, reason
     num_enlarged: int = 0
     pictures_per_sec: float = 0.0
@@ -84,7 +85,7 @@ def _look_at(source: Source, c: config.Config, progress_fn: images.ProgressFn | 
                 found.sizes[image.size] += 1
                 found.modes[image.mode] += 1
                 found.formats[image.format or "array"] += 1
-                found.remarks.update(remarks)
+                found.remarks[i] = remarks
                 found.num_enlarged += pictures.is_enlarged(image.size, c.model.resolution, c.data.fit)
 
     images.in_threads(look, source.length, images.CHUNK_PICTURES, c.data.num_workers, progress_fn)
@@ -119,7 +120,7 @@ def _report(source: Source, found: _Found, c: config.Config) -> dict[str, Any]:
         "sizes": {f"{w}x{h}": n for (w, h), n in found.sizes.most_common()},
         "modes": dict(found.modes.most_common()),
         "formats": dict(found.formats.most_common()),
-        "remarks": dict(found.remarks.most_common()),
+        "remarks": _remarks(source, found),
         "classes": _histogram(source.classes),
         "notes": [printable(note) for note in source.notes],
         "left_out": [
@@ -128,6 +129,18 @@ def _report(source: Source, found: _Found, c: config.Config) -> dict[str, Any]:
         ],
         "decoded_per_sec": round(found.pictures_per_sec, 1),
         "training": _training(source.length - len(found.left_out), source, c),
+    }
+
+
+def _remarks(source: Source, found: _Found) -> dict[str, Any]:
+    """Returns how many pictures each remark is about, and the names of the first."""
+    about: dict[str, list[int]] = {}
+    for i, said in sorted(found.remarks.items()):
+        for remark in said:
+            about.setdefault(remark, []).append(i)
+    return {
+        remark: {"count": len(about[remark]), "names": [printable(source.names[i]) for i in about[remark][:MAX_NAMES]]}
+        for remark in sorted(about, key=lambda remark: -len(about[remark]))
     }
 
 
@@ -167,7 +180,7 @@ def _text(report: dict[str, Any], source: Source, c: config.Config) -> str:
         *_table("sizes, px", report["sizes"]),
         *_table("modes", report["modes"]),
         *_table("formats", report["formats"]),
-        *_table("remarks", report["remarks"]),
+        *_table("remarks", {remark: said["count"] for remark, said in report["remarks"].items()}),
         *_table("classes", report["classes"]),
         *(f"  note: {note}" for note in report["notes"]),
     ]

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXIS = "data"
@@ -34,3 +35,13 @@ def split_stack(mesh: Mesh) -> NamedSharding:
 def put(tree: Any, sharding: NamedSharding) -> Any:
     """Returns global arrays on the devices, from this process's part of each: all of it, where it is replicated."""
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree)
+
+
+def gather(x: jax.Array) -> np.ndarray:
+    """Returns the whole of a global array, in every process."""
+    return np.asarray(multihost_utils.process_allgather(x, tiled=True) if jax.process_count() > 1 else x)
+
+
+def local(tree: Any) -> Any:
+    """Returns replicated arrays as arrays of this process's first device, for what it does alone."""
+    return jax.tree.map(lambda x: x.addressable_data(0), tree)

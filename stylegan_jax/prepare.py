@@ -316,7 +316,7 @@ def _check_left_out(plan: Plan, unreadable: list[str], num_left_out: int) -> Non
     """Raises ValueError if pictures are unreadable and not to be skipped, or if none is left; lists all in a file."""
     if unreadable and (plan.data.on_bad_image == "fail" or num_left_out == plan.length):
         listing = plan.partial / UNREADABLE
-        listing.write_text("".join(f"{line}\n" for line in unreadable))
+        listing.write_text("".join(f"{line}\n" for line in unreadable), encoding="utf-8")
         more = [f"and {len(unreadable) - images.MAX_LISTED} more, all in {listing}"]
         lines = unreadable[: images.MAX_LISTED] + (more if len(unreadable) > images.MAX_LISTED else [])
         raise ValueError(

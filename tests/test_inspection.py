@@ -94,7 +94,7 @@ def test_remarks_count_what_is_unusual(tmp_path):
     (tmp_path / "pictures" / "1.jpg").write_bytes(file.getvalue())
     inspection.inspect(_config(str(tmp_path / "pictures"), num_heldout=0), tmp_path / "out")
     found = json.loads((tmp_path / "out" / "inspect.json").read_text())
-    assert found["remarks"] == {"CMYK colours, converted to RGB": 1}
+    assert found["remarks"] == {"CMYK colours, converted to RGB": {"count": 1, "names": ["1.jpg"]}}
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

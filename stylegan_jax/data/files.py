@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import stat
 import tarfile
 import threading
 import zipfile
@@ -32,7 +33,7 @@ def open_folder(path: str) -> Source:
     names, num_ignored = _sort_out(found)
 
     def read(index: int) -> bytes | np.ndarray:
-        return _decode_npy(pathlib.Path(path, names[index]).read_bytes(), names[index])
+        return _decode_npy(_read_file(pathlib.Path(path, names[index])), names[index])
 
     def size(name: str) -> str:
         place = pathlib.Path(path, name)
@@ -75,28 +76,37 @@ def open_zip(path: str) -> Source:
     """
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise ValueError(f"data.source {path!r} is not a readable .zip: {error}. Copy or download it again.") from error
-    entries = {entry.filename: entry for entry in archive.infolist() if not entry.is_dir()}
+    entries = {entry.filename: entry for entry in archive.infolist() if not entry.filename.endswith("/")}
     names, num_ignored = _sort_out(entries)
     lock = threading.Lock()  # ZipFile counts its open entries without one, and closes the file at zero.
 
     def read_bytes(name: str) -> bytes:
-        _check_size(entries[name].file_size)
+        entry = entries[name]
+        _check_size(entry.file_size)
         try:
-            with lock:
-                return archive.read(entries[name])
+            if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # Others unpack without a limit.
+                raise NotImplementedError(f"compression method {entry.compress_type}, neither stored nor deflated")
+            with lock, archive.open(entry) as file:
+                return file.read(entry.file_size)  # Without a number, all that an entry unpacks to, if it says less.
         except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as error:
             raise ValueError(f"damaged, encrypted or unknown zip entry ({error})") from error
 
     def read(index: int) -> bytes | np.ndarray:
         return _decode_npy(read_bytes(names[index]), names[index])
 
+    def read_table() -> bytes:
+        try:
+            return read_bytes(TABLE)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{path}/{TABLE} cannot be read: {error}.") from error
+
     with _closing_on_error(archive.close):
         identities = [f"{entries[name].file_size} {entries[name].CRC:08x}" for name in names]
         classes = None
         if TABLE in entries:
-            classes = labels.from_dataset_json(read_bytes(TABLE), f"{path}/{TABLE}", names)
+            classes = labels.from_dataset_json(read_table(), f"{path}/{TABLE}", names)
         source = Source(path, names, identities, read, classes, num_ignored=num_ignored, notes=_odd_names(path, names))
         return _checked(dataclasses.replace(source, close_fn=archive.close))
 
@@ -112,9 +122,14 @@ def open_tar(path: str) -> Source:
     """
     files = [path] if os.path.isfile(path) else sorted(str(f) for f in pathlib.Path(path).rglob("*.tar"))
     places: dict[str, tuple[str, int, int, float]] = {}  # Name to (file, offset, bytes, time of change).
+    notes = []
     for file in files:
         inner = "" if len(files) == 1 else f"{pathlib.Path(file).relative_to(path).as_posix()}/"
-        places.update({inner + name: (file, *place) for name, place in _members(file)})
+        for name, place in _members(file):
+            if place is not None:
+                places[inner + name] = (file, *place)
+            elif name.lower().endswith(pictures.EXTENSIONS):
+                notes.append(f"{file}: {name} is a link, a device or a file with holes; passed over")
     names, num_ignored = _sort_out(places)
 
     def read_bytes(name: str) -> bytes:
@@ -132,21 +147,21 @@ def open_tar(path: str) -> Source:
         classes = labels.from_values([read_bytes(n).decode("utf-8", "replace").strip() for n in classes_of], path)
         num_ignored -= len(set(classes_of))
     identities = [f"{places[name][2]} {places[name][3]}" for name in names]
-    source = Source(path, names, identities, read, classes, num_ignored=num_ignored, notes=_odd_names(path, names))
-    return _checked(source)
+    notes += _odd_names(path, names)
+    return _checked(Source(path, names, identities, read, classes, num_ignored=num_ignored, notes=tuple(notes)))
 
 
-def _members(file: str) -> Iterator[tuple[str, tuple[int, int, float]]]:
-    """Yields (name, (offset, bytes, time of change)) of the files in a .tar."""
+def _members(file: str) -> Iterator[tuple[str, tuple[int, int, float] | None]]:
+    """Yields (name, (offset, bytes, time of change)) of the members of a .tar, and (name, None) of those not plain."""
     size = os.path.getsize(file)
     try:
         with tarfile.open(file, "r:") as archive:
             for member in archive:
-                if member.offset_data + member.size > size:
+                is_plain = member.isfile() and not member.issparse()
+                if member.size < 0 or (is_plain and member.offset_data + member.size > size):
                     raise tarfile.ReadError(f"it ends within {member.name}")
-                if member.isfile():
-                    yield member.name, (member.offset_data, member.size, member.mtime)
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+                yield member.name, (member.offset_data, member.size, member.mtime) if is_plain else None
+    except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError) as error:
         raise ValueError(
             f"{file} is not a readable, uncompressed .tar ({error}). Copy it again, or unpack it and name the folder."
         ) from error
@@ -190,6 +205,15 @@ def _odd_names(path: str, names: Iterable[str]) -> tuple[str, ...]:
     return tuple(
         f"{path}: the name {name} leads out of the archive; it is read in place, never unpacked" for name in odd
     )
+
+
+def _read_file(path: pathlib.Path) -> bytes:
+    """Returns the content of a file; a pipe could be waited for, and a device be read, for ever."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("no ordinary file but a pipe, a socket or a device")
+    _check_size(status.st_size)
+    return path.read_bytes()
 
 
 def _check_size(size: int) -> None:

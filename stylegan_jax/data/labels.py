@@ -37,17 +37,21 @@ def from_values(values: Sequence[Any], path: str) -> Classes:
         ValueError: labels of several kinds, negative ones, or vectors that are not one-hot.
     """
     if all(isinstance(v, int | np.integer) and not isinstance(v, bool) for v in values):
-        return _from_numbers(np.array(values, np.int64), path)
+        return _from_numbers(_int64(values, path), path)
     if all(isinstance(v, str) for v in values):
         if all(v.strip().isdecimal() for v in values):
-            return _from_numbers(np.array([int(v) for v in values], np.int64), path)
+            return _from_numbers(_int64(values, path), path)
         names = tuple(sorted(set(values)))
         numbers = {name: i for i, name in enumerate(names)}
         return Classes(np.array([numbers[v] for v in values], np.int64), names)
     if all(isinstance(v, list | tuple | np.ndarray) for v in values):
         if len({len(v) for v in values}) > 1:
             raise ValueError(f"{path}: label vectors have {sorted({len(v) for v in values})} elements; use one length.")
-        return from_one_hot(np.array(values, np.float64), path)
+        try:
+            rows = np.array(values, np.float64)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise ValueError(f"{path}: label vectors are not of numbers ({error}); use one-hot vectors.") from error
+        return from_one_hot(rows, path)
     kinds = sorted({type(v).__name__ for v in values})
     raise ValueError(f"{path}: labels are of types {', '.join(kinds)}; use whole numbers, names or one-hot vectors.")
 
@@ -106,7 +110,7 @@ def from_file(file: str, names: Sequence[str]) -> Classes:
         if kind == ".json":
             return from_dataset_json(pathlib.Path(file).expanduser().read_bytes(), file, names)
         if kind in (".npy", ".labels"):
-            return _from_array(_load_npy(file), file, len(names))
+            return _from_array(load_npy(file), file, len(names))
     except (OSError, UnicodeDecodeError, csv.Error, EOFError) as error:
         raise ValueError(f"the labels in {file} cannot be read: {error}.") from error
     raise ValueError(f"data.labels is {file!r}; use 'own', 'folders', or the path of a .csv, .json or .npy.")
@@ -124,17 +128,22 @@ def from_dataset_json(content: bytes, path: str, names: Sequence[str]) -> Classe
         if rows is None:
             return None
         by_name = dict(rows)
-    except (ValueError, KeyError, TypeError) as error:
+        if not all(isinstance(name, str) for name in by_name):
+            raise TypeError("a NAME is no text")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
             f'{path} is not {{"labels": [[NAME, CLASS], ...]}} ({type(error).__name__}: {error}).'
         ) from error
     return from_values(_look_up(by_name, path, names), path)
 
 
-def _load_npy(file: str) -> np.ndarray:
+def load_npy(file: str) -> np.ndarray:
+    """Returns the array in a .npy. Raises ValueError if there is none, or it is of objects, which could run code."""
     try:
-        return np.load(pathlib.Path(file).expanduser(), allow_pickle=False)
-    except ValueError:  # NumPy's text recommends to unpickle, which could run code.
+        return np.lib.format.open_memmap(pathlib.Path(file).expanduser(), mode="r")  # Never unpickles.
+    except OSError:
+        raise
+    except Exception:  # NumPy raises half a dozen unrelated types at damaged bytes.
         raise ValueError(f"{file} is no .npy of numbers; use class numbers [n] or one-hot rows [n, classes].") from None
 
 
@@ -146,11 +155,19 @@ def _from_rows(rows: list[list[str]], path: str, names: Sequence[str]) -> Classe
 
 
 def _from_array(array: np.ndarray, path: str, length: int) -> Classes:
-    if len(array) != length:
-        raise ValueError(f"{path} has labels of {len(array)} pictures, but there are {length}.")
+    count = len(array) if array.ndim else 0
+    if count != length:
+        raise ValueError(f"{path} has labels of {count} pictures, but there are {length}.")
     if array.ndim == 1 and np.issubdtype(array.dtype, np.integer):
         return _from_numbers(array.astype(np.int64), path)
     return from_one_hot(array, path)
+
+
+def _int64(values: Sequence[Any], path: str) -> np.ndarray:
+    try:
+        return np.array([int(v) for v in values], np.int64)
+    except (OverflowError, ValueError) as error:
+        raise ValueError(f"{path}: a label is no number of a class ({error}); number them 0, 1, 2 ...") from error
 
 
 def _from_numbers(numbers: np.ndarray, path: str) -> Classes:

@@ -4,16 +4,28 @@ Colour profiles embedded in a file are not applied: pixel values are taken as th
 """
 
 import io
+import re
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 FITS = ("crop", "pad", "stretch", "wide")
 MAX_ASPECT = 100  # A picture longer than this many times its width is a line.
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's mode for each supported number of channels.
+
+_IS_DEEP = "stylegan_jax_is_deep"  # In Image.info: Pillow has dropped the lower bytes, as it has no deep colours.
+_TURNS = {  # EXIF orientation to what makes it upright.
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class TooSmall(ValueError):
@@ -127,8 +139,8 @@ def read_npy(content: bytes) -> np.ndarray:
         ValueError: it is no .npy, is cut short, or holds objects, which could run code.
     """
     try:
-        values = np.load(io.BytesIO(content), allow_pickle=False)
-    except (OSError, EOFError, ValueError):  # NumPy's text recommends to unpickle, which could run code.
+        values = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    except Exception:  # Half a dozen unrelated types at damaged bytes, MemoryError at a size that is made up.
         raise ValueError("not a readable .npy of numbers") from None
     if values.ndim == 4 and len(values) == 1:
         values = values[0]
@@ -143,7 +155,10 @@ def _decode(encoded: bytes) -> Image.Image:
         limit_px = Image.MAX_IMAGE_PIXELS
         if limit_px is not None and image.width * image.height > limit_px:
             raise ValueError(f"{image.width}x{image.height} is more than the {limit_px} pixels taken to be safe")
+        is_deep = re.search(";16[BLN]", str(image.tile))  # Pillow's names for 16 bits in either order of bytes.
         image.load()
+        if is_deep:
+            image.info[_IS_DEEP] = True
         return image
     except Image.UnidentifiedImageError as error:
         raise ValueError("not a readable PNG, JPEG, WebP, BMP, TIFF or GIF picture") from error
@@ -155,7 +170,8 @@ def _decode(encoded: bytes) -> Image.Image:
 
 def upright(image: Image.Image) -> Image.Image:
     """Returns the image turned and mirrored as its EXIF orientation says."""
-    return image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
+    turn = _TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
 
 
 def is_enlarged(size: tuple[int, int], resolution: int, fit: str) -> bool:
@@ -170,8 +186,9 @@ def is_kept(image: Image.Image, resolution: int, channels: int) -> bool:
         and image.size == (resolution, resolution)
         and image.mode == MODES[channels]
         and (channels == 4 or not image.has_transparency_data)
-        and getattr(image, "n_frames", 1) == 1
-        and _orientation(image) == 1
+        and _num_frames(image) == 1
+        and _orientation(image) not in _TURNS
+        and _IS_DEEP not in image.info
     )
 
 
@@ -180,19 +197,29 @@ def remarks(image: Image.Image, channels: int) -> tuple[str, ...]:
     unusual = []
     if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
         unusual.append(f"{image.mode} colours, converted to RGB")
-    if image.mode == "F" or image.mode.startswith("I"):
+    if image.mode == "F" or image.mode.startswith("I") or _IS_DEEP in image.info:
         unusual.append("deeper than 8 bits, scaled to 0..255")
     if channels != 4 and image.has_transparency_data:
         unusual.append("transparent, laid on data.background")
-    if _orientation(image) != 1:
+    if _orientation(image) in _TURNS:
         unusual.append("turned upright by its EXIF orientation")
-    if getattr(image, "n_frames", 1) > 1:
+    if _num_frames(image) > 1:
         unusual.append("has several frames, the first is taken")
     return tuple(unusual)
 
 
-def _orientation(image: Image.Image) -> int:
-    return image.getexif().get(ExifTags.Base.Orientation, 1)
+def _orientation(image: Image.Image) -> int | None:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # Whatever Pillow raises at damaged EXIF data, which says nothing then.
+        return None
+
+
+def _num_frames(image: Image.Image) -> float:
+    try:
+        return getattr(image, "n_frames", 1)
+    except Exception:  # Whatever Pillow raises at damage after the first frame.
+        return float("inf")
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:

@@ -9,6 +9,8 @@ Size = TypeVar("Size")
 Loaded = TypeVar("Loaded")
 Placed = TypeVar("Placed")
 
+PATIENCE_SEC = 600.0  # A batch that takes longer will not come.
+
 _END = object()  # Stands where a batch would, after the last one.
 
 
@@ -17,6 +19,7 @@ def prefetch(
     load_fn: Callable[[int, Size], Loaded],
     put_fn: Callable[[Loaded], Placed],
     depth: int = 1,
+    patience_sec: float = PATIENCE_SEC,
 ) -> Iterator[Placed]:
     """Yields `put_fn(load_fn(nimg, n))` for each request, in order, while a thread prepares the next `depth`.
 
@@ -29,13 +32,15 @@ def prefetch(
         load_fn: makes a batch on the host, such as `Dataset.batch`.
         put_fn: places it on the devices.
         depth: batches ready or being prepared at any time, besides the one in use; 1 or more.
+        patience_sec: longest wait for a batch.
 
     Raises:
-        ValueError: depth is below 1.
+        ValueError: depth is below 1; or, from the generator, no batch came in `patience_sec`, as when a network drive
+            has gone: its thread is left behind then.
     """
     if depth < 1:
         raise ValueError(f"depth is {depth}; at least 1 batch must be prepared at a time.")
-    return _prefetched(requests, load_fn, put_fn, depth)
+    return _prefetched(requests, load_fn, put_fn, depth, patience_sec)
 
 
 def _prefetched(
@@ -43,6 +48,7 @@ def _prefetched(
     load_fn: Callable[[int, Size], Loaded],
     put_fn: Callable[[Loaded], Placed],
     depth: int,
+    patience_sec: float,
 ) -> Iterator[Placed]:
     ready = queue.SimpleQueue()  # (batch, None) for each request, then (_END, exception or None).
     free = threading.Semaphore(depth)  # Places for batches that are ready or being prepared.
@@ -62,9 +68,17 @@ def _prefetched(
 
     thread = threading.Thread(target=prepare, name="prefetch", daemon=True)
     thread.start()
+    is_stalled = False
     try:
         while True:
-            batch, error = ready.get()
+            try:
+                batch, error = ready.get(timeout=patience_sec)
+            except queue.Empty:
+                is_stalled = True
+                raise ValueError(
+                    f"no batch came for {patience_sec:g} s: the disk or network that data.source lies on does not "
+                    "answer. Mend it, and give the same command again."
+                ) from None
             if error is not None:
                 raise error
             if batch is _END:
@@ -75,4 +89,5 @@ def _prefetched(
     finally:
         closed.set()
         free.release()  # Wakes the thread where it waits for a place.
-        thread.join()
+        if not is_stalled:
+            thread.join()

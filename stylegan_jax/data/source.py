@@ -64,8 +64,12 @@ def hash_lines(lines: Iterable[str]) -> str:
 
 
 def printable(name: str) -> str:
-    """Returns a file's name with the bytes that are no UTF-8 as \\x.. escapes."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """Returns a name with escapes for bytes that are no UTF-8, line breaks and what would command a terminal."""
+
+    def escape(c: str) -> str:
+        return f"\\x{ord(c) & 0xFF:02x}" if "\udc80" <= c <= "\udcff" else ascii(c)[1:-1]
+
+    return "".join(c if c.isprintable() else escape(c) for c in name)
 
 
 def file_identity(path: str | pathlib.Path) -> str:

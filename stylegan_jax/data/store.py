@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from stylegan_jax.data import labels, pictures
-from stylegan_jax.data.source import Levels, Source
+from stylegan_jax.data.source import Levels, Source, printable
 
 RECORD = "prepared.json"
 LEFT_OUT = "left_out.jsonl"
@@ -49,7 +49,7 @@ def features(resolution: int, channels: int, class_names: tuple[str, ...]) -> An
 
     found = {"image": tfds.features.Image(shape=(resolution, resolution, channels)), "name": tfds.features.Text()}
     if class_names:
-        found["label"] = tfds.features.ClassLabel(names=list(class_names))
+        found["label"] = tfds.features.ClassLabel(names=[printable(name) for name in class_names])  # A line each.
     return tfds.features.FeaturesDict(found)
 
 
@@ -85,12 +85,13 @@ def open_source(path: str) -> Source:
             raise ValueError(f"format {record['format']}, and this package reads format {FORMAT}")
         resolution, channels = record["resolution"], record["channels"]
         shard_lengths, left_out = record["shard_lengths"], record["num_unreadable"] + record["num_filtered"]
+        raw_sizes, length, identity = level_sizes(resolution), sum(shard_lengths), record["sha256"]
         classes = None
         if record["class_names"]:
-            classes = labels.Classes(np.load(folder / LABELS, allow_pickle=False), tuple(record["class_names"]))
+            classes = labels.Classes(labels.load_npy(str(folder / LABELS)), tuple(record["class_names"]))
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise ValueError(f"{path} is not a store that can be read ({error}); prepare it again.") from error
-    raw_sizes, length, read_fn = level_sizes(resolution), sum(shard_lengths), _reader(folder)
+    read_fn = _reader(folder)
     level_fns = {size: _level_reader(folder, size, shard_lengths, channels) for size in raw_sizes}
 
     def images(indices: np.ndarray, size: int) -> np.ndarray:
@@ -103,7 +104,7 @@ def open_source(path: str) -> Source:
     return Source(
         path,
         names=[f"{i:08d}" for i in range(length)],
-        identities=[record["sha256"]] * length,
+        identities=[identity] * length,
         read_fn=read_fn,
         classes=classes,
         levels=Levels(raw_sizes if resolution in raw_sizes else (*raw_sizes, resolution), channels, images),

@@ -1,0 +1,99 @@
+"""The processes of a run: how they find each other, and what they agree on."""
+
+import contextlib
+import hashlib
+import itertools
+import os
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+HEARTBEAT_SEC = 30  # A process that is not heard of for so long is dead, and the others end.
+WAIT_SEC = 300  # For all processes to start.
+
+
+def start(coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None) -> None:
+    """Joins the processes of a run into one; call it before anything else of JAX.
+
+    On the hosts of a Cloud TPU slice, in a step of SLURM or Open MPI and in a Kubernetes JobSet it finds the others by
+    itself, as jax.distributed does. Elsewhere, without arguments, this process is the only one.
+
+    Args:
+        coordinator: HOST:PORT of process 0, which the others can reach; with it come the other two.
+        num_processes: of the run; 1 alone keeps to this process, whatever it runs in.
+        process_id: 0 to num_processes - 1.
+
+    Raises:
+        ValueError: some arguments but not all, others that make no sense, or processes that cannot be reached.
+    """
+    given = coordinator, num_processes, process_id
+    if given == (None, 1, None):
+        return
+    if any(value is None for value in given) and any(value is not None for value in given):
+        raise ValueError(
+            f"--coordinator={coordinator}, --num_processes={num_processes}, --process_id={process_id}: give all three, "
+            "or none where the processes find each other."
+        )
+    if process_id is not None and not 0 <= process_id < num_processes:
+        raise ValueError(f"--process_id is {process_id}; of {num_processes} processes use 0 to {num_processes - 1}.")
+    try:
+        jax.distributed.initialize(*given, heartbeat_timeout_seconds=HEARTBEAT_SEC, initialization_timeout=WAIT_SEC)
+    except ValueError as error:
+        if coordinator is not None or "coordinator_address" not in str(error):
+            raise ValueError(f"the processes of this run cannot be found: {error}") from error
+    except RuntimeError as error:
+        raise ValueError(
+            f"the other processes of this run cannot be reached ({str(error).splitlines()[0]}). Start the same command "
+            "on all hosts, or --num_processes=1 for this one alone."
+        ) from error
+
+
+def check_same(name: str, value: str) -> None:
+    """Raises ValueError in all processes, naming those where `value` differs from that of process 0."""
+    if jax.process_count() == 1:
+        return
+    digest = np.frombuffer(hashlib.sha256(value.encode()).digest(), np.uint8)
+    all_digests = multihost_utils.process_allgather(digest)
+    differing = [i for i, other in enumerate(all_digests) if not np.array_equal(other, all_digests[0])]
+    if differing:
+        raise ValueError(
+            f"{name} of process {', '.join(map(str, differing))} differ from those of process 0; "
+            "give all hosts the same."
+        )
+
+
+@contextlib.contextmanager
+def stop_requests() -> Iterator[Callable[[], str | None]]:
+    """Yields a function that returns why to stop now, after a signal or preemption notice to any process, or None.
+
+    All processes must call it equally often: it answers all of them alike. A second Ctrl-C ends this one at once.
+    """
+    is_alone = jax.process_count() == 1
+    received: list[str] = []
+    counter = itertools.count()
+
+    def note(number: int, frame: Any) -> None:
+        del frame
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(signal.Signals(number).name)
+        if not is_alone:
+            os.kill(os.getpid(), signal.SIGTERM)  # JAX's own handler of this one tells the other processes.
+
+    def reason() -> str | None:
+        if is_alone:
+            return received[0] if received else None
+        is_agreed = multihost_utils.reached_preemption_sync_point(next(counter))
+        return "a signal or preemption notice" if is_agreed else None
+
+    numbers = (signal.SIGTERM, signal.SIGINT) if is_alone else (signal.SIGINT,)
+    old = {number: signal.signal(number, note) for number in numbers}
+    try:
+        yield reason
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
