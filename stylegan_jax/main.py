@@ -6,12 +6,13 @@ import pathlib
 import signal
 import sys
 import tempfile
+import traceback
 
 import jax
 from absl import app, flags, logging
 from ml_collections import config_dict, config_flags
 
-from stylegan_jax import config, draw, inspection, loop, prepare, programs, progress
+from stylegan_jax import config, distributed, draw, inspection, loop, prepare, programs, progress
 from stylegan_jax.data import remote, sources
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "File of settings, such as configs/demo.py.", lock_config=True)
@@ -24,8 +25,18 @@ MODE = flags.DEFINE_enum(
     "prepare: make a store of its pictures, called --workdir, for data.source to name. sample: draw images from the "
     "newest checkpoint in --workdir.",
 )
+COORDINATOR = flags.DEFINE_string(
+    "coordinator",
+    None,
+    "HOST:PORT of process 0, where processes do not find each other as on Cloud TPU, SLURM, JobSets.",
+)
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes of the run, with --coordinator; or 1, alone.")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process from 0, with --coordinator.")
 CLASSES = flags.DEFINE_list("classes", [], "Names of classes to draw, with --mode=sample.")
 flags.mark_flags_as_required(["config", "workdir"])
+
+# In the errors of a collective operation that lacks a process: of Gloo, NCCL and the coordination service.
+OF_LOST_PROCESSES = ("Gloo", "NCCL", "Connection", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "heartbeat")
 
 
 def _field_names(values: config_dict.ConfigDict, prefix: str = "") -> list[str]:
@@ -102,16 +113,51 @@ def main(argv: list[str]) -> int:
         sys.exit(f"error: {str(error).splitlines()[-1].strip()}")
     code = 0
     try:
-        run(config.from_dict(values), MODE.value, pathlib.Path(WORKDIR.value))
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 1
+        c = config.from_dict(values)
+        if MODE.value == "train":
+            distributed.start(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+        run(c, MODE.value, pathlib.Path(WORKDIR.value))
+    except (ValueError, OSError) as error:
+        code = fail(str(error))
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" in str(error):
+            code = fail(
+                f"{first_line(error)}. It does not fit: --mode=plan says what does, and with what accumulation."
+            )
+        elif jax.process_count() > 1 and any(word in str(error) for word in OF_LOST_PROCESSES):
+            code = fail(
+                f"another process of this run has ended, or cannot be reached ({first_line(error)}). Give the same "
+                "command on all hosts again: it goes on from the newest checkpoint."
+            )
+        elif jax.process_count() > 1:
+            code = fail(traceback.format_exc())
+        else:
+            raise
     except KeyboardInterrupt:
         code = 128 + signal.SIGINT
-    if programs.is_making():  # For a resolution that this start does not reach; all that is to be kept is on disk.
+    except Exception:
+        if jax.process_count() == 1:
+            raise
+        code = fail(traceback.format_exc())
+    is_left_alone = (
+        code != 0 and jax.process_count() > 1
+    )  # The others do not come to the end that Python would wait for.
+    if is_left_alone or programs.is_making():  # What is made is for a resolution that this start does not reach.
         sys.stdout.flush()
         os._exit(code)
     return code
+
+
+def fail(message: str) -> int:
+    """Prints an error, with the number of the process where there are several, and returns the exit code."""
+    where = f" in process {jax.process_index()}" if jax.process_count() > 1 else ""
+    print(f"error{where}: {message}", file=sys.stderr, flush=True)
+    return 1
+
+
+def first_line(error: Exception) -> str:
+    """Returns the first line of an error's text."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 if __name__ == "__main__":
