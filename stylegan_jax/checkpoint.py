@@ -8,12 +8,15 @@ A checkpoint is an Orbax step named by nimg, with two items: the state, and a sm
     so that what comes back is what the run had.
 """
 
+import contextlib
+import dataclasses
 import json
 import logging
 import os
 import pathlib
+import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -34,10 +37,47 @@ class CheckpointDamaged(ValueError):
     """There are checkpoints, and not one of them can be read."""
 
 
+class CheckpointNotWritten(ValueError):
+    """The disk did not take a checkpoint; those before it are unharmed."""
+
+
 # ---- saving
 
 
-def open_manager(directory: str | os.PathLike, keep: int) -> ocp.CheckpointManager:
+@dataclasses.dataclass(frozen=True)
+class _Retention:
+    """Which checkpoints stay: Orbax's PreservationPolicy."""
+
+    directory: pathlib.Path
+    keep: int
+    keep_every: int
+    keep_best: int
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """Returns which of `checkpoints` to keep."""
+        del context
+        steps = sorted(info.step for info in checkpoints)
+        kept = set(steps[-self.keep :])
+        if self.keep_every:  # The first at or after each multiple.
+            rows = [step // self.keep_every for step in [0, *steps]]
+            kept |= {step for step, now, before in zip(steps, rows[1:], rows[:-1], strict=True) if now > before}
+        if self.keep_best:
+            scores = {step: score for step in steps if (score := self._score(step)) is not None}
+            kept |= set(sorted(scores, key=scores.__getitem__)[: self.keep_best])
+        return [info.step in kept for info in checkpoints]
+
+    def _score(self, step: int) -> float | None:
+        """Returns the score that a checkpoint was saved with; None if it has none, or cannot be read."""
+        try:
+            record = json.loads((self.directory / str(step) / "record" / "metadata").read_bytes())
+            return record["record"]["score"] if record["crc"] == _crc_of_json(record["record"]) else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def open_manager(
+    directory: str | os.PathLike, keep: int, keep_every: int = 0, keep_best: int = 0
+) -> ocp.CheckpointManager:
     """Returns the manager of the checkpoints in `directory`, which is made if needed.
 
     What an interrupted save left behind is removed.
@@ -45,6 +85,8 @@ def open_manager(directory: str | os.PathLike, keep: int) -> ocp.CheckpointManag
     Args:
         directory: folder of the checkpoints, on a file system that all processes share.
         keep: newest checkpoints kept, at least 1. With 1 there is none to fall back to.
+        keep_every: the first checkpoint at or after each multiple of so many images stays too; 0 keeps none for this.
+        keep_best: so many with the lowest scores stay too.
     """
     if keep < 1:
         raise ValueError(f"keep is {keep}, and at least 1 checkpoint must be kept; 2 lets a run survive a damaged one.")
@@ -55,13 +97,28 @@ def open_manager(directory: str | os.PathLike, keep: int) -> ocp.CheckpointManag
     registry.add("state", ocp.args.StandardRestore, state_handler)
     registry.add("record", ocp.args.JsonSave, record_handler)
     registry.add("record", ocp.args.JsonRestore, record_handler)
+    directory = pathlib.Path(directory).resolve()
     options = ocp.CheckpointManagerOptions(
-        preservation_policy=ocp.checkpoint_managers.LatestN(keep), cleanup_tmp_directories=True
+        preservation_policy=_Retention(directory, keep, keep_every, keep_best), cleanup_tmp_directories=True
     )
-    return ocp.CheckpointManager(pathlib.Path(directory).resolve(), handler_registry=registry, options=options)
+    return ocp.CheckpointManager(directory, handler_registry=registry, options=options)
 
 
-def save(manager: ocp.CheckpointManager, nimg: int, state: Any, meta: dict[str, Any]) -> None:
+def check_room(manager: ocp.CheckpointManager, state: Any, num_checkpoints: int) -> None:
+    """Raises ValueError if so many checkpoints of `state`, with those that are there, do not fit on the disk."""
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    needed = size * max(1, num_checkpoints - len(manager.all_steps()))
+    free = shutil.disk_usage(manager.directory).free
+    if free < needed:
+        raise ValueError(
+            f"{manager.directory} has {free / 2**30:.2f} GiB free, and its checkpoints need {needed / 2**30:.2f} GiB; "
+            "make room, keep fewer (report.keep_checkpoints), or choose another --workdir."
+        )
+
+
+def save(
+    manager: ocp.CheckpointManager, nimg: int, state: Any, meta: dict[str, Any], score: float | None = None
+) -> None:
     """Saves `state` at `nimg`: copies it off the device, and writes it in the background.
 
     The buffers of `state` may be donated as soon as this returns. An earlier save is waited for first, and its failure
@@ -72,26 +129,36 @@ def save(manager: ocp.CheckpointManager, nimg: int, state: Any, meta: dict[str, 
         nimg: real images shown so far; the name of the checkpoint.
         state: pytree of arrays: bool, integer or float, no PRNG keys.
         meta: what else to keep, as plain JSON values; `restore_latest` returns it.
+        score: the lower, the better; for keep_best.
     """
     wait(manager)
     if nimg in manager.all_steps():
         return
     sums = np.asarray(jnp.stack([_checksum(leaf) for leaf in jax.tree.leaves(state)]))
     leaves = {k: [*v, int(s)] for (k, v), s in zip(_describe(state).items(), sums, strict=True)}
-    record = json.loads(json.dumps({"meta": meta, "leaves": leaves}))
+    record = json.loads(json.dumps({"meta": meta, "leaves": leaves, "score": score}))
     args = ocp.args.Composite(
         state=ocp.args.StandardSave(state), record=ocp.args.JsonSave({"record": record, "crc": _crc_of_json(record)})
     )
-    manager.save(nimg, args=args, force=True)
+    with _naming_the_write(manager):
+        manager.save(nimg, args=args, force=True)
 
 
 def wait(manager: ocp.CheckpointManager) -> None:
-    """Waits until the last `save` is on disk, and raises its error if it failed."""
-    try:
+    """Waits until the last `save` is on disk; raises CheckpointNotWritten if it failed."""
+    with _naming_the_write(manager):
         manager.wait_until_finished()
-    except Exception as error:
-        error.add_note(f"This was the write of a checkpoint in {manager.directory}; those before it are unharmed.")
-        raise
+
+
+@contextlib.contextmanager
+def _naming_the_write(manager: ocp.CheckpointManager) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # Orbax's, TensorStore's and the operating system's.
+        raise CheckpointNotWritten(
+            f"a checkpoint could not be written to {manager.directory} ({(str(error).splitlines() or [''])[0]}); those "
+            "before it are unharmed. Make room on the disk, or mend it; the same command goes on from the newest."
+        ) from error
 
 
 def close(manager: ocp.CheckpointManager) -> None:

@@ -18,6 +18,12 @@ def check(c: Any) -> None:
     t = c.train
     _require(t.d_loss != "hinge" or t.g_loss == "wgan", "train.g_loss", t.g_loss, "with d_loss 'hinge' use 'wgan'")
     _require((t.d_loss == "wgan") <= (t.g_loss == "wgan"), "train.g_loss", t.g_loss, "with d_loss 'wgan' use 'wgan'")
+    _require(
+        not c.report.keep_best or c.report.metric_ticks,
+        "report.keep_best",
+        c.report.keep_best,
+        "with metric_ticks 0 use 0",
+    )
     _require(t.r1_interval == 1 or t.r1_gamma > 0, "train.r1_interval", t.r1_interval, "with r1_gamma 0 use 1")
 
 
@@ -83,6 +89,8 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("report.grid_columns", 1, 64),
     ("report.grid_rows", 1, 64),
     ("report.keep_checkpoints", 1, 10**6),
+    ("report.keep_every_kimg", 0, 1e9),
+    ("report.keep_best", 0, 10**6),
 )
 
 

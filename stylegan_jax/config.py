@@ -152,6 +152,9 @@ class Report:
     grid_columns: int = 8
     grid_rows: int = 6
     keep_checkpoints: int = 2  # Newest checkpoints kept.
+    keep_every_kimg: float = 0.0  # The first checkpoint after each multiple of this is kept for good; 0: none.
+    keep_best: int = 0  # Checkpoints with the lowest best_metric that are kept too.
+    best_metric: Literal["fd_faces", "swd"] = "fd_faces"
 
 
 @dataclasses.dataclass(frozen=True)

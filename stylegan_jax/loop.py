@@ -52,8 +52,12 @@ def train(c: config.Config, folder: pathlib.Path) -> state.TrainState:
         data = dataset.open_dataset(c.data, c.model, c.seed, progress_fn)
     distributed.check_same("pictures (data.source)", data.fingerprint)
     run = list(schedule.chunks(c.schedule, c.model.resolution))
-    manager = checkpoint.open_manager(folder / "checkpoints", c.report.keep_checkpoints)
+    r = c.report
+    manager = checkpoint.open_manager(
+        folder / "checkpoints", r.keep_checkpoints, round(1000 * r.keep_every_kimg), r.keep_best
+    )
     train_state, nimg = _restore_or_create(c, manager, data, devices)
+    checkpoint.check_room(manager, train_state, r.keep_checkpoints + r.keep_best + 1)
     workdir.record_config(folder, config.to_dict(c))
     stages = schedule.stages(run)
     with contextlib.ExitStack() as stack:
@@ -86,11 +90,10 @@ def train(c: config.Config, folder: pathlib.Path) -> state.TrainState:
                 skipped.append(int(jax.device_get(values["num_skipped"])))  # Waits until the devices have done it.
                 log.progress(done.end_nimg, done.phase.resolution, alpha=done.phase.alpha)
                 _check_finite(skipped, c, done.end_nimg, manager)
-            if chunk.is_tick:
-                watcher.tick(train_state, chunk, metrics)
+            distances = watcher.tick(train_state, chunk, metrics) if chunk.is_tick else {}
             is_due = chunk.is_last or (chunk.is_tick and chunk.tick % c.report.checkpoint_ticks == 0)
             if stop or (is_due and not _is_stuck(skipped, c)):
-                checkpoint.save(manager, chunk.end_nimg, train_state, _meta(data))
+                checkpoint.save(manager, chunk.end_nimg, train_state, _meta(data), distances.get(r.best_metric))
             if stop:
                 checkpoint.wait(manager)
                 log.log(f"stopped by {stop} and saved at {chunk.end_nimg} images; the same command goes on from here")

@@ -43,13 +43,17 @@ class Observer:
             self._log.scalars(0, self._distances(train_state, phase, 0))
         self._samples(train_state, phase, 0)
 
-    def tick(self, train_state: state.TrainState, chunk: schedule.Chunk, metrics: objectives.Metrics) -> None:
-        """Writes what is due at the end of `chunk`."""
+    def tick(
+        self, train_state: state.TrainState, chunk: schedule.Chunk, metrics: objectives.Metrics
+    ) -> dict[str, float]:
+        """Writes what is due at the end of `chunk`; returns the distances, if they were."""
         c, nimg, tick = self._c, chunk.end_nimg, chunk.tick
         scalars = {name: float(value) for name, value in jax.device_get(metrics).items()}
         scalars |= {"resolution": chunk.phase.resolution, "alpha": chunk.phase.alpha, "lr": chunk.phase.lr}
+        distances = {}
         if c.report.metric_ticks and (chunk.is_last or tick % c.report.metric_ticks == 0):
-            scalars |= self._distances(train_state, chunk.phase, nimg)
+            distances = self._distances(train_state, chunk.phase, nimg)
+            scalars |= distances
         self._log.scalars(nimg, scalars)
         if chunk.is_last or tick % c.report.image_ticks == 0:
             self._samples(train_state, chunk.phase, nimg)
@@ -58,6 +62,7 @@ class Observer:
             self._log.log(report.schedule_text(self._stages, self._log.sec_per_image))
         if chunk.is_last:
             self._figures(train_state, chunk.phase)
+        return distances
 
     def _distances(self, train_state: state.TrainState, phase: schedule.Phase, nimg: int) -> dict[str, float]:
         assert self._reals is not None, "measured by start()"

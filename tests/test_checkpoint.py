@@ -218,9 +218,8 @@ def test_a_write_that_fails_is_raised_and_leaves_the_older_checkpoint(two_saved,
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint._SealingHandler, "finalize", no_space)
         checkpoint.save(two_saved, 300, make_state(3), {})
-        with pytest.raises(OSError, match="No space left") as error:
+        with pytest.raises(checkpoint.CheckpointNotWritten, match="No space left.*those before it are unharmed"):
             checkpoint.wait(two_saved)
-    assert "those before it are unharmed" in error.value.__notes__[0]
     assert not caplog.records
     assert checkpoint.restore_latest(two_saved, abstract(make_state()))[0] == 200
     checkpoint.save(two_saved, 300, make_state(3), {})
@@ -253,6 +252,39 @@ def test_a_process_killed_in_mid_save_leaves_the_older_checkpoint(tmp_path):
     assert nimg == 1
     np.testing.assert_array_equal(state["x"], np.arange(9))
     assert [f.name for f in (tmp_path / "c").iterdir()] == ["1"]
+
+
+def _kept(directory: pathlib.Path) -> list[int]:
+    return sorted(int(place.name) for place in directory.iterdir())
+
+
+def test_the_newest_the_best_and_one_in_each_interval_are_kept(tmp_path):
+    scores = {90: 5.0, 110: 9.0, 130: 1.0, 190: 7.0, 210: None, 230: 8.0, 250: 9.0}
+    for nimg, score in scores.items():  # Opened anew each time, as by a run that is resumed again and again.
+        manager = checkpoint.open_manager(tmp_path, keep=2, keep_every=100, keep_best=1)
+        checkpoint.save(manager, nimg, make_state(), {}, score)
+        checkpoint.close(manager)
+    assert _kept(tmp_path) == [110, 130, 210, 230, 250]
+
+
+def test_a_checkpoint_whose_score_cannot_be_read_is_not_the_best(tmp_path):
+    manager = checkpoint.open_manager(tmp_path, keep=1, keep_best=1)
+    checkpoint.save(manager, 1, make_state(), {}, 1.0)
+    checkpoint.save(manager, 2, make_state(), {}, 2.0)
+    checkpoint.wait(manager)
+    record = tmp_path / "1" / "record" / "metadata"
+    record.write_text(record.read_text().replace('"score": 1.0', '"score": 0.5'))
+    for nimg in (3, 4):
+        checkpoint.save(manager, nimg, make_state(), {}, 9.0)
+    checkpoint.close(manager)
+    assert 1 not in _kept(tmp_path) and 4 in _kept(tmp_path)
+
+
+def test_a_disk_without_room_is_refused(two_saved, monkeypatch):
+    checkpoint.check_room(two_saved, make_state(), 3)
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100}))
+    with pytest.raises(ValueError, match=r"has 0.00 GiB free, and its checkpoints need .*report.keep_checkpoints"):
+        checkpoint.check_room(two_saved, make_state(), 3)
 
 
 def test_keeping_no_checkpoint_is_refused(tmp_path):

@@ -144,3 +144,18 @@ def test_a_batch_is_not_kept_while_the_next_is_awaited():
 def test_depth_below_one_is_refused():
     with pytest.raises(ValueError, match="depth is 0"):
         prefetch.prefetch(_requests(), lambda nimg, n: nimg, lambda batch: batch, depth=0)
+
+
+def test_a_loader_that_stalls_ends_in_a_message():
+    release = threading.Event()
+
+    def load(nimg, n):
+        if nimg:
+            release.wait(100)
+        return nimg
+
+    batches = prefetch.prefetch(_requests(3), load, lambda x: x, patience_sec=0.2)
+    assert next(batches) == 0
+    with pytest.raises(ValueError, match=r"no batch came for 0.2 s: the disk or network .* does not answer"):
+        next(batches)
+    release.set()

@@ -1,3 +1,4 @@
+import collections
 import json
 import os
 import pathlib
@@ -10,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from stylegan_jax import config, loop, mesh, programs, schedule
+from stylegan_jax import checkpoint, config, loop, mesh, programs, schedule
 from stylegan_jax.data import dataset
 from tests.small import settings
 
@@ -171,3 +172,22 @@ def test_other_pictures_in_mid_run_are_refused(tmp_path):
     (source / "0.png").unlink()
     with pytest.raises(ValueError, match="are not those that this run began with"):
         loop.train(c, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("counts", "is_given_up"),
+    [
+        (range(0, 4 * 26, 4), True),  # 25 chunks of 4 steps without an update of one network.
+        (range(0, 8 * 26, 8), True),  # Of both.
+        (range(0, 4 * 25, 4), False),
+        ([*range(0, 4 * 24, 4), 95, 96], False),  # One step was taken.
+        ([0] * 26, False),
+    ],
+)
+def test_a_run_without_updates_is_given_up(counts, is_given_up, tmp_path):
+    manager = checkpoint.open_manager(tmp_path, keep=1)
+    skipped, c = collections.deque(counts, maxlen=loop.MAX_SKIPPED_CHUNKS + 1), settings()
+    if not is_given_up:
+        return loop._check_finite(skipped, c, 4096, manager)
+    with pytest.raises(ValueError, match=r"last 100 steps up to image 4096 were skipped.*There is no checkpoint yet"):
+        loop._check_finite(skipped, c, 4096, manager)
