@@ -1,0 +1,233 @@
+"""Ends a run in every bad way, again and again, and compares what it comes to with a run that was left in peace.
+
+python -m experiments.chaos --workdir /tmp/chaos
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from absl import app, flags
+
+from stylegan_jax import config
+
+ROUNDS = flags.DEFINE_integer("rounds", 30, "Rounds of SIGKILL at random moments, before those with damage.")
+WORKDIR = flags.DEFINE_string("workdir", "runs/chaos", "Folder for both runs; emptied first.")
+SEED = flags.DEFINE_integer("seed", 0, "Of the random moments.")
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+PATIENCE_SEC = 600.0
+POLL_SEC = 0.005
+TMPFS_MIB = 24  # Room for some checkpoints, until a ballast takes it.
+
+# 8 to 16 px with a fade, a checkpoint every tick of 64 images.
+SETTINGS = {
+    "model": {
+        "resolution": 16,
+        "fmap_base": 128,
+        "fmap_max": 16,
+        "z_size": 16,
+        "w_size": 16,
+        "mapping_fmaps": 16,
+        "mapping_layers": 2,
+    },
+    "data": {"num_faces": 256, "num_heldout": 32},
+    "schedule": {
+        "stable_kimg": 0.512,
+        "fade_kimg": 0.512,
+        "total_kimg": 2.048,
+        "batch": 8,
+        "batch_by_resolution": (),
+        "tick_kimg": 0.064,
+        "tick_kimg_by_resolution": (),
+    },
+    "report": {"metric_ticks": 0, "checkpoint_ticks": 1, "image_ticks": 1000, "keep_checkpoints": 3},
+}
+CONFIG = """
+from stylegan_jax import config
+def get_config():
+    c = config.default()
+    c.update({values})
+    return c
+"""
+
+
+@dataclasses.dataclass
+class Run:
+    """A run in a process of its own."""
+
+    folder: pathlib.Path
+    cache: pathlib.Path  # Of compiled programs.
+
+    @property
+    def log(self) -> pathlib.Path:
+        """Where the process writes."""
+        return self.folder.with_name(f"{self.folder.name}.log")
+
+    def start(self) -> subprocess.Popen:
+        """Starts the run, or goes on with it."""
+        config_file = self.folder.with_name("config_of_chaos.py")
+        config_file.write_text(CONFIG.format(values=SETTINGS))
+        command = [sys.executable, "-m", "stylegan_jax.main", f"--config={config_file}", f"--workdir={self.folder}"]
+        environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(self.cache)}
+        with self.log.open("w") as output:
+            return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
+
+    def text(self) -> str:
+        """Returns what the process has written."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def saved(self) -> list[int]:
+        """Returns the images of the finished checkpoints."""
+        folder = self.folder / "checkpoints"
+        return sorted(int(f.name) for f in folder.iterdir() if f.name.isdigit()) if folder.exists() else []
+
+    def newest(self) -> int:
+        """Returns the images of the newest checkpoint; 0 if there is none."""
+        return max(self.saved(), default=0)
+
+    def is_saving(self) -> bool:
+        """Returns whether a checkpoint is being written."""
+        folder = self.folder / "checkpoints"
+        return folder.exists() and any("tmp" in f.name for f in folder.iterdir())
+
+    def leaves(self) -> dict[str, list]:
+        """Returns dtype, shape and checksum of each array of the newest checkpoint."""
+        record = self.folder / "checkpoints" / str(self.newest()) / "record" / "metadata"
+        return json.loads(record.read_text())["record"]["leaves"]
+
+
+def moments(chance: random.Random) -> dict[str, Callable[[Run, int], bool]]:
+    """Returns the moments to kill at: functions of the run and of the checkpoint that it began at."""
+    delay_sec = chance.uniform(0.2, 8.0)
+    begun = time.monotonic()
+    fade_begins = 1000 * SETTINGS["schedule"]["stable_kimg"]
+    return {
+        "any time": lambda run, began: time.monotonic() - begun > delay_sec,
+        "in the data": lambda run, began: "pictures: " in run.text(),
+        "in the first compile": lambda run, began: "starting at" in run.text(),
+        "in a save": lambda run, began: run.is_saving() and run.newest() > began,
+        "just after a save": lambda run, began: run.newest() > began,
+        "in the fade": lambda run, began: run.newest() > max(began, fade_begins),
+    }
+
+
+def kill_once(run: Run, name: str, chance: random.Random) -> str:
+    """Starts the run, kills it at a moment, and returns what happened."""
+    began, process = run.newest(), run.start()
+    is_due = moments(chance)[name]
+    deadline = time.monotonic() + PATIENCE_SEC
+    while process.poll() is None and not is_due(run, began):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(POLL_SEC)
+    time.sleep(chance.uniform(0, 0.05) if name == "in a save" else chance.uniform(0, 0.5))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    return f"killed {name}: from {began} to {run.newest()}"
+
+
+def flip_a_byte(file: pathlib.Path, chance: random.Random) -> None:
+    """Changes one byte of a file."""
+    content = bytearray(file.read_bytes())
+    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    file.write_bytes(content)
+
+
+DAMAGE: dict[str, Callable[[pathlib.Path, random.Random], None]] = {
+    "a flipped byte": flip_a_byte,
+    "a truncated file": lambda file, chance: os.truncate(file, chance.randrange(file.stat().st_size)),
+    "a deleted file": lambda file, chance: file.unlink(),
+}
+
+
+def damage_newest(run: Run, name: str, chance: random.Random) -> str:
+    """Damages a random file of the newest checkpoint's state, and returns which."""
+    newest = run.folder / "checkpoints" / str(run.newest())
+    files = sorted(f for f in newest.rglob("*") if f.is_file() and f.stat().st_size)
+    file = chance.choice(files)
+    DAMAGE[name](file, chance)
+    return f"{name}: {file.relative_to(run.folder)}"
+
+
+def fill_the_disk(run: Run, chance: random.Random) -> str:
+    """Lets the run's disk fill while it trains; it must end with a message and leave its checkpoints whole."""
+    before = run.newest()
+    process = run.start()
+    ballast = run.folder.with_name("ballast")
+    deadline = time.monotonic() + PATIENCE_SEC
+    while process.poll() is None and run.newest() <= before and time.monotonic() < deadline:
+        time.sleep(POLL_SEC)
+    left = chance.randrange(0, 2**16)
+    with ballast.open("wb") as file:
+        free = shutil.disk_usage(run.folder).free - left
+        try:
+            for _ in range(0, max(free, 0), 2**16):
+                file.write(bytes(2**16))
+        except OSError:
+            pass
+    code = process.wait(PATIENCE_SEC)
+    ballast.unlink()
+    message = next((line for line in run.text().splitlines() if line.startswith("error")), "no message")
+    assert code == 1 and message != "no message", run.text()
+    return f"full disk: exit {code}, from {before} to {run.newest()}: {message[:160]}"
+
+
+def main(argv: list[str]) -> None:
+    """Makes both runs, tells what happened in each round, and compares them."""
+    del argv
+    place = pathlib.Path(WORKDIR.value).absolute()
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    config.from_dict(SETTINGS)
+    peaceful = Run(place / "undisturbed", place / "cache")
+    start_sec = time.monotonic()
+    assert peaceful.start().wait(PATIENCE_SEC) == 0, peaceful.text()
+    print(f"undisturbed: {time.monotonic() - start_sec:.0f} s, to {peaceful.newest()} images", flush=True)
+
+    chance = random.Random(SEED.value)
+    disk = place / "disk"
+    disk.mkdir()
+    is_mounted = (
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={TMPFS_MIB}m", "tmpfs", disk], check=False).returncode == 0
+    )
+    run = Run(disk / "run", place / "cache_of_chaos")
+    try:
+        names = list(moments(chance))
+        for i in range(ROUNDS.value):
+            if i % 6 == 2:  # A cold compile, to be killed in.
+                shutil.rmtree(run.cache, ignore_errors=True)
+            say(i, kill_once(run, names[i % len(names)], chance))
+            if i % 3 == 2 and len(run.saved()) > 1:
+                say(i, damage_newest(run, list(DAMAGE)[i // 3 % len(DAMAGE)], chance))
+            if i % 10 == 9 and is_mounted and run.newest() < peaceful.newest() - 256:
+                say(i, fill_the_disk(run, chance))
+        code = run.start().wait(PATIENCE_SEC)
+        print(f"left in peace at last: exit {code}, to {run.newest()} images", flush=True)
+        assert code == 0, run.text()
+        assert run.newest() == peaceful.newest()
+        differing = [name for name, leaf in peaceful.leaves().items() if run.leaves()[name] != leaf]
+        print(f"of {len(peaceful.leaves())} arrays {len(differing)} differ from the undisturbed run's {differing}")
+        assert not differing
+        if not is_mounted:
+            print("no small disk could be mounted here (that takes root): the full disk was not tried")
+    finally:
+        if is_mounted:
+            subprocess.run(["umount", disk], check=False)
+
+
+def say(number: int, what: str) -> None:
+    """Prints what a round did."""
+    print(f"{number + 1:>3}  {what}", flush=True)
+
+
+if __name__ == "__main__":
+    app.run(main)

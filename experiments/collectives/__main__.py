@@ -1,0 +1,104 @@
+"""What the devices tell each other in a training step, read from the compiled program.
+
+python -m experiments.collectives
+"""
+
+import collections
+import re
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from absl import app, flags
+from jax.experimental import topologies
+
+from stylegan_jax import config, mesh, programs, state
+
+DEVICES = flags.DEFINE_list("devices", ["1", "2", "4", "8"], "Numbers of simulated devices, or of a topology's first.")
+TOPOLOGY = flags.DEFINE_string("topology", None, "Compile for TPUs that are not here, such as v5e:4x4; needs libtpu.")
+RESOLUTION = flags.DEFINE_integer("resolution", 16, "Resolution that is trained at, px.")
+FMAP_MAX = flags.DEFINE_integer("fmap_max", 64, "Most feature maps; the paper's model has 512.")
+BATCH = flags.DEFINE_integer("batch", 4, "Images of a device.")
+VERBOSE = flags.DEFINE_bool("verbose", False, "List each operation with the line of JAX that it comes from.")
+
+_OPERATION = re.compile(
+    r" = (?P<shape>\(?[a-z0-9]+\[.*?) (?P<kind>all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)"
+    r"(?:-start)?\("
+)
+_ARRAY = re.compile(r"(?P<dtype>[a-z]+[0-9]*)\[(?P<dims>[0-9,]*)\]")
+_BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8, "u64": 8, "f64": 8}
+
+
+def collectives(text: str) -> list[tuple[str, int, str]]:
+    """Returns (kind, bytes of the result, where it comes from) of each collective operation of a compiled program.
+
+    Args:
+        text: HLO, as of `jax.stages.Compiled.as_text`.
+    """
+    found = []
+    for line in text.splitlines():
+        match = _OPERATION.search(line)
+        if match:
+            size = sum(
+                _BYTES[a["dtype"]] * int(np.prod([int(d) for d in a["dims"].split(",") if d], dtype=np.int64))
+                for a in _ARRAY.finditer(match["shape"])
+            )
+            name = re.search(r'op_name="([^"]*)"', line)
+            found.append((match["kind"], size, name[1] if name else ""))
+    return found
+
+
+def settings() -> config.Config:
+    """Returns the paper's model, with fewer feature maps and layers."""
+    most = FMAP_MAX.value
+    model = {"resolution": RESOLUTION.value, "fmap_max": most, "fmap_base": 16 * most}
+    model |= {"z_size": most, "w_size": most, "mapping_fmaps": most}
+    return config.from_dict({"model": model})
+
+
+def find_devices() -> Sequence[jax.Device]:
+    """Returns the simulated devices, or those that the topology describes."""
+    if TOPOLOGY.value:
+        return topologies.get_topology_desc(platform="tpu", topology_name=TOPOLOGY.value).devices
+    return jax.devices()
+
+
+def step_text(c: config.Config, num_devices: int) -> tuple[str, int]:
+    """Returns the compiled step of one batch on so many devices, as HLO, and the bytes of both networks' gradients."""
+    devices = mesh.make_mesh(find_devices()[:num_devices])
+    shapes = jax.eval_shape(lambda key: state.create(key, c), jax.random.key(0))
+    whole = mesh.replicated(devices)
+    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), shapes)
+    batch, r = num_devices * BATCH.value, c.model.resolution
+    program = programs.train_program(c, abstract, devices, resolution=r, batch=batch, size=r, num_steps=1)
+    gradients = jax.tree.leaves((shapes.g_params, shapes.d_params))
+    return program.as_text(), sum(4 * leaf.size for leaf in gradients)
+
+
+def main(argv: list[str]) -> None:
+    """Prints a table."""
+    del argv
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", max(map(int, DEVICES.value)))
+    c = settings()
+    print("| devices | batch | operation | number | bytes a device and step | of the gradients |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for num_devices in map(int, DEVICES.value):
+        text, gradient_bytes = step_text(c, num_devices)
+        by_kind = collections.defaultdict(list)
+        for kind, size, name in collectives(text):
+            by_kind[kind].append((size, name))
+        for kind, rows in sorted(by_kind.items()) or [("none", [])]:
+            total = sum(size for size, _ in rows)
+            share = f"{total / gradient_bytes:.2f}"
+            print(
+                f"| {num_devices} | {num_devices * BATCH.value} | {kind} | {len(rows)} | {total:,} | {share} |",
+                flush=True,
+            )
+            if VERBOSE.value:
+                for size, name in sorted(rows, reverse=True):
+                    print(f"    {size:>12,}  {name}")
+
+
+if __name__ == "__main__":
+    app.run(main)
