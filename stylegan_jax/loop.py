@@ -167,6 +167,8 @@ def _batches(
     def load(nimg: int, phase: schedule.Phase) -> dataset.Batch:
         n, resolution = phase.batch, phase.resolution
         batches = [data.batch(nimg + i * n, n, resolution, part) for i in range(num_steps)]
+        if num_steps == 1:  # Without a copy.
+            return jax.tree.map(lambda x: x[None], batches[0])
         return jax.tree.map(lambda *x: np.stack(x), *batches)
 
     return prefetch.prefetch(requests, load, lambda b: mesh.put(b, mesh.split_stack(devices)))

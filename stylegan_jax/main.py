@@ -12,7 +12,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_dict, config_flags
 
-from stylegan_jax import config, distributed, draw, inspection, loop, prepare, programs, progress
+from stylegan_jax import config, distributed, draw, inspection, loop, plan, prepare, programs, progress
 from stylegan_jax.data import remote, sources
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "File of settings, such as configs/demo.py.", lock_config=True)
@@ -20,10 +20,11 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder to write to: of a run, it
 MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "inspect", "prepare", "sample"],
+    ["train", "inspect", "plan", "prepare", "sample"],
     "train: train, or go on, in --workdir. inspect: say what data.source has in it and what training would do with it. "
-    "prepare: make a store of its pictures, called --workdir, for data.source to name. sample: draw images from the "
-    "newest checkpoint in --workdir.",
+    "plan: say what training will take of memory and time, by its compiled programs; see --topology. prepare: make a "
+    "store of its pictures, called --workdir, for data.source to name. sample: draw images from the newest checkpoint "
+    "in --workdir.",
 )
 COORDINATOR = flags.DEFINE_string(
     "coordinator",
@@ -32,6 +33,9 @@ COORDINATOR = flags.DEFINE_string(
 )
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes of the run, with --coordinator; or 1, alone.")
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process from 0, with --coordinator.")
+TOPOLOGY = flags.DEFINE_string(
+    "topology", None, "TPUs to plan for with --mode=plan, not the devices at hand: v5e:4x4, v5p:2x2x1. Needs libtpu."
+)
 CLASSES = flags.DEFINE_list("classes", [], "Names of classes to draw, with --mode=sample.")
 flags.mark_flags_as_required(["config", "workdir"])
 
@@ -80,11 +84,13 @@ def keep_programs() -> None:
 
 def run(c: config.Config, mode: str, folder: pathlib.Path) -> None:
     """Does what `mode` says. Raises ValueError if it cannot."""
-    if remote.is_remote(c.data.source):
+    if mode != "plan" and remote.is_remote(c.data.source):
         with progress.counting("bytes") as progress_fn:
             sources.local_path(c.data.source, c.data, progress_fn)
     if mode == "train":
         loop.train(c, folder)
+    elif mode == "plan":
+        print(plan.plan(c, folder, TOPOLOGY.value))
     elif mode == "sample":
         print(*draw.draw(c, folder, CLASSES.value), sep="\n")
     elif mode == "inspect":

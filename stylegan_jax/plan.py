@@ -1,0 +1,302 @@
+"""What a run will take of memory and time, told by its compiled programs before it begins.
+
+Nothing is trained and no data is looked at. Not counted are the time of ticks, their pictures and metrics, and memory
+that the devices keep for themselves.
+"""
+
+import contextlib
+import dataclasses
+import importlib.util
+import itertools
+import json
+import math
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TextIO
+from unittest import mock
+
+import jax
+import numpy as np
+from jax.experimental import topologies
+
+from stylegan_jax import checks, config, mesh, programs, progress, schedule, state, step
+from stylegan_jax.data import sources, store
+
+GIB = 2**30
+NUM_CALLS = 3  # That are timed, after one that is not.
+SLOW_SEC = 10.0  # A first call that takes longer is the timing.
+
+# Memory, GiB, and peak of bfloat16, FLOP/s, of a device: cloud.google.com/tpu/docs, on each version's page.
+PUBLISHED = {"TPU v4": (32, 275e12), "TPU v5 lite": (16, 197e12), "TPU v5": (95, 459e12), "TPU v6 lite": (32, 918e12)}
+PASSES = {"default": 1, "high": 3, "highest": 6}  # bfloat16 products that a TPU makes of one of float32.
+# Share of the peak that a step is taken to reach where it cannot be run: assumed, and not measured on any TPU. By the
+# compiler's count of bytes, a v5e's memory lets a bfloat16 step of the paper's model at 1024 px have 3 %, at 8 px 9 %.
+# Hours are in inverse proportion to it, and right to a factor of three at best.
+UTILISATION = 0.05
+
+HEADER = "px G D batch each parts remat temp_GiB peak_GiB fits compile GFLOP/image images/s time"
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """The program of a resolution, as it was compiled once. Bytes are a device's."""
+
+    accumulation: int
+    remat: bool
+    compile_sec: float = 0.0
+    temp_bytes: int | None = None  # Activations, mostly. None: the compiler found no place for them.
+    peak_bytes: int | None = None  # Of the program, and of the images that wait for its next call.
+    flops_per_image: float | None = None  # As compiled. Lazy R1 counts as if it were in every iteration.
+    fits: bool = False
+    images_per_sec: float | None = None  # Of all devices: measured, or an estimate where they are not here.
+    used_bytes: int | None = None  # Where devices tell: what this process has used at most, up to now.
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A resolution of the schedule."""
+
+    resolution: int  # px
+    images_px: int  # Size of the images given.
+    g_params: int  # In use.
+    d_params: int
+    batch: int
+    kimg: float  # Length of training at this resolution.
+    trials: tuple[Trial, ...]  # The first is as the settings say; the last fits, if any does.
+
+    @property
+    def hours(self) -> float | None:
+        """Of training at this resolution, in the way that fits."""
+        speed = self.trials[-1].images_per_sec
+        return self.kimg * 1000 / speed / 3600 if speed else None
+
+
+# ---- devices
+
+
+def topology_devices(name: str) -> list[Any]:
+    """Returns the devices of a TPU slice that need not be here, such as "v5e:4x4": programs can be compiled for them.
+
+    Raises:
+        ValueError: there is no such slice, the package libtpu is missing, or nothing is published here of its devices.
+    """
+    if importlib.util.find_spec("libtpu") is None:
+        raise ValueError(f"--topology={name} needs the TPU's compiler, which is not installed; pip install libtpu.")
+    # Else libtpu asks a cloud's server about this machine, and wants its TPUs for itself, which may be in use.
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    jax.config.update("jax_platforms", "cpu")
+    options: dict[str, Any] = {"chip_config_name": "megacore"} if name.lower().startswith("v4:") else {}
+    if set(name.partition(":")[2].split("x")) == {"1"}:
+        options["chips_per_host_bounds"] = (1, 1, 1)
+    try:
+        devices: list[Any] = topologies.get_topology_desc(name, "tpu", **options).devices
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"--topology={name}: use a TPU slice like v5e:4x4, v5p:2x2x1 or v6e:2x4 ({reason})."
+        ) from error
+    if devices[0].device_kind not in PUBLISHED:
+        raise ValueError(f"--topology={name} is of {devices[0].device_kind}; use one of {', '.join(PUBLISHED)}.")
+    return devices
+
+
+def memory_bytes(device: Any, is_here: bool) -> int:
+    """Returns the memory of a device: by itself where it is here, else as published."""
+    if not is_here:
+        return PUBLISHED[device.device_kind][0] * GIB
+    host_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // jax.local_device_count()
+    return (device.memory_stats() or {}).get("bytes_limit", host_bytes)  # CPUs have none, and share the machine's.
+
+
+def estimated_speed(m: config.Model, kind: str, num_devices: int, flops_per_image: float) -> float:
+    """Returns images/s on all devices: their published peak times UTILISATION, by the operations of an image."""
+    passes = PASSES[m.matmul_precision] if m.compute_dtype == "float32" else 1
+    return num_devices * PUBLISHED[kind][1] / passes * UTILISATION / flops_per_image
+
+
+# ---- trials
+
+
+def choices(c: config.Config, resolution: int, num_devices: int) -> list[config.Config]:
+    """Returns what to try in turn: `c`, then doublings of its accumulation there, then the last of them with remat."""
+    s, batch, result = c.schedule, c.schedule.batch_at(resolution), [c]
+    parts = s.num_parts(resolution)
+    while (parts := 2 * parts) <= batch:
+        pairs = tuple((dict(s.accumulation_by_resolution) | {resolution: parts}).items())
+        changed = dataclasses.replace(c, schedule=dataclasses.replace(s, accumulation_by_resolution=pairs))
+        with contextlib.suppress(ValueError):
+            checks.check(changed)
+            result += [changed] if batch % (parts * num_devices) == 0 else []
+    remat = dataclasses.replace(result[-1], model=dataclasses.replace(c.model, remat=True))
+    return result if c.model.remat else [*result, remat]
+
+
+def find_fitting(configs: Sequence[config.Config], trial_fn: Callable[[config.Config], Trial]) -> tuple[Trial, ...]:
+    """Returns trials of `configs` in turn, up to the first that fits."""
+    trials: list[Trial] = []
+    for c in configs:
+        trials.append(trial_fn(c))
+        if trials[-1].fits:
+            break
+    return tuple(trials)
+
+
+def images_size(c: config.Config, resolution: int) -> int:
+    """Returns the size of the images that training at `resolution` is given, px, if data.source is or becomes a store.
+
+    Pictures that are not prepared are given at model.resolution, which takes more of the low resolutions' memory.
+    """
+    sizes = () if c.data.source in sources.PROCEDURAL else store.level_sizes(c.model.resolution)
+    return min(size for size in (*sizes, c.model.resolution) if size >= resolution)
+
+
+def try_program(c: config.Config, devices: jax.sharding.Mesh, is_here: bool, resolution: int) -> Trial:
+    """Returns how the program of a resolution compiles and, if it fits, how fast it is."""
+    device, num_devices, whole = devices.devices.flat[0], devices.devices.size, mesh.replicated(devices)
+    batch, parts, size = c.schedule.batch_at(resolution), c.schedule.num_parts(resolution), images_size(c, resolution)
+    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), _abstract_state(c))
+    trial, start_sec = Trial(parts, c.model.remat), time.perf_counter()
+    try:
+        # The forms of convolutions and the compiler's options go by it, and JAX has no setting for it.
+        with mock.patch.object(jax, "default_backend", lambda: device.platform):
+            num_steps = programs.steps_per_call(c)
+            program = programs.train_program(c, abstract, devices, resolution, batch, size, num_steps)
+        compile_sec, m = time.perf_counter() - start_sec, program.memory_analysis()
+        images_shape = num_steps, batch, size, size, c.model.channels
+        peak = m.argument_size_in_bytes + m.output_size_in_bytes - m.alias_size_in_bytes + m.temp_size_in_bytes
+        # XLA:CPU's own peak leaves temporaries out. The code lies in the same memory.
+        peak = max(peak, getattr(m, "peak_memory_in_bytes", 0)) + m.generated_code_size_in_bytes
+        peak += math.prod(images_shape) // num_devices  # Images of the next call.
+        # Of a device. XLA counts the body of a loop once: a step of a call, and a part of a step.
+        flops = (program.cost_analysis() or {}).get("flops", 0.0) * num_devices * parts / batch
+        trial = Trial(parts, c.model.remat, compile_sec, m.temp_size_in_bytes, peak, flops)
+        if peak > memory_bytes(device, is_here):
+            return trial
+        if is_here:
+            speed, used_bytes = _measured(program, c, devices, images_shape)
+            return dataclasses.replace(trial, fits=True, images_per_sec=speed, used_bytes=used_bytes)
+        speed = estimated_speed(c.model, device.device_kind, num_devices, flops)
+        return dataclasses.replace(trial, fits=True, images_per_sec=speed)
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return dataclasses.replace(trial, compile_sec=trial.compile_sec or time.perf_counter() - start_sec)
+
+
+def _abstract_state(c: config.Config) -> state.TrainState:
+    return jax.eval_shape(lambda key: state.create(key, c), jax.random.key(c.seed))
+
+
+def _measured(
+    program: jax.stages.Compiled, c: config.Config, devices: jax.sharding.Mesh, images_shape: tuple[int, ...]
+) -> tuple[float, int | None]:
+    """Returns images/s of the program on random images, and the memory that the fullest device has used."""
+    create = jax.jit(state.create, static_argnums=1, out_shardings=mesh.replicated(devices))
+    train_state, rng = create(jax.random.key(c.seed), c), np.random.default_rng(c.seed)
+    images, labels = rng.integers(0, 256, images_shape, np.uint8), None
+    if n := c.model.num_labels:
+        labels = np.eye(n, dtype=np.float32)[rng.integers(n, size=images_shape[:2])]
+    images, labels = mesh.put((images, labels), mesh.split_stack(devices))
+    phase = mesh.put(step.Phase(alpha=np.float32(1), lr=np.float32(0)), mesh.replicated(devices))
+    seconds: list[float] = []
+    while len(seconds) <= NUM_CALLS and max(seconds, default=0.0) < SLOW_SEC:
+        start_sec = time.perf_counter()
+        train_state, _ = jax.block_until_ready(program(train_state, images, labels, phase))
+        seconds.append(time.perf_counter() - start_sec)
+    used = [(d.memory_stats() or {}).get("peak_bytes_in_use") for d in jax.local_devices()]
+    return math.prod(images_shape[:2]) / float(np.mean(seconds[1:] or seconds)), max(used) if all(used) else None
+
+
+# ---- the plan
+
+
+def plan(c: config.Config, folder: str | os.PathLike, topology: str | None = None, stream: TextIO | None = None) -> str:
+    """Returns the plan as text, after compiling the program of each resolution; plan.json has all numbers.
+
+    Args:
+        c: settings of the run.
+        folder: where to write; made if needed.
+        topology: TPUs to plan for, in place of the devices at hand; see `topology_devices`.
+        stream: where to show how far it is; sys.stdout by default.
+    """
+    devices, is_here = mesh.make_mesh(topology_devices(topology) if topology else None), topology is None
+    checks.check_devices(c, devices.devices.size)
+    file, s, rows, start_sec = pathlib.Path(folder) / "plan.json", _abstract_state(c), list[Row](), time.monotonic()
+    about = {
+        "device": devices.devices.flat[0].device_kind,
+        "num_devices": devices.devices.size,
+        "memory_bytes": memory_bytes(devices.devices.flat[0], is_here),
+        "topology": topology,
+        "utilisation": None if is_here else UTILISATION,
+        "checkpoint_bytes": sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(s)),
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    stages = schedule.stages(schedule.chunks(c.schedule, c.model.resolution))
+    resolutions = sorted({stage.resolution for stage in stages})
+    # Compiling takes time with the square of the number of layers: on TPUs 8 times as long at 1024 px as at 8 px.
+    ends = list(itertools.accumulate(r.bit_length() ** 2 for r in resolutions))
+    with contextlib.closing(progress.make_line(stream or sys.stdout, ends[-1], time.monotonic)) as line:
+        for r, done in zip(resolutions, [0, *ends], strict=False):
+
+            def trial(changed: config.Config, r: int = r, done: int = done) -> Trial:
+                left_sec = (time.monotonic() - start_sec) / done * (ends[-1] - done) if done else None
+                how = f"in {changed.schedule.num_parts(r)} parts{' with remat' * changed.model.remat}"
+                left = progress.format_duration(left_sec)
+                line.update(done, f"compiling {r} px {how}: {left} left", is_last=False)
+                return try_program(changed, devices, is_here, r)
+
+            trials = find_fitting(choices(c, r, devices.devices.size), trial)
+            kimg = sum(stage.end_nimg - stage.start_nimg for stage in stages if stage.resolution == r) / 1000
+            g, d = (sum(x.size for x in jax.tree.leaves(step.grown(p, r))) for p in (s.g_params, s.d_params))
+            rows.append(Row(r, images_size(c, r), g, d, c.schedule.batch_at(r), kimg, trials))
+            values = about | {"rows": [dataclasses.asdict(row) | {"hours": row.hours} for row in rows]}
+            file.write_text(json.dumps(values, indent=1) + "\n")  # Each time, for compiling can take hours.
+    return plan_text(c, about, rows)
+
+
+def plan_text(c: config.Config, about: Mapping[str, Any], rows: Sequence[Row]) -> str:
+    """Returns the plan as a table, with a line a trial, and what follows from it."""
+    mark, duration = "~" if about["utilisation"] else "", progress.format_duration
+    table = [HEADER.split()]
+    for row in rows:
+        params = [f"{n / 1e6:.2f}M" for n in (row.g_params, row.d_params)]
+        for t in row.trials:
+            sizes = [*params, str(row.batch), str(row.batch // about["num_devices"]), str(t.accumulation)]
+            gib = ["?" if n is None else f"{n / GIB:.3g}" for n in (t.temp_bytes, t.peak_bytes)]
+            flops = f"{t.flops_per_image / 1e9:.3g}" if t.flops_per_image else "?"
+            speed = [f"{mark}{t.images_per_sec:.3g}", mark + duration(row.hours * 3600)] if t.fits else ["-", "-"]
+            is_remat, fits = ("yes" if t.remat else "no"), ("yes" if t.fits else "NO")
+            table.append([str(row.resolution), *sizes, is_remat, *gib, fits, duration(t.compile_sec), flops, *speed])
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    how = f"~: not measured, but {UTILISATION:.0%} of the published peak" if mark else "images/s: measured"
+    hours = [row.hours for row in rows if row.hours]
+    total = "at least " * (len(hours) < len(rows)) + mark + duration(sum(hours) * 3600)
+    used = [f"{t.used_bytes / GIB:.3g} GiB to {row.resolution} px" for row in rows for t in row.trials if t.used_bytes]
+    lines = [
+        f"{about['num_devices']} x {about['device']} of {about['memory_bytes'] / GIB:.2f} GiB; {how}",
+        *["  ".join(cell.rjust(w) for cell, w in zip(cells, widths, strict=True)) for cells in table],
+        *advice(c, rows),
+        f"memory that was used: {', '.join(used) or 'not told by these devices; peak_GiB is what the compiler says'}",
+        f"a checkpoint: {about['checkpoint_bytes'] / GIB:.3g} GiB at most; {c.report.keep_checkpoints} are kept",
+        f"training, without its ticks: {total}",
+    ]
+    return "\n".join(lines)
+
+
+def advice(c: config.Config, rows: Sequence[Row]) -> list[str]:
+    """Returns what to change where `c` does not fit, a line a resolution."""
+    failing = {row.resolution: row.trials[-1] for row in rows if not row.trials[0].fits}
+    changes = {r: last.accumulation for r, last in failing.items() if last.fits}
+    pairs = tuple((dict(c.schedule.accumulation_by_resolution) | changes).items())
+    lines = []
+    for r, last in failing.items():
+        remat = "--config.model.remat=True and " * (last.remat and not c.model.remat)
+        use = f": use {remat}--config.schedule.accumulation_by_resolution='{pairs}', or {last.accumulation} there"
+        failed = f" in {last.accumulation} parts, even with model.remat: use more devices, or a smaller batch there"
+        lines.append(f"{r} px does not fit" + (use if last.fits else failed))
+    return lines

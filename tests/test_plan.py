@@ -1,0 +1,250 @@
+"""What is planned follows from the compiler's numbers, and each wrong topology is one clear sentence."""
+
+import ast
+import importlib.util
+import io
+import json
+import types
+
+import jax
+import pytest
+from jax.experimental import topologies
+
+from stylegan_jax import config, mesh, plan, programs
+from tests.small import settings
+
+GIB = plan.GIB
+# At 16 px two images take 1 GiB beside a GiB that any number takes, and half of them with remat.
+BATCH = 32
+
+
+def trial(c: config.Config, limit_gib: float, resolution: int = 16) -> plan.Trial:
+    """Returns a trial on a device where two images take a GiB, or half with remat, and all else one."""
+    parts = c.schedule.num_parts(resolution)
+    temp_gib = c.schedule.batch_at(resolution) / parts / 2 / (2 if c.model.remat else 1)
+    fits = temp_gib + 1 <= limit_gib
+    bytes_of = {"temp_bytes": int(temp_gib * GIB), "peak_bytes": int((temp_gib + 1) * GIB)}
+    return plan.Trial(parts, c.model.remat, 10.0, **bytes_of, fits=fits, images_per_sec=50.0 if fits else None)
+
+
+def row(trials: tuple[plan.Trial, ...], resolution: int = 16, kimg: float = 180.0) -> plan.Row:
+    return plan.Row(resolution, resolution, 26_000_000, 23_000_000, BATCH, kimg, trials)
+
+
+def about(**changes) -> dict:
+    values = {"device": "A", "num_devices": 4, "memory_bytes": 16 * GIB, "utilisation": None, "checkpoint_bytes": GIB}
+    return values | changes
+
+
+def trials_at(limit_gib: float, **model) -> tuple[plan.Trial, ...]:
+    c = settings(model=model, schedule={"batch": BATCH})
+    return plan.find_fitting(plan.choices(c, 16, 4), lambda changed: trial(changed, limit_gib))
+
+
+@pytest.mark.parametrize(("limit_gib", "parts"), [(17, [1]), (16.9, [1, 2]), (5, [1, 2, 4])])
+def test_the_fewest_parts_that_fit_are_found(limit_gib, parts):
+    trials = trials_at(limit_gib)
+    assert [t.accumulation for t in trials] == parts
+    assert [t.fits for t in trials] == [False] * (len(parts) - 1) + [True]
+
+
+@pytest.mark.parametrize(("limit_gib", "fits"), [(2.5, True), (1.9, False)])
+def test_where_no_parts_fit_the_most_are_tried_with_remat(limit_gib, fits):
+    trials = trials_at(limit_gib)
+    assert [(t.accumulation, t.remat) for t in trials] == [(1, False), (2, False), (4, False), (8, False), (8, True)]
+    assert trials[-1].fits == fits and trials[-1].peak_bytes == 2 * GIB
+    assert [t.accumulation for t in trials_at(1, remat=True)] == [1, 2, 4, 8]
+
+
+def test_parts_are_of_whole_groups_and_divide_among_the_devices():
+    def parts(num_devices: int, **schedule) -> list[int]:
+        c = settings(schedule={"batch": 24} | schedule)
+        return [changed.schedule.num_parts(16) for changed in plan.choices(c, 16, num_devices)[:-1]]
+
+    assert parts(4) == [1, 2]
+    assert parts(8) == [1]
+    assert parts(1, accumulation=3) == [3, 6]
+    assert parts(1, batch=3) == [1]
+
+
+def test_advice_is_one_flag_for_all_resolutions_that_can_be_given():
+    c = settings(schedule={"batch": BATCH, "accumulation_by_resolution": ((4, 2), (8, 1))})
+    rows = [row(trials_at(17), 4), row(trials_at(16), 8), row(trials_at(2.5), 16)]
+    first, second = plan.advice(c, rows)
+    flag = "--config.schedule.accumulation_by_resolution='((4, 2), (8, 2), (16, 8))'"
+    assert first == f"8 px does not fit: use {flag}, or 2 there"
+    assert second == f"16 px does not fit: use --config.model.remat=True and {flag}, or 8 there"
+    given = ast.literal_eval(flag.partition("=")[2].strip("'"))
+    assert settings(schedule={"batch": BATCH, "accumulation_by_resolution": given}).schedule.num_parts(16) == 8
+
+
+def test_nothing_is_advised_where_all_fits_and_less_where_nothing_does():
+    c = settings()
+    assert plan.advice(c, [row(trials_at(17))]) == []
+    (line,) = plan.advice(c, [row(trials_at(1))])
+    assert line == ("16 px does not fit in 8 parts, even with model.remat: use more devices, or a smaller batch there")
+
+
+def test_hours_are_images_by_speed_and_add_up():
+    rows = [row(trials_at(17), 8), row(trials_at(16), 16, kimg=360.0)]
+    assert [r.hours for r in rows] == [1, 2]
+    text = plan.plan_text(settings(), about(), rows)
+    assert text.endswith("training, without its ticks: 3 h 00 min")
+    assert row(trials_at(1)).hours is None
+    text = plan.plan_text(settings(), about(), [*rows, row(trials_at(1), 32)])
+    assert text.endswith("training, without its ticks: at least 3 h 00 min")
+
+
+def test_the_table_has_a_line_a_trial_under_its_header():
+    out_of_memory = plan.Trial(1, False, 60.0)
+    text = plan.plan_text(settings(), about(), [row((out_of_memory, *trials_at(9)[1:]))])
+    first, header, *lines = [line.split() for line in text.splitlines()]
+    assert " ".join(first) == "4 x A of 16.00 GiB; images/s: measured"
+    assert header == plan.HEADER.split()
+    sizes = ["16", "26.00M", "23.00M", "32", "8"]
+    assert lines[0] == [*sizes, "1", "no", "?", "?", "NO", "1", "min", "00", "s", "?", "-", "-"]
+    assert lines[1] == [*sizes, "2", "no", "8", "9", "yes", "10", "s", "?", "50", "1", "h", "00", "min"]
+    assert len({len(line) for line in text.splitlines()[1:4]}) == 1
+
+
+def test_estimates_are_marked_and_measurements_are_not():
+    def text(utilisation: float | None) -> str:
+        return plan.plan_text(settings(), about(utilisation=utilisation), [row(trials_at(17))])
+
+    assert "~" not in text(None)
+    assert "~50" in text(0.5) and text(0.5).count("~1 h 00 min") == 2 and "not measured" in text(0.5)
+
+
+def test_what_devices_have_used_is_told_where_they_tell():
+    def text(used_bytes: int | None) -> str:
+        done = plan.Trial(1, False, 1.0, fits=True, images_per_sec=1.0, peak_bytes=GIB, used_bytes=used_bytes)
+        return plan.plan_text(settings(), about(), [row((done,))])
+
+    assert "not told by these devices" in text(None)
+    assert "memory that was used: 1.5 GiB to 16 px" in text(3 * GIB // 2)
+
+
+def test_estimates_count_the_passes_of_float32_products():
+    def speed(**model) -> float:
+        return plan.estimated_speed(settings(model=model).model, "TPU v5 lite", 16, 1e12)
+
+    assert speed(compute_dtype="bfloat16") == pytest.approx(16 * 197 * plan.UTILISATION)
+    assert speed(compute_dtype="bfloat16", matmul_precision="highest") == speed(compute_dtype="bfloat16")
+    assert speed() == speed(compute_dtype="bfloat16")
+    assert speed(matmul_precision="highest") == pytest.approx(speed() / 6)
+
+
+def test_images_are_given_at_the_size_of_a_store_and_procedural_ones_at_full_size():
+    c = config.from_dict({"data": {"source": "somewhere"}})
+    assert [plan.images_size(c, r) for r in (8, 256, 512, 1024)] == [8, 256, 1024, 1024]
+    assert plan.images_size(config.from_dict({"data": {"source": "faces"}}), 8) == 1024
+
+
+def test_memory_is_the_devices_own_or_published_or_a_share_of_the_machines():
+    def device(**stats) -> types.SimpleNamespace:
+        return types.SimpleNamespace(device_kind="TPU v5 lite", memory_stats=lambda: stats or None)
+
+    assert plan.memory_bytes(device(bytes_limit=123), is_here=True) == 123
+    assert plan.memory_bytes(device(bytes_limit=123), is_here=False) == 16 * GIB
+    assert 4 * plan.memory_bytes(device(), is_here=True) < 2**60
+
+
+# ---- programs
+
+
+def test_a_compiler_that_finds_no_place_is_a_trial_that_does_not_fit(monkeypatch):
+    def fail(*args):
+        raise jax.errors.JaxRuntimeError(message)
+
+    monkeypatch.setattr(programs, "train_program", fail)
+    message = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm."
+    found = plan.try_program(settings(), mesh.make_mesh(), True, 8)
+    assert not found.fits and found.peak_bytes is None and found.compile_sec > 0
+    message = "INTERNAL: something else"
+    with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
+        plan.try_program(settings(), mesh.make_mesh(), True, 8)
+
+
+def test_programs_are_made_for_the_platform_that_is_planned_for(monkeypatch):
+    seen = []
+
+    def note(*args):
+        seen.append(jax.default_backend())
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED")
+
+    monkeypatch.setattr(programs, "train_program", note)
+    monkeypatch.setattr(jax, "default_backend", lambda: "another")
+    plan.try_program(settings(), mesh.make_mesh(), True, 8)
+    assert seen == ["cpu"] and jax.default_backend() == "another"
+
+
+@pytest.mark.slow
+def test_the_plan_of_a_small_run_is_made_from_its_programs(tmp_path):
+    c, stream = settings(schedule={"total_kimg": 0.1}, model={"num_labels": 3}), io.StringIO()
+    text = plan.plan(c, tmp_path / "run", stream=stream)
+    assert [file.name for file in (tmp_path / "run").iterdir()] == ["plan.json"]
+    values = json.loads((tmp_path / "run/plan.json").read_text())
+    assert values["num_devices"] == 4 and values["utilisation"] is None
+    low, high = values["rows"]
+    assert (low["resolution"], high["resolution"]) == (8, 16) and low["images_px"] == 16
+    assert low["g_params"] < high["g_params"] and low["kimg"] + high["kimg"] == pytest.approx(0.128)
+    for r in (low, high):
+        (found,) = r["trials"]
+        assert found["fits"] and found["images_per_sec"] > 0 and found["used_bytes"] is None
+        assert values["checkpoint_bytes"] + found["temp_bytes"] < found["peak_bytes"]
+        assert r["hours"] == pytest.approx(r["kimg"] / found["images_per_sec"] / 3.6)
+    assert low["trials"][0]["flops_per_image"] < high["trials"][0]["flops_per_image"]
+    assert "compiling 8 px in 1 parts" in stream.getvalue() and "not told by these devices" in text
+
+
+# ---- topologies
+
+
+def topology(monkeypatch, found_fn, name: str) -> list:
+    for variable in ("TPU_SKIP_MDS_QUERY", "TPU_WORKER_HOSTNAMES", "ALLOW_MULTIPLE_LIBTPU_LOAD"):
+        monkeypatch.setenv(variable, "1")  # So that it is as before, after the test.
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "libtpu" or None)
+    monkeypatch.setattr(topologies, "get_topology_desc", found_fn)
+    return plan.topology_devices(name)
+
+
+def test_a_missing_compiler_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="--topology=v5e:4x4 needs .* not installed; pip install libtpu"):
+        plan.plan(settings(), tmp_path, "v5e:4x4")
+
+
+def test_an_unknown_topology_is_one_sentence(monkeypatch):
+    def fail(*args, **kwargs):
+        raise jax.errors.JaxRuntimeError("INVALID_ARGUMENT: Invalid TPU external name: TPU v5x\nand more")
+
+    with pytest.raises(ValueError) as caught:
+        topology(monkeypatch, fail, "v5x:2x2")
+    assert str(caught.value) == (
+        "--topology=v5x:2x2: use a TPU slice like v5e:4x4, v5p:2x2x1 or v6e:2x4 "
+        "(INVALID_ARGUMENT: Invalid TPU external name: TPU v5x)."
+    )
+
+
+def test_devices_without_published_numbers_are_refused(monkeypatch):
+    devices = [types.SimpleNamespace(device_kind="TPU v3")]
+    with pytest.raises(ValueError, match="v3:2x2 is of TPU v3; use one of TPU v4, TPU v5 lite"):
+        topology(monkeypatch, lambda *a, **k: types.SimpleNamespace(devices=devices), "v3:2x2")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("v5e:4x4", {}),
+        ("v5e:1x1", {"chips_per_host_bounds": (1, 1, 1)}),
+        ("v4:2x2x1", {"chip_config_name": "megacore"}),  # A device a chip, as on Cloud TPU, not one a core.
+    ],
+)
+def test_a_topology_is_asked_for_as_the_cloud_has_it(monkeypatch, name, options):
+    devices = [types.SimpleNamespace(device_kind="TPU v4")]
+
+    def find(*args, **kwargs):
+        assert args == (name, "tpu") and kwargs == options
+        return types.SimpleNamespace(devices=devices)
+
+    assert topology(monkeypatch, find, name) == devices
