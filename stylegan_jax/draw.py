@@ -3,7 +3,6 @@
 import difflib
 import logging
 import pathlib
-import re
 from collections.abc import Sequence
 
 import jax
@@ -24,7 +23,7 @@ def draw(c: config.Config, folder: pathlib.Path, class_names: Sequence[str] = ()
         class_names: of the classes, as the checkpoint has them; none: of all in turn, or of an unconditional model.
 
     Returns:
-        The pictures' paths: samples<kimg>.png or samples<kimg>-<class>.png in `folder`.
+        The pictures' paths: samples<kimg>.png or samples<kimg>-class<number>.png in `folder`.
 
     Raises:
         ValueError: no run of these settings is there, or no such class.
@@ -45,7 +44,7 @@ def draw(c: config.Config, folder: pathlib.Path, class_names: Sequence[str] = ()
     phase = schedule.phase_at(nimg, c.schedule, c.model.resolution)
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(c.seed), 2**31 - 1), DRAWN)
     paths = []
-    for name, number in numbers.items():
+    for number in numbers:
         images = figures.samples(
             train_state.ema_params,
             key,
@@ -56,14 +55,14 @@ def draw(c: config.Config, folder: pathlib.Path, class_names: Sequence[str] = ()
             devices,
             number,
         )
-        suffix = "-" + re.sub(r"[^\w.-]", "_", name) if name else ""
+        suffix = "" if number is None else f"-class{number}"
         paths.append(folder / f"samples{nimg // 1000:06d}{suffix}.png")
         grid.save_png(paths[-1], grid.image_grid(np.asarray(images), c.report.grid_columns))
     return paths
 
 
-def _numbers(wanted: Sequence[str], known: Sequence[str]) -> dict[str, int | None]:
-    """Returns the number of each class by its name; {"": None} for all classes in turn."""
+def _numbers(wanted: Sequence[str], known: Sequence[str]) -> list[int | None]:
+    """Returns the number of each class; [None] for all classes in turn."""
     for name in wanted:
         if name not in known:
             if not known:
@@ -71,4 +70,4 @@ def _numbers(wanted: Sequence[str], known: Sequence[str]) -> dict[str, int | Non
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"its classes are {', '.join(known)}."
             raise ValueError(f"this run has no class {name!r}; {hint}")
-    return {name: known.index(name) for name in wanted} or {"": None}
+    return [known.index(name) for name in wanted] or [None]

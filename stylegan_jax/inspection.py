@@ -53,6 +53,7 @@ def inspect(c: config.Config, folder: str | os.PathLike, progress_fn: images.Pro
     pictures.check_settings(c.model.channels, c.data.fit, c.data.background)
     source = sources.open_source(c.data, c.model.resolution)
     try:
+        c = dataclasses.replace(c, data=images.settings_for(source, c.data))
         found = _look_at(source, c, progress_fn)
         sheet = _contact_sheet(source, found, c)
     finally:
@@ -155,7 +156,7 @@ def _training(num_images: int, source: Source, c: config.Config) -> dict[str, An
     """Returns what a run with these settings would make of the pictures."""
     num_train = max(num_images - c.data.num_heldout, 0)
     needed_gib = num_images * c.model.resolution**2 * c.model.channels / images.GIB
-    if source.levels is not None:
+    if images.fits(source, c.model):
         reading = "read as they are stored, at the size that is trained at"
     elif needed_gib <= c.data.cache_gib:
         reading = f"decoded once and kept in {needed_gib:.2g} GiB of memory"

@@ -36,7 +36,7 @@ PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process fr
 TOPOLOGY = flags.DEFINE_string(
     "topology", None, "TPUs to plan for with --mode=plan, not the devices at hand: v5e:4x4, v5p:2x2x1. Needs libtpu."
 )
-CLASSES = flags.DEFINE_list("classes", [], "Names of classes to draw, with --mode=sample.")
+CLASSES = flags.DEFINE_list("classes", [], "Names of classes to draw, with --mode=sample: cat,dog.")
 flags.mark_flags_as_required(["config", "workdir"])
 
 # In the errors of a collective operation that lacks a process: of Gloo, NCCL and the coordination service.
@@ -87,6 +87,10 @@ def run(c: config.Config, mode: str, folder: pathlib.Path) -> None:
     if mode != "plan" and remote.is_remote(c.data.source):
         with progress.counting("bytes") as progress_fn:
             sources.local_path(c.data.source, c.data, progress_fn)
+    source = pathlib.Path(c.data.source).expanduser()
+    is_written_to = c.data.source and source.is_dir() and folder.resolve().is_relative_to(source.resolve())
+    if is_written_to and mode in ("train", "inspect", "prepare"):
+        raise ValueError(f"--workdir={folder} lies in data.source, among the pictures; choose another.")
     if mode == "train":
         loop.train(c, folder)
     elif mode == "plan":
@@ -100,6 +104,8 @@ def run(c: config.Config, mode: str, folder: pathlib.Path) -> None:
     else:
         with progress.counting("pictures") as progress_fn:
             record = prepare.prepare(c.data, c.model, folder, progress_fn)
+        for note in record["notes"]:
+            print(f"note: {note}")
         left_out = record["num_unreadable"] + record["num_filtered"]
         print(
             f"{folder} has {record['length']} pictures; {left_out} were left out. "
@@ -122,7 +128,7 @@ def main(argv: list[str]) -> int:
         c = config.from_dict(values)
         if MODE.value == "train":
             distributed.start(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
-        run(c, MODE.value, pathlib.Path(WORKDIR.value))
+        run(c, MODE.value, pathlib.Path(WORKDIR.value).expanduser())
     except (ValueError, OSError) as error:
         code = fail(str(error))
     except jax.errors.JaxRuntimeError as error:

@@ -12,7 +12,7 @@ import shutil
 import signal
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing import connection
 from typing import Any
 
@@ -26,6 +26,10 @@ PICTURES_PER_SHARD = 256  # At least; a kill undoes what is unfinished of a shar
 MAX_SHARDS = 1024
 POLL_SEC = 0.5  # Between two looks at the processes.
 UNREADABLE = "unreadable.txt"
+_REMEDY = (
+    "Mend or remove them, or set data.on_bad_image=skip, and give the same command again: it goes on from the others, "
+    "which are prepared."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,10 +88,18 @@ def prepare(
             and data.on_bad_image is "fail": all others are prepared by then, and kept for the next call.
     """
     pictures.check_settings(model.channels, data.fit, data.background)
-    folder = pathlib.Path(folder).expanduser().absolute()
+    folder = pathlib.Path(folder).expanduser().resolve()
+    if folder.is_mount():
+        raise ValueError(f"{folder} is a mount point, and a store is renamed to its place; choose a folder in it.")
     source = sources.open_source(data, model.resolution)
     with contextlib.ExitStack() as stack:
         stack.callback(source.close_fn)
+        num_classes = len(source.classes.names) if source.classes else 0
+        if model.num_labels not in (0, num_classes):
+            raise ValueError(
+                f"model.num_labels is {model.num_labels}, but data.source {data.source!r} has {num_classes} classes "
+                f"with data.labels={data.labels!r}; use model.num_labels={num_classes}, or other labels."
+            )
         per_shard = max(pictures_per_shard, -(-source.length // MAX_SHARDS))
         plan = Plan(data, model, folder.with_name(f"{folder.name}.partial"), source.length, per_shard)
         settings = _settings(plan, source)
@@ -177,9 +189,10 @@ def _write_shards(plan: Plan, source: Source, progress_fn: images.ProgressFn | N
     num_todo = sum(len(plan.indices(shard)) for shard in todo)
     count = min(plan.data.num_workers, len(todo))
     context = multiprocessing.get_context("spawn")  # JAX has threads, which a fork would lose.
-    counter, problems = context.Value("q", 0), context.SimpleQueue()
+    counts, problems = context.RawArray("q", count), context.SimpleQueue()  # Each process has a count of its own.
     workers = [
-        context.Process(target=_work, args=(plan, todo[i::count], counter, problems), daemon=True) for i in range(count)
+        context.Process(target=_work, args=(plan, todo[i::count], counts, i, problems), daemon=True)
+        for i in range(count)
     ]
     try:
         for worker in workers:
@@ -188,8 +201,8 @@ def _write_shards(plan: Plan, source: Source, progress_fn: images.ProgressFn | N
         while alive:
             connection.wait([worker.sentinel for worker in alive], POLL_SEC)
             alive = [worker for worker in workers if worker.exitcode is None]
-            if progress_fn is not None and counter.value > shown:
-                shown = counter.value
+            if progress_fn is not None and sum(counts) > shown:
+                shown = sum(counts)
                 progress_fn(shown, num_todo)
             if not problems.empty():
                 raise ValueError(problems.get())
@@ -205,23 +218,19 @@ def _write_shards(plan: Plan, source: Source, progress_fn: images.ProgressFn | N
                 worker.join()
 
 
-def _work(plan: Plan, todo: list[int], counter: Any, problems: Any) -> None:
+def _work(plan: Plan, todo: list[int], counts: Any, place: int, problems: Any) -> None:
     """Writes some shards, in a process of its own, which ends with the one that began it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its processes.
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def count() -> None:
-        with counter.get_lock():
-            counter.value += 1
+        counts[place] += 1
 
     try:
         source = sources.open_source(plan.data, plan.model.resolution)
         plan.store.mkdir(exist_ok=True)
         for shard in todo:
-            summary = shards.write(
-                plan.store, shard, plan.num_shards, source, plan.indices(shard), plan.data, plan.model, count
-            )
-            _write_json(plan.summary_path(shard), {"key": _key(plan, source, shard), **dataclasses.asdict(summary)})
+            _write_shard(plan, source, shard, count)
     except (OSError, RuntimeError) as error:  # The writer of array records raises RuntimeError on a full disk.
         problems.put(
             f"cannot write in {plan.partial} ({error}); make room if the disk is full. The same command goes on from "
@@ -229,6 +238,15 @@ def _work(plan: Plan, todo: list[int], counter: Any, problems: Any) -> None:
         )
     except Exception:
         problems.put(f"a process that prepares pictures failed:\n{traceback.format_exc()}")
+
+
+def _write_shard(plan: Plan, source: Source, shard: int, done_fn: Callable[[], None]) -> None:
+    """Writes a shard, and then what became of it; until then it counts as missing."""
+    plan.summary_path(shard).unlink(missing_ok=True)  # Its files may be of other settings from now on.
+    summary = shards.write(
+        plan.store, shard, plan.num_shards, source, plan.indices(shard), plan.data, plan.model, done_fn
+    )
+    _write_json(plan.summary_path(shard), {"key": _key(plan, source, shard), **dataclasses.asdict(summary)})
 
 
 def _end_with_parent() -> None:
@@ -320,9 +338,10 @@ def _check_left_out(plan: Plan, unreadable: list[str], num_left_out: int) -> Non
         more = [f"and {len(unreadable) - images.MAX_LISTED} more, all in {listing}"]
         lines = unreadable[: images.MAX_LISTED] + (more if len(unreadable) > images.MAX_LISTED else [])
         raise ValueError(
-            f"{len(unreadable)} of {plan.length} pictures cannot be read:\n  " + "\n  ".join(lines) + "\n"
-            "Mend or remove them, or set data.on_bad_image=skip, and give the same command again: it goes on from the "
-            "others, which are prepared."
+            f"{len(unreadable)} of {plan.length} pictures cannot be read:\n  "
+            + "\n  ".join(lines)
+            + "\n"
+            + ("None is left." if num_left_out == plan.length else _REMEDY)
         )
     images.check_any_left(plan.data, plan.length, num_left_out)
 

@@ -7,6 +7,12 @@ from typing import Any
 
 import jax
 
+# Settings that leave a run the same: the pictures are told by their fingerprint, gradients are the same in parts.
+FREE = frozenset(
+    {"data.source", "data.remote_copy", "data.num_workers", "data.cache_gib", "model.remat"}
+    | {"schedule.accumulation", "schedule.accumulation_by_resolution"}
+)
+
 
 def check_config(workdir: str | os.PathLike, config_dict: dict[str, Any]) -> None:
     """Checks that a folder can be written, and that a run in it was begun with the same settings.
@@ -36,7 +42,7 @@ def check_config(workdir: str | os.PathLike, config_dict: dict[str, Any]) -> Non
     lines = [
         f"  {name}: {old.get(name, 'absent')} in {workdir}, {new.get(name, 'absent')} now"
         for name in [*new, *(name for name in old if name not in new)]
-        if name not in old or name not in new or old[name] != new[name]
+        if (name not in old or name not in new or old[name] != new[name]) and name not in FREE
     ]
     if lines:
         raise ValueError(

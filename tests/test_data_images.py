@@ -382,3 +382,20 @@ def test_faces_are_drawn_in_chunks_with_progress(monkeypatch):
 
 def test_number_of_faces_is_in_the_fingerprint():
     assert len({_open("faces", num_faces=n, num_heldout=0).fingerprint for n in (2, 3)}) == 2
+
+
+def test_arrays_of_the_same_size_are_told_apart(tmp_path):
+    prints = set()
+    for value in range(2):
+        np.save(tmp_path / "1.npy", np.full((R, R, 3), value, np.uint8))
+        prints.add(_open(str(tmp_path)).fingerprint)
+    assert len(prints) == 2
+
+
+@pytest.mark.parametrize("name", ["meta/one.parquet", "more.tar"])
+def test_pictures_beside_an_archive_are_not_passed_over(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "1.png").write_bytes(_png(_colour(1)))
+    with pytest.raises(ValueError, match="has pictures as well as .*name the file or folder of one kind"):
+        _open(str(tmp_path))

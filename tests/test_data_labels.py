@@ -117,3 +117,20 @@ def test_arrays_of_another_length_are_refused(tmp_path, rows):
     np.save(tmp_path / "labels.npy", np.zeros(rows, np.int64))
     with pytest.raises(ValueError, match=f"has labels of {rows} pictures, but there are 3"):
         labels.from_file(str(tmp_path / "labels.npy"), NAMES)
+
+
+def test_names_that_come_again_are_numbered():
+    assert labels.Classes(np.arange(4), ("crane", "crane", "bird", "crane")).names == (
+        "crane",
+        "crane (1)",
+        "bird",
+        "crane (2)",
+    )
+
+
+def test_labels_that_are_no_classes_are_a_reason_and_broken_ones_an_error():
+    content = json.dumps({"labels": [["a/1.png", [0.5, 0.5]], ["a/2.png", [0, 1]], ["b/3.png", [1, 0]]]}).encode()
+    classes, reasons = labels.or_reason(lambda: labels.from_dataset_json(content, "dataset.json", NAMES))
+    assert classes is None and "1 of 3 label rows are not one-hot" in reasons[0]
+    with pytest.raises(ValueError, match="dataset.json is not"):
+        labels.or_reason(lambda: labels.from_dataset_json(b"{", "dataset.json", NAMES))

@@ -87,3 +87,11 @@ def test_a_cut_copy_is_an_error_and_leaves_no_file(bucket, tmp_path, monkeypatch
     with pytest.raises(ValueError, match="but 4 arrived"):
         remote.copy("memory://bucket/faces", str(tmp_path))
     assert not list(tmp_path.rglob("0.png"))
+
+
+def test_what_was_removed_is_removed_from_the_copy(bucket, tmp_path):
+    _fill(bucket)
+    remote.copy("memory://bucket/faces", str(tmp_path))
+    bucket.rm("/bucket/faces/sub0/2.png")
+    copied = pathlib.Path(remote.copy("memory://bucket/faces", str(tmp_path)))
+    assert not (copied / "sub0" / "2.png").exists() and (copied / "sub0" / "4.png").exists()

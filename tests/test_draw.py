@@ -29,7 +29,7 @@ def run(tmp_path_factory) -> tuple[config.Config, object]:
 def test_a_grid_is_drawn_for_each_class_and_each_differs(run):
     c, folder = run
     paths = draw.draw(c, folder, ["7", "3"])
-    assert [path.name for path in paths] == ["samples000002-7.png", "samples000002-3.png"]
+    assert [path.name for path in paths] == ["samples000002-class7.png", "samples000002-class3.png"]
     grids = [np.asarray(Image.open(path)) for path in paths]
     assert [g.shape for g in grids] == [(16, 16, 3)] * 2 and (grids[0] != grids[1]).any()
 

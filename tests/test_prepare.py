@@ -19,7 +19,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from stylegan_jax import config, ops, prepare
-from stylegan_jax.data import images, pictures, shards, sources, store
+from stylegan_jax.data import images, labels, pictures, shards, sources, store
 
 R = 16
 MODEL = config.Model(resolution=R)
@@ -221,12 +221,74 @@ def test_a_disk_without_room_is_refused_before_anything_is_decoded(prepared, tmp
         _prepare(data, tmp_path / "store")
 
 
+def test_a_kill_while_a_shard_is_made_again_does_not_leave_it_for_whole(tmp_path, monkeypatch):
+    data = _data(_folder(tmp_path))
+    plan = prepare.Plan(data, MODEL, tmp_path / "store.partial", NUM, PER_SHARD)
+    source = sources.open_source(data, R)
+    prepare._write_json(plan.summary_path(0), {"key": prepare._key(plan, source, 0), "left_out": []})
+    assert prepare._is_whole(plan, source, 0)
+
+    def be_killed(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shards, "write", be_killed)
+    with pytest.raises(KeyboardInterrupt):
+        prepare._write_shard(plan, source, 0, lambda: None)
+    assert not prepare._is_whole(plan, source, 0)
+
+
+def test_what_an_interrupted_run_of_other_pictures_left_is_removed(tmp_path):
+    data = _data(_folder(tmp_path))
+    stray = tmp_path / "store.partial" / "store" / "levels" / "8" / "00000-of-00099.npy"
+    stray.parent.mkdir(parents=True)
+    stray.write_bytes(b"x")
+    _prepare(data, tmp_path / "store")
+    assert not list((tmp_path / "store").rglob("*of-00099*"))
+
+
+def test_other_classes_of_the_same_pictures_are_another_shard(tmp_path):
+    data = _data(_folder(tmp_path))
+    source = sources.open_source(data, R)
+    plan = prepare.Plan(data, MODEL, tmp_path, NUM, PER_SHARD)
+    swapped = dataclasses.replace(source, classes=labels.Classes(1 - source.classes.labels, source.classes.names))
+    assert prepare._key(plan, source, 0) != prepare._key(plan, swapped, 0)
+
+
+def test_the_squares_of_a_store_are_not_shaped_again(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "pictures").mkdir()
+    for i in range(3):
+        Image.fromarray(rng.integers(1, 256, (3 * R, 4 * R, 3), np.uint8)).save(tmp_path / "pictures" / f"{i}.png")
+    data = config.Data(source=str(tmp_path / "pictures"), fit="wide", num_workers=1)
+    _prepare(data, tmp_path / "store")
+    gray = config.Model(resolution=R, channels=1)
+    stored = images.open_images(dataclasses.replace(data, source=str(tmp_path / "store")), gray)
+    np.testing.assert_array_equal(
+        stored.images_fn(np.arange(3), R)[:, :, 0, 0] > 0, [[2 <= y < 14 for y in range(R)]] * 3
+    )
+
+
+def test_classes_that_the_model_lacks_are_refused_before_anything_is_decoded(tmp_path):
+    data = dataclasses.replace(_data(_folder(tmp_path)), labels="own")
+    with pytest.raises(ValueError, match="model.num_labels is 2, but .* has 0 classes with data.labels='own'"):
+        prepare.prepare(data, config.Model(resolution=R, num_labels=2), tmp_path / "store")
+
+
+def test_a_store_has_its_classes_already(prepared):
+    data, folder, _ = prepared
+    with pytest.raises(ValueError, match="is a store, which has its classes already"):
+        images.open_images(dataclasses.replace(data, source=str(folder)), MODEL)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (lambda folder: (folder / store.RECORD).write_text("{"), "is not a store that can be read"),
-        (lambda folder: next((folder / "levels/8").iterdir()).unlink(), "levels/8/.* cannot be read"),
-        (lambda folder: os.truncate(sorted((folder / "levels/8").iterdir())[0], 300), "levels/8/.* cannot be read"),
+        (lambda folder: next((folder / "levels/8").iterdir()).unlink(), "levels/8/.* is missing or cut short"),
+        (
+            lambda folder: os.truncate(sorted((folder / "levels/8").iterdir())[0], 300),
+            "levels/8/.* is missing or cut short",
+        ),
     ],
 )
 def test_a_damaged_store_is_named(tmp_path, damage, message):

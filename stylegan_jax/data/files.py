@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from stylegan_jax.data import labels, pictures
-from stylegan_jax.data.source import Source
+from stylegan_jax.data.source import Source, file_identity
 
 MAX_FILE_BYTES = 2**28  # Of one picture; a .zip can make petabytes out of kilobytes.
 ARRAY_EXTENSION = ".npy"  # Progressive GAN's CelebA-HQ has a picture in each.
+UNCOMPRESSED = (".npy", ".bmp", ".tif", ".tiff")  # Their size does not tell one picture from another.
 TABLE = "dataset.json"  # Labels of StyleGAN2 and 3.
 
 
@@ -35,13 +36,20 @@ def open_folder(path: str) -> Source:
     def read(index: int) -> bytes | np.ndarray:
         return _decode_npy(_read_file(pathlib.Path(path, names[index])), names[index])
 
-    def size(name: str) -> str:
+    def identity(name: str) -> str:
         place = pathlib.Path(path, name)
-        return str(place.stat().st_size) if place.exists() else "missing"  # A dangling link; reading it says so.
+        if not place.exists():
+            return "missing"  # A dangling link; reading it says so.
+        if name.lower().endswith(UNCOMPRESSED) and place.is_file():
+            return file_identity(place)
+        return str(place.stat().st_size)
 
     table = pathlib.Path(path, TABLE)
-    classes = labels.from_dataset_json(table.read_bytes(), str(table), names) if table.is_file() else None
-    identities = [*map(size, names)]
+    classes = None
+    if table.is_file():
+        classes, reasons = labels.or_reason(lambda: labels.from_dataset_json(table.read_bytes(), str(table), names))
+        notes += reasons
+    identities = [*map(identity, names)]
     return _checked(Source(path, names, identities, read, classes, num_ignored=num_ignored, notes=tuple(notes)))
 
 
@@ -104,10 +112,11 @@ def open_zip(path: str) -> Source:
 
     with _closing_on_error(archive.close):
         identities = [f"{entries[name].file_size} {entries[name].CRC:08x}" for name in names]
-        classes = None
+        classes, notes = None, ()
         if TABLE in entries:
-            classes = labels.from_dataset_json(read_table(), f"{path}/{TABLE}", names)
-        source = Source(path, names, identities, read, classes, num_ignored=num_ignored, notes=_odd_names(path, names))
+            classes, notes = labels.or_reason(lambda: labels.from_dataset_json(read_table(), f"{path}/{TABLE}", names))
+        notes += _odd_names(path, names)
+        source = Source(path, names, identities, read, classes, num_ignored=num_ignored, notes=notes)
         return _checked(dataclasses.replace(source, close_fn=archive.close))
 
 

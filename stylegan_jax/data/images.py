@@ -62,13 +62,18 @@ def open_images(data: config.Data, model: config.Model, progress_fn: ProgressFn 
         _log.warning("%s", printable(note))
     if source.path == "faces":
         return _draw_faces(source, data, model, progress_fn)
-    if source.levels is not None and _fits(source, model):
+    if fits(source, model):
         return _stored(source, data, model)
     return _decoded(source, data, model, progress_fn)
 
 
-def _fits(source: Source, model: config.Model) -> bool:
-    return source.levels.channels == model.channels and source.levels.sizes[-1] >= model.resolution
+def fits(source: Source, model: config.Model) -> bool:
+    """Returns whether the squares that a source has are those of the model, or larger."""
+    return (
+        source.levels is not None
+        and source.levels.channels == model.channels
+        and source.levels.sizes[-1] >= model.resolution
+    )
 
 
 def _stored(source: Source, data: config.Data, model: config.Model) -> Images:
@@ -130,6 +135,7 @@ def _draw_faces(source: Source, data: config.Data, model: config.Model, progress
 
 def _decoded(source: Source, data: config.Data, model: config.Model, progress_fn: ProgressFn | None) -> Images:
     """Returns the pictures of a source as squares, after decoding each of them once."""
+    data = settings_for(source, data)
     images = _empty_images(source.length, model) if _fits_cache(source.length, data, model) else None
     try:
         enlarged, left_out = _decode_all(source, images, data, model, progress_fn)
@@ -197,6 +203,11 @@ def _decode_all(
 
     in_threads(decode, source.length, CHUNK_PICTURES, data.num_workers, progress_fn)
     return enlarged, left_out
+
+
+def settings_for(source: Source, data: config.Data) -> config.Data:
+    """Returns how the pictures of a source become squares: those that are already are neither shaped nor left out."""
+    return data if source.levels is None else dataclasses.replace(data, fit="crop", min_side_px=0)
 
 
 def make_square(picture: bytes | np.ndarray, data: config.Data, model: config.Model) -> tuple[np.ndarray, Image.Image]:

@@ -4,7 +4,7 @@ import csv
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,16 +12,39 @@ import numpy as np
 _MAX_LISTED = 5  # Pictures without a label that a message names.
 
 
+class NotClasses(ValueError):
+    """Labels that are sound, but say more or less than a class of each picture."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Classes:
     """The class of each picture."""
 
     labels: np.ndarray  # Number of its class. int64 [n], 0 <= label < len(names)
-    names: tuple[str, ...]  # Of the classes.
+    names: tuple[str, ...]  # Of the classes; one that comes again is numbered: crane, crane (1).
+
+    def __post_init__(self) -> None:
+        seen: dict[str, int] = {}
+        unique = []
+        for name in self.names:
+            unique.append(f"{name} ({seen[name]})" if name in seen else name)
+            seen[name] = seen.get(name, 0) + 1
+        object.__setattr__(self, "names", tuple(unique))
 
     def of(self, indices: np.ndarray) -> "Classes":
         """Returns the classes of some of the pictures, in that order; none is dropped."""
         return Classes(self.labels[indices], self.names)
+
+
+def or_reason(make_fn: Callable[[], Classes | None]) -> tuple[Classes | None, tuple[str, ...]]:
+    """Returns the classes that a source has itself, or None and a sentence why its labels are no classes.
+
+    They are not asked for: an unconditional model needs none.
+    """
+    try:
+        return make_fn(), ()
+    except NotClasses as error:
+        return None, (f"there are no classes: {error}",)
 
 
 def from_values(values: Sequence[Any], path: str) -> Classes:
@@ -66,7 +89,7 @@ def from_one_hot(rows: np.ndarray, path: str) -> Classes:
         raise ValueError(f"{path}: labels of shape {list(rows.shape)}; one-hot labels are [pictures, classes].")
     is_one_hot = ((rows == 0) | (rows == 1)).all(axis=1) & (rows.sum(axis=1) == 1)
     if not is_one_hot.all():
-        raise ValueError(
+        raise NotClasses(
             f"{path}: {np.sum(~is_one_hot)} of {len(rows)} label rows are not one-hot, the first is row "
             f"{np.argmin(is_one_hot)}: {rows[np.argmin(is_one_hot)][:8].tolist()}; a row is one 1 among zeros."
         )
@@ -185,7 +208,8 @@ def _look_up(by_name: Mapping[str, Any], path: str, names: Sequence[str]) -> lis
     missing = [name for name in names if name not in by_name and _stem(name) not in by_stem]
     if missing:
         more = f" and {len(missing) - _MAX_LISTED} more" if len(missing) > _MAX_LISTED else ""
-        raise ValueError(
+        kind = ValueError if len(missing) == len(names) else NotClasses  # The first is a table of something else.
+        raise kind(
             f"{path} has no label for {len(missing)} of {len(names)} pictures: "
             f"{', '.join(missing[:_MAX_LISTED])}{more}."
         )

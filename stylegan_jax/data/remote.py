@@ -36,8 +36,9 @@ def copy(path: str, cache: str, progress_fn: ProgressFn | None = None) -> str:
     """
     try:
         fs, root = fsspec.url_to_fs(path)
-        sizes = fs.find(root, detail=True)
-        sizes = {name: info["size"] for name, info in sizes.items()} or {root: fs.info(root)["size"]}
+        info = fs.info(root)
+        found = {root: info} if info["type"] == "file" else fs.find(root, detail=True)
+        sizes = {name: info["size"] for name, info in found.items()}
     except Exception as error:  # Of a dozen libraries, each with its own.
         raise ValueError(
             f"{path} cannot be read: {type(error).__name__}: {error}. Check the path and your credentials."
@@ -47,6 +48,9 @@ def copy(path: str, cache: str, progress_fn: ProgressFn | None = None) -> str:
     places = {name: _place(target, name, root, path) for name in sizes}
     try:
         with _locked(folder):
+            wanted = set(places.values())
+            for stray in [f for f in target.rglob("*") if f.is_file() and f not in wanted]:
+                stray.unlink()  # It is not there any more.
             _copy_all(fs, places, sizes, folder / _TOKENS, progress_fn)
     except OSError as error:
         raise ValueError(f"{path} cannot be copied to {target}: {error}. Make room or set data.remote_copy.") from error

@@ -59,6 +59,7 @@ def write(
     sizes = store.level_sizes(model.resolution)
     levels = {size: store.level_path(folder, size, shard, num_shards) for size in sizes}
     records = store.shard_path(folder, shard, num_shards)
+    data = images.settings_for(source, data)
     summary, digest = Summary(), hashlib.sha256()
     with contextlib.ExitStack() as stack:
         streams = {size: stack.enter_context(_begin_npy(file, size, model.channels)) for size, file in levels.items()}

@@ -1,13 +1,14 @@
 """Opens what data.source names: one of the package's own sets, a data set of TFDS, or a path of pictures."""
 
 import dataclasses
+import itertools
 import pathlib
 from collections.abc import Callable
 
 import numpy as np
 
 from stylegan_jax import config
-from stylegan_jax.data import files, labels, remote, store, tables, tfrecords
+from stylegan_jax.data import files, labels, pictures, remote, store, tables, tfrecords
 from stylegan_jax.data.source import Source, printable
 
 PROCEDURAL = ("faces", "digits")
@@ -38,6 +39,8 @@ _OF_FOLDERS: dict[str, Callable[[str], Source]] = {
     "*.tar": files.open_tar,
 }
 
+_AMONG_PICTURES = (".tar", ".parquet")  # What may lie in a folder of pictures by chance.
+
 
 def open_source(data: config.Data, resolution: int) -> Source:
     """Returns the pictures that `data.source` names, with the classes that `data.labels` asks for.
@@ -53,6 +56,11 @@ def open_source(data: config.Data, resolution: int) -> Source:
     if data.labels == "own":
         return opened
     try:
+        if pathlib.Path(opened.path, store.RECORD).is_file():
+            raise ValueError(
+                f"data.labels is {data.labels!r}, but {data.source} is a store, which has its classes already; use "
+                "data.labels=own, or prepare the pictures again with other labels."
+            )
         if data.labels == "folders":
             classes = labels.from_folders(opened.names, data.source)
         else:
@@ -88,8 +96,17 @@ def _open(data: config.Data, resolution: int) -> Source:
     path = local_path(data.source, data)
     place = pathlib.Path(path)
     if path and place.is_dir():  # The empty path would be the current folder.
-        found = (open_fn for pattern, open_fn in _OF_FOLDERS.items() if any(place.glob(pattern)))
-        return next(found, files.open_folder)(path)
+        found = [(pattern, open_fn) for pattern, open_fn in _OF_FOLDERS.items() if any(place.glob(pattern))]
+        if not found:
+            return files.open_folder(path)
+        pattern, open_fn = found[0]
+        inside = itertools.chain(place.glob("*"), place.glob("*/*"))
+        if pattern.endswith(_AMONG_PICTURES) and any(f.suffix.lower() in pictures.EXTENSIONS for f in inside):
+            raise ValueError(
+                f"data.source {printable(repr(data.source))} has pictures as well as {pattern}; name the file or "
+                "folder of one kind, or move the other away."
+            )
+        return open_fn(path)
     if not place.is_file():
         raise ValueError(f"data.source is {printable(repr(data.source))}: no such file or folder. {_CHOICES}")
     if place.suffix.lower() not in _OF_FILES:

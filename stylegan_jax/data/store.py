@@ -92,6 +92,7 @@ def open_source(path: str) -> Source:
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise ValueError(f"{path} is not a store that can be read ({error}); prepare it again.") from error
     read_fn = _reader(folder)
+    _check_files(folder, raw_sizes, shard_lengths, channels)
     level_fns = {size: _level_reader(folder, size, shard_lengths, channels) for size in raw_sizes}
 
     def images(indices: np.ndarray, size: int) -> np.ndarray:
@@ -110,6 +111,16 @@ def open_source(path: str) -> Source:
         levels=Levels(raw_sizes if resolution in raw_sizes else (*raw_sizes, resolution), channels, images),
         notes=(f"{path} was prepared without {left_out} pictures, listed in {LEFT_OUT}",) if left_out else (),
     )
+
+
+def _check_files(folder: pathlib.Path, sizes: tuple[int, ...], shard_lengths: list[int], channels: int) -> None:
+    """Raises ValueError if a file is missing or cut short, without reading any."""
+    num_shards = len(shard_lengths)
+    for shard, length in enumerate(shard_lengths):
+        levels = {level_path(folder, size, shard, num_shards): length * size**2 * channels for size in sizes}
+        for file, least in (levels | {shard_path(folder, shard, num_shards): 1}).items():
+            if not file.is_file() or file.stat().st_size < least:
+                raise ValueError(f"{file} is missing or cut short; copy the store again, or prepare it again.")
 
 
 def _level_reader(

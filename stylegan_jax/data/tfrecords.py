@@ -62,7 +62,9 @@ def open_source(path: str) -> Source:
                     f"{top.length} of {top.channels}; export them again, together."
                 )
         label_file = folder / f"{name}-rxx.labels"
-        classes = _read_labels(label_file, top.length) if label_file.exists() else None
+        classes, notes = None, ()
+        if label_file.exists():
+            classes, notes = labels.or_reason(lambda: _read_labels(label_file, top.length))
         identity = file_identity(paths[top.size])
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error}.") from error
@@ -72,6 +74,7 @@ def open_source(path: str) -> Source:
         identities=[identity] * top.length,
         read_fn=lambda index: _gather(top, np.array([index]))[0],
         classes=classes,
+        notes=notes,
         levels=Levels(tuple(files), top.channels, lambda indices, size: _gather(files[size], indices)),
     )
 
