@@ -15,7 +15,7 @@ import pathlib
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TextIO
+from typing import Any
 from unittest import mock
 
 import jax
@@ -34,7 +34,7 @@ PUBLISHED = {"TPU v4": (32, 275e12), "TPU v5 lite": (16, 197e12), "TPU v5": (95,
 PASSES = {"default": 1, "high": 3, "highest": 6}  # bfloat16 products that a TPU makes of one of float32.
 # Share of the peak that a step is taken to reach where it cannot be run: assumed, and not measured on any TPU. By the
 # compiler's count of bytes, a v5e's memory lets a bfloat16 step of the paper's model at 1024 px have 3 %, at 8 px 9 %.
-# Hours are in inverse proportion to it, and right to a factor of three at best.
+# Hours are in inverse proportion to it: right to a factor of three at best.
 UTILISATION = 0.05
 
 HEADER = "px G D batch each parts remat temp_GiB peak_GiB fits compile GFLOP/image images/s time"
@@ -90,16 +90,15 @@ def topology_devices(name: str) -> list[Any]:
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_enable_compilation_cache", False)  # JAX can write there what is not for here, but not read.
     options: dict[str, Any] = {"chip_config_name": "megacore"} if name.lower().startswith("v4:") else {}
     if set(name.partition(":")[2].split("x")) == {"1"}:
         options["chips_per_host_bounds"] = (1, 1, 1)
     try:
         devices: list[Any] = topologies.get_topology_desc(name, "tpu", **options).devices
     except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"--topology={name}: use a TPU slice like v5e:4x4, v5p:2x2x1 or v6e:2x4 ({reason})."
-        ) from error
+        like = f"--topology={name}: use a TPU slice like v5e:4x4, v5p:2x2x1 or v6e:2x4"
+        raise ValueError(f"{like} ({str(error).splitlines()[0]}).") from error
     if devices[0].device_kind not in PUBLISHED:
         raise ValueError(f"--topology={name} is of {devices[0].device_kind}; use one of {', '.join(PUBLISHED)}.")
     return devices
@@ -139,18 +138,13 @@ def choices(c: config.Config, resolution: int, num_devices: int) -> list[config.
 def find_fitting(configs: Sequence[config.Config], trial_fn: Callable[[config.Config], Trial]) -> tuple[Trial, ...]:
     """Returns trials of `configs` in turn, up to the first that fits."""
     trials: list[Trial] = []
-    for c in configs:
-        trials.append(trial_fn(c))
-        if trials[-1].fits:
-            break
+    while len(trials) < len(configs) and not (trials and trials[-1].fits):
+        trials.append(trial_fn(configs[len(trials)]))
     return tuple(trials)
 
 
 def images_size(c: config.Config, resolution: int) -> int:
-    """Returns the size of the images that training at `resolution` is given, px, if data.source is or becomes a store.
-
-    Pictures that are not prepared are given at model.resolution, which takes more of the low resolutions' memory.
-    """
+    """Returns the size of the images given, px, if they are prepared; else they have model.resolution."""
     sizes = () if c.data.source in sources.PROCEDURAL else store.level_sizes(c.model.resolution)
     return min(size for size in (*sizes, c.model.resolution) if size >= resolution)
 
@@ -215,14 +209,13 @@ def _measured(
 # ---- the plan
 
 
-def plan(c: config.Config, folder: str | os.PathLike, topology: str | None = None, stream: TextIO | None = None) -> str:
+def plan(c: config.Config, folder: str | os.PathLike, topology: str | None = None) -> str:
     """Returns the plan as text, after compiling the program of each resolution; plan.json has all numbers.
 
     Args:
         c: settings of the run.
         folder: where to write; made if needed.
         topology: TPUs to plan for, in place of the devices at hand; see `topology_devices`.
-        stream: where to show how far it is; sys.stdout by default.
     """
     devices, is_here = mesh.make_mesh(topology_devices(topology) if topology else None), topology is None
     checks.check_devices(c, devices.devices.size)
@@ -240,14 +233,13 @@ def plan(c: config.Config, folder: str | os.PathLike, topology: str | None = Non
     resolutions = sorted({stage.resolution for stage in stages})
     # Compiling takes time with the square of the number of layers: on TPUs 8 times as long at 1024 px as at 8 px.
     ends = list(itertools.accumulate(r.bit_length() ** 2 for r in resolutions))
-    with contextlib.closing(progress.make_line(stream or sys.stdout, ends[-1], time.monotonic)) as line:
+    with contextlib.closing(progress.make_line(sys.stdout, ends[-1], time.monotonic)) as line:
         for r, done in zip(resolutions, [0, *ends], strict=False):
 
             def trial(changed: config.Config, r: int = r, done: int = done) -> Trial:
                 left_sec = (time.monotonic() - start_sec) / done * (ends[-1] - done) if done else None
-                how = f"in {changed.schedule.num_parts(r)} parts{' with remat' * changed.model.remat}"
-                left = progress.format_duration(left_sec)
-                line.update(done, f"compiling {r} px {how}: {left} left", is_last=False)
+                how = f"{r} px, accumulation {changed.schedule.num_parts(r)}{', remat' * changed.model.remat}"
+                line.update(done, f"compiling {how}: {progress.format_duration(left_sec)} left", is_last=False)
                 return try_program(changed, devices, is_here, r)
 
             trials = find_fitting(choices(c, r, devices.devices.size), trial)
@@ -290,10 +282,9 @@ def plan_text(c: config.Config, about: Mapping[str, Any], rows: Sequence[Row]) -
 
 def advice(c: config.Config, rows: Sequence[Row]) -> list[str]:
     """Returns what to change where `c` does not fit, a line a resolution."""
-    failing = {row.resolution: row.trials[-1] for row in rows if not row.trials[0].fits}
+    failing, lines = {row.resolution: row.trials[-1] for row in rows if not row.trials[0].fits}, []
     changes = {r: last.accumulation for r, last in failing.items() if last.fits}
     pairs = tuple((dict(c.schedule.accumulation_by_resolution) | changes).items())
-    lines = []
     for r, last in failing.items():
         remat = "--config.model.remat=True and " * (last.remat and not c.model.remat)
         use = f": use {remat}--config.schedule.accumulation_by_resolution='{pairs}', or {last.accumulation} there"

@@ -10,6 +10,7 @@ from tfrecord_writer import example, masked_crc32c, records, write_tfrecords
 
 from stylegan_jax import ops
 from stylegan_jax.data import tfrecords
+from stylegan_jax.data.source import Source
 
 N, R = 12, 32
 RECORD_4PX = 98  # Bytes of a record of 3 channels at 4 px: 8 + 4 + 82 + 4.
@@ -17,6 +18,13 @@ RECORD_4PX = 98  # Bytes of a record of 3 channels at 4 px: 8 + 4 + 82 + 4.
 
 def random_images(channels: int = 3, n: int = N, size: int = R) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (n, size, size, channels), np.uint8)
+
+
+def _squares(source: Source, indices: np.ndarray, size: int) -> np.ndarray:
+    """Returns squares of a source's levels. uint8 [n, size, size, c]"""
+    images = np.empty((len(indices), size, size, source.levels.channels), np.uint8)
+    source.levels.fill_fn(indices, size, images)
+    return images
 
 
 @pytest.fixture
@@ -54,7 +62,7 @@ def test_images_are_those_written_whichever_feature_comes_first(tmp_path, channe
     assert (source.levels.sizes, source.levels.channels, source.length) == ((4, 8, 16, 32), channels, N)
     indices = np.array([11, 0, 3, 3, 4, 1])
     for size in source.levels.sizes:
-        found = source.levels.images_fn(indices, size)
+        found = _squares(source, indices, size)
         np.testing.assert_array_equal(found, ops.box_downscale_uint8(images[indices], size))
         assert found.dtype == np.uint8 and found.flags.c_contiguous and found.flags.writeable
     for i in (0, 1, 11):
@@ -64,7 +72,7 @@ def test_images_are_those_written_whichever_feature_comes_first(tmp_path, channe
 def test_batches_larger_than_are_read_at_once_are_whole(folder, monkeypatch):
     monkeypatch.setattr(tfrecords, "GATHERED_BYTES", 5 * 16 * 16 * 3)  # Five images.
     indices = np.random.default_rng(1).integers(0, N, 23)
-    found = tfrecords.open_source(str(folder)).levels.images_fn(indices, 16)
+    found = _squares(tfrecords.open_source(str(folder)), indices, 16)
     np.testing.assert_array_equal(found, ops.box_downscale_uint8(random_images(), 16)[indices])
 
 
@@ -257,11 +265,11 @@ def test_official_files_are_read_as_by_the_official_code(recorded):
     source = tfrecords.open_source(str(official.folder() / "tfrecords" / "tiny"))
     all_records = np.arange(source.length)
     sizes = source.levels.sizes[::-1]
-    top = source.levels.images_fn(all_records, sizes[0])
+    top = _squares(source, all_records, sizes[0])
     np.testing.assert_array_equal(top, official.nhwc(recorded["images"][recorded["order"]]))
     assert sum(key.endswith("/images") for key in recorded) == len(sizes) == 3
     for lod, size in enumerate(sizes):
-        found = source.levels.images_fn(all_records, size)
+        found = _squares(source, all_records, size)
         np.testing.assert_array_equal(found, official.nhwc(recorded[f"read/lod{lod}/images"]))
         np.testing.assert_array_equal(found, ops.box_downscale_uint8(top, size))
         one_hot = np.eye(len(source.classes.names))[source.classes.labels]

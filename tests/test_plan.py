@@ -2,7 +2,6 @@
 
 import ast
 import importlib.util
-import io
 import json
 import types
 
@@ -179,9 +178,8 @@ def test_programs_are_made_for_the_platform_that_is_planned_for(monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_plan_of_a_small_run_is_made_from_its_programs(tmp_path):
-    c, stream = settings(schedule={"total_kimg": 0.1}, model={"num_labels": 3}), io.StringIO()
-    text = plan.plan(c, tmp_path / "run", stream=stream)
+def test_the_plan_of_a_small_run_is_made_from_its_programs(tmp_path, capsys):
+    text = plan.plan(settings(schedule={"total_kimg": 0.1}, model={"num_labels": 3}), tmp_path / "run")
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["plan.json"]
     values = json.loads((tmp_path / "run/plan.json").read_text())
     assert values["num_devices"] == 4 and values["utilisation"] is None
@@ -194,7 +192,7 @@ def test_the_plan_of_a_small_run_is_made_from_its_programs(tmp_path):
         assert values["checkpoint_bytes"] + found["temp_bytes"] < found["peak_bytes"]
         assert r["hours"] == pytest.approx(r["kimg"] / found["images_per_sec"] / 3.6)
     assert low["trials"][0]["flops_per_image"] < high["trials"][0]["flops_per_image"]
-    assert "compiling 8 px in 1 parts" in stream.getvalue() and "not told by these devices" in text
+    assert "compiling 8 px, accumulation 1" in capsys.readouterr().out and "not told by these devices" in text
 
 
 # ---- topologies
@@ -205,6 +203,7 @@ def topology(monkeypatch, found_fn, name: str) -> list:
         monkeypatch.setenv(variable, "1")  # So that it is as before, after the test.
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "libtpu" or None)
     monkeypatch.setattr(topologies, "get_topology_desc", found_fn)
+    monkeypatch.setattr(jax.config, "update", lambda name, value: None)
     return plan.topology_devices(name)
 
 

@@ -15,7 +15,7 @@ from stylegan_jax.data.source import Source, hash_lines, printable
 ProgressFn = Callable[[int, int], None]  # Called with (images done, images in all).
 
 CHUNK_PX = 2**22  # Pixels of faces rendered at once: some 100 MB of intermediate arrays.
-LOADED_AT_ONCE_PX = 2**20  # Pixels of stored squares that a thread reads.
+LOADED_AT_ONCE = 2**22  # Bytes of stored squares that a thread reads.
 CHUNK_PICTURES = 16  # Pictures decoded between two reports of progress.
 MAX_LISTED = 20  # Bad pictures that a message names.
 GIB = 2**30
@@ -82,14 +82,16 @@ def _stored(source: Source, data: config.Data, model: config.Model) -> Images:
     largest = min(size for size in levels.sizes if size >= model.resolution)
 
     def load(indices: np.ndarray, size: int) -> np.ndarray:
-        if len(indices) * size**2 < LOADED_AT_ONCE_PX:
-            return levels.images_fn(indices, size)
         images = np.empty((len(indices), size, size, levels.channels), np.uint8)
 
         def load_chunk(chunk: range) -> None:
-            images[chunk.start : chunk.stop] = levels.images_fn(indices[chunk.start : chunk.stop], size)
+            levels.fill_fn(indices[chunk.start : chunk.stop], size, images[chunk.start : chunk.stop])
 
-        in_threads(load_chunk, len(indices), max(1, LOADED_AT_ONCE_PX // size**2), data.num_workers)
+        if images.size <= LOADED_AT_ONCE:
+            load_chunk(range(len(indices)))
+            return images
+
+        in_threads(load_chunk, len(indices), max(1, LOADED_AT_ONCE // images[:1].size), data.num_workers)
         return images
 
     return Images(

@@ -24,8 +24,9 @@ class Levels:
 
     sizes: tuple[int, ...]  # px, ascending powers of two.
     channels: int
-    # Indices [n] and one of the sizes to uint8 [n, size, size, channels]. Called from threads. Raises ValueError.
-    images_fn: Callable[[np.ndarray, int], np.ndarray]
+    # Writes the squares of indices [n], at one of the sizes, into uint8 [n, size, size, channels]. Called from threads.
+    # Raises ValueError.
+    fill_fn: Callable[[np.ndarray, int, np.ndarray], None]
 
 
 @dataclasses.dataclass(frozen=True)

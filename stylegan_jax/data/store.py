@@ -95,12 +95,13 @@ def open_source(path: str) -> Source:
     _check_files(folder, raw_sizes, shard_lengths, channels)
     level_fns = {size: _level_reader(folder, size, shard_lengths, channels) for size in raw_sizes}
 
-    def images(indices: np.ndarray, size: int) -> np.ndarray:
+    def fill(indices: np.ndarray, size: int, images: np.ndarray) -> None:
         if size in level_fns:
-            return level_fns[size](indices)
-        mode = pictures.MODES[channels]
-        full = [np.asarray(pictures.load(read_fn(i)).convert(mode)) for i in indices]
-        return np.stack(full).reshape(-1, resolution, resolution, channels)
+            level_fns[size](indices, images)
+            return
+        for image, i in zip(images, indices, strict=True):
+            picture = pictures.load(read_fn(i)).convert(pictures.MODES[channels])
+            image[...] = np.asarray(picture).reshape(resolution, resolution, channels)
 
     return Source(
         path,
@@ -108,7 +109,7 @@ def open_source(path: str) -> Source:
         identities=[identity] * length,
         read_fn=read_fn,
         classes=classes,
-        levels=Levels(raw_sizes if resolution in raw_sizes else (*raw_sizes, resolution), channels, images),
+        levels=Levels(raw_sizes if resolution in raw_sizes else (*raw_sizes, resolution), channels, fill),
         notes=(f"{path} was prepared without {left_out} pictures, listed in {LEFT_OUT}",) if left_out else (),
     )
 
@@ -125,8 +126,8 @@ def _check_files(folder: pathlib.Path, sizes: tuple[int, ...], shard_lengths: li
 
 def _level_reader(
     folder: pathlib.Path, size: int, shard_lengths: list[int], channels: int
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns a function of picture numbers [n] that returns uint8 [n, size, size, channels]."""
+) -> Callable[[np.ndarray, np.ndarray], None]:
+    """Returns a function of picture numbers [n] that writes them into uint8 [n, size, size, channels]."""
     ends = np.cumsum(shard_lengths)
     starts = ends - shard_lengths
 
@@ -142,14 +143,12 @@ def _level_reader(
             raise ValueError(f"{file} has {found.dtype}{list(found.shape)}, not uint8{list(shape)}; prepare it again.")
         return found.view(np.ndarray)  # Of np.memmap, each row would be an object with the map's attributes.
 
-    def read(indices: np.ndarray) -> np.ndarray:
+    def fill(indices: np.ndarray, images: np.ndarray) -> None:
         shards = np.searchsorted(ends, indices, side="right")
-        found = np.empty((len(indices), size, size, channels), np.uint8)
         for place, (shard, row) in enumerate(zip(shards.tolist(), (indices - starts[shards]).tolist(), strict=True)):
-            found[place] = level(shard)[row]
-        return found
+            images[place] = level(shard)[row]
 
-    return read
+    return fill
 
 
 def _reader(folder: pathlib.Path) -> Callable[[int], bytes]:

@@ -68,6 +68,10 @@ def open_source(path: str) -> Source:
         identity = file_identity(paths[top.size])
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error}.") from error
+
+    def fill(indices: np.ndarray, size: int, images: np.ndarray) -> None:
+        images[...] = _gather(files[size], indices)
+
     return Source(
         str(folder),
         names=[f"{paths[top.size].name}#{i:06d}" for i in range(top.length)],
@@ -75,7 +79,7 @@ def open_source(path: str) -> Source:
         read_fn=lambda index: _gather(top, np.array([index]))[0],
         classes=classes,
         notes=notes,
-        levels=Levels(tuple(files), top.channels, lambda indices, size: _gather(files[size], indices)),
+        levels=Levels(tuple(files), top.channels, fill),
     )
 
 
