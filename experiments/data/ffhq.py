@@ -1,0 +1,198 @@
+"""What preparing FFHQ would take: times `prepare` over 1024 px faces, smooth ones and ones with a camera's noise.
+
+python -m experiments.data.ffhq
+"""
+
+import dataclasses
+import io
+import pathlib
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from absl import app, flags
+from PIL import Image
+
+from experiments.benchmark import options
+from experiments.data import files, table_text
+from stylegan_jax import config, prepare
+from stylegan_jax.data import faces, tfrecords
+from tests import tfrecord_writer
+
+NUM_PICTURES = flags.DEFINE_integer("num_pictures", 1000, "Faces of each kind.", lower_bound=1)
+NUM_PROCESSES = flags.DEFINE_list("num_processes", "1,2", "Numbers of processes; each prepares a store.")
+WORKDIR = flags.DEFINE_string("workdir", "runs/data", "Folder for the pictures, which are kept, and for the stores.")
+OUT = flags.DEFINE_string("out", None, "File for all numbers, JSON.")
+
+RESOLUTION = 1024  # px
+# images1024x1024 of github.com/NVlabs/ffhq-dataset. Its GB are GiB: 70,000 of `official_bytes` are 293 GB or 273 GiB,
+# and its TFRecords have "273 GB".
+FFHQ_LENGTH, FFHQ_BYTES = 70_000, 89.1 * 2**30
+CORES = (1, 2, 8, 32)  # That hours are told for.
+CHUNK = 4  # Pictures drawn at once.
+FACES_SEED, NOISE_SEED = 0, 1
+MAX_SIGMA = 4.0  # The noise is looked for below it: 1.8 MB a picture.
+NUM_TRIED, NUM_HALVINGS = 16, 7  # Pictures that it is tried with; how often the range of sigma is halved.
+HEADER = (
+    "pictures", "PNG MB", "store MB", "store / PNG", "TFRecords / PNG", "processes", "s a picture",
+    *(f"h, {cores} core{'s'[: cores > 1]}" for cores in CORES),
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What preparing pictures took."""
+
+    name: str  # Of the pictures.
+    sigma: float  # Of their noise, in 0..255.
+    png_bytes: float  # A picture.
+    store_bytes: float  # A picture; all files of the store count.
+    tfrecord_bytes: float  # A picture, in official TFRecords of all resolutions.
+    sec: dict[int, float]  # A picture, by number of processes.
+
+    def hours(self, cores: int) -> float | None:
+        """Returns the time for FFHQ; cores that no process was measured for are taken to do as much as the others."""
+        known = [processes for processes in self.sec if processes <= cores]
+        return FFHQ_LENGTH * self.sec[max(known)] * max(known) / cores / 3600 if known else None
+
+
+def draw(folder: pathlib.Path, num_pictures: int) -> None:
+    """Writes the first faces as PNG files, those that are not there yet."""
+    missing = _missing(folder, num_pictures)
+    for start in range(0, len(missing), CHUNK):
+        indices = missing[start : start + CHUNK]
+        for i, face in zip(indices, faces.images(np.array(indices), FACES_SEED, RESOLUTION), strict=True):
+            _write(folder, i, face)
+
+
+def add_noise(smooth: pathlib.Path, folder: pathlib.Path, num_pictures: int, sigma: float) -> None:
+    """Writes the PNG files of a folder with noise into another one, those that are not there yet."""
+    for i in _missing(folder, num_pictures):
+        _write(folder, i, noisy(files.read_png(smooth / _name(i)), i, sigma))
+
+
+def _missing(folder: pathlib.Path, num_pictures: int) -> list[int]:
+    """Returns the numbers of the pictures that are not there yet; makes the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [i for i in range(num_pictures) if not (folder / _name(i)).exists()]
+    if missing:
+        print(f"making {len(missing)} PNG files in {folder}", flush=True)
+    return missing
+
+
+def _write(folder: pathlib.Path, index: int, pixels: np.ndarray) -> None:
+    partial = folder.with_name(f"{folder.name}.partial")  # Outside of the folder: all in it is prepared.
+    partial.write_bytes(png(pixels))
+    partial.replace(folder / _name(index))
+
+
+def _name(index: int) -> str:
+    return f"{index:05d}.png"
+
+
+def noisy(face: np.ndarray, index: int, sigma: float) -> np.ndarray:
+    """Returns uint8 [h, w, 3] plus Gaussian noise, independent in each pixel and channel, always the same."""
+    noise = np.random.default_rng([NOISE_SEED, index]).standard_normal(face.shape, np.float32)
+    return np.clip(np.rint(face + np.float32(sigma) * noise), 0, 255).astype(np.uint8)
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """Returns a PNG file, compressed as Pillow does by default."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def sigma_of_ffhq(smooth: pathlib.Path, num_pictures: int) -> float:
+    """Returns the noise with which the first PNG files of a folder have about the mean size of FFHQ's."""
+    tried = [files.read_png(smooth / _name(i)) for i in range(min(NUM_TRIED, num_pictures))]
+    low, high = 0.0, MAX_SIGMA
+    for _ in range(NUM_HALVINGS):
+        sigma = (low + high) / 2
+        size = np.mean([len(png(noisy(face, i, sigma))) for i, face in enumerate(tried)])
+        low, high = (sigma, high) if size < FFHQ_BYTES / FFHQ_LENGTH else (low, sigma)
+    return (low + high) / 2
+
+
+def prepared(source: pathlib.Path, store: pathlib.Path, num_processes: int) -> tuple[float, float]:
+    """Returns the seconds and bytes a picture that a store takes. It is removed again."""
+    data = config.Data(source=str(source), num_workers=num_processes)
+    num_pictures = len(list(source.iterdir()))
+    per_shard = min(prepare.PICTURES_PER_SHARD, -(-num_pictures // num_processes))  # Each process has something to do.
+    for leftover in (store, store.with_name(f"{store.name}.partial")):
+        shutil.rmtree(leftover, ignore_errors=True)
+    start = time.perf_counter()
+    prepare.prepare(data, config.Model(resolution=RESOLUTION), store, pictures_per_shard=per_shard)
+    sec, num_bytes = time.perf_counter() - start, folder_bytes(store)
+    shutil.rmtree(store)
+    return sec / num_pictures, num_bytes / num_pictures
+
+
+def folder_bytes(folder: pathlib.Path) -> int:
+    """Returns the size of all files below a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def official_bytes() -> int:
+    """Returns the size of a picture in official TFRecords, at all resolutions."""
+    sizes = [2**k for k in range(2, RESOLUTION.bit_length())]
+    examples = [tfrecord_writer.example(np.zeros((3, size, size), np.uint8)) for size in sizes]
+    return sum(len(example) + tfrecords.FRAME_BYTES for example in examples)
+
+
+def cells(row: Row) -> list[tuple[str, ...]]:
+    """Returns the lines of the table under HEADER that tell of a row: one for each number of processes."""
+    sizes = (
+        row.name,
+        f"{row.png_bytes / 1e6:.2f}",
+        f"{row.store_bytes / 1e6:.2f}",
+        f"{row.store_bytes / row.png_bytes:.2f}",
+        f"{row.tfrecord_bytes / row.png_bytes:.2f}",
+    )
+    hours = tuple("-" if (h := row.hours(cores)) is None else f"{h:.1f}" for cores in CORES)
+    times = {processes: (str(processes), f"{sec:.3f}") for processes, sec in row.sec.items()}
+    blank = ("",) * len(hours)
+    return [(*sizes, *cell, *(hours if p == max(times) else blank)) for p, cell in times.items()]
+
+
+def compare(num_processes: Sequence[int], out: pathlib.Path | None) -> None:
+    """Prints what is done, then the table; writes all numbers so far to `out` after each kind of pictures."""
+    workdir, count, rows = pathlib.Path(WORKDIR.value), NUM_PICTURES.value, []
+    smooth = workdir / f"ffhq-{count}-smooth"
+    draw(smooth, count)
+    sigma = sigma_of_ffhq(smooth, count)
+    noise = workdir / f"ffhq-{count}-{sigma:.3f}"
+    add_noise(smooth, noise, count, sigma)
+    print(f"PNG files of faces with noise of sigma {sigma:.3f} are as large as FFHQ's")
+    for folder, name, noise_sigma in ((smooth, "smooth", 0.0), (noise, f"noise of sigma {sigma:.2f}", sigma)):
+        sec, store_bytes = {}, 0.0
+        for processes in num_processes:
+            sec[processes], store_bytes = prepared(folder, workdir / "ffhq-store", processes)
+            print(f"{name}, {processes} processes: {sec[processes]:.3f} s a picture", flush=True)
+        png_bytes = folder_bytes(folder) / count
+        rows.append(Row(name, noise_sigma, png_bytes, store_bytes, official_bytes(), sec))
+        if out:
+            values = {"num_pictures": count, "rows": [dataclasses.asdict(row) for row in rows]}
+            options.write_json(out, values)
+    lines = [line for row in rows for line in cells(row)]
+    print(f"\n{count} of each; hours for {FFHQ_LENGTH}\n\n" + table_text.markdown([HEADER, *lines]))
+
+
+def main(argv: list[str]) -> None:
+    """Measures as the flags say."""
+    try:
+        options.check_no_arguments(argv)
+        out = options.checked_out(OUT.value) if OUT.value else None
+        if not all(text.isdecimal() and int(text) > 0 for text in NUM_PROCESSES.value):
+            raise ValueError(f"--num_processes={','.join(NUM_PROCESSES.value)}: name numbers, such as 1,2")
+        compare(sorted(map(int, NUM_PROCESSES.value)), out)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}.")
+    if out:
+        print(f"wrote {out}")
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=options.parse_flags)

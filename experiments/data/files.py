@@ -1,0 +1,84 @@
+"""The same procedural faces as each side stores them."""
+
+import dataclasses
+import pathlib
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from stylegan_jax import config, prepare
+from stylegan_jax.data import faces, pictures
+from tests import tfrecord_writer
+
+SIZES = (4, 8, 16, 32, 64, 128, 256)  # px
+FACES_SEED = 0  # Of the set.
+CHUNK = 64  # Faces drawn at once.
+NUM_PROCESSES = 2  # That prepare the store.
+
+
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """Where the pictures lie."""
+
+    folder: pathlib.Path
+
+    @property
+    def png(self) -> pathlib.Path:
+        """A folder of PNG files for each size."""
+        return self.folder / "png"
+
+    @property
+    def tfrecords(self) -> pathlib.Path:
+        """Official TFRecords."""
+        return self.folder / "tfrecords"
+
+    @property
+    def store(self) -> pathlib.Path:
+        """Our store."""
+        return self.folder / "store"
+
+    def crcs(self, size: int) -> list[int]:
+        """Returns the CRC of each picture's pixels, uint8 [size, size, 3]."""
+        return [zlib.crc32(read_png(file).tobytes()) for file in sorted((self.png / str(size)).iterdir())]
+
+
+def make(workdir: pathlib.Path, num_pictures: int, resolution: int, note_fn: Callable[[str], None]) -> Files:
+    """Returns faces up to a resolution as PNG files, as TFRecords and as a store; they are made if they are not there.
+
+    Args:
+        workdir: they have a folder in it.
+        num_pictures: faces.
+        resolution: largest size, px; each lower one of SIZES is of box means.
+        note_fn: called with what is being made.
+    """
+    folder = workdir / f"faces-{num_pictures}-{resolution}px"
+    if folder.exists():
+        return Files(folder)
+    partial = Files(folder.with_name(f"{folder.name}.partial"))  # It gets its name when it is whole.
+    sizes = [size for size in SIZES if size <= resolution]
+    images = np.empty((num_pictures, resolution, resolution, 3), np.uint8)
+    for size in sizes:
+        (partial.png / str(size)).mkdir(parents=True, exist_ok=True)
+    note_fn(f"drawing {num_pictures} faces of {resolution} px")
+    for start in range(0, num_pictures, CHUNK):
+        indices = np.arange(start, min(start + CHUNK, num_pictures))
+        images[indices] = faces.images(indices, faces.SEED, resolution)
+    note_fn("writing PNG files")
+    for i, image in enumerate(images):
+        for size, pixels in pictures.levels(image, sizes).items():
+            Image.fromarray(pixels).save(partial.png / str(size) / f"{i:06d}.png")
+    note_fn("writing TFRecords")
+    tfrecord_writer.write_tfrecords(partial.tfrecords, "faces", images)
+    note_fn("preparing the store")
+    data = config.Data(source=str(partial.png / str(resolution)), num_workers=NUM_PROCESSES)
+    prepare.prepare(data, config.Model(resolution=resolution), partial.store)
+    partial.folder.rename(folder)
+    return Files(folder)
+
+
+def read_png(file: pathlib.Path) -> np.ndarray:
+    """Returns uint8 [h, w, 3]."""
+    with Image.open(file) as image:
+        return np.asarray(image)
