@@ -142,15 +142,16 @@ def _divisors(batch: int, group: int) -> list[int]:
 
 def check_devices(c: Any, num_devices: int) -> None:
     """Raises ValueError, with the nearest that do, if batches of the config.Config `c` do not divide among devices."""
-    step = math.lcm(num_devices, max(c.model.stddev_group, 1))
     lines = []
     for r in (r for r in c.model.resolutions if r >= c.schedule.initial_resolution):
-        batch = c.schedule.batch_at(r)
-        if batch % num_devices:
+        batch, parts = c.schedule.batch_at(r), c.schedule.num_parts(r)
+        if batch % (num_devices * parts):
+            step = math.lcm(num_devices, max(c.model.stddev_group, 1)) * parts
             near = [n for n in (batch // step * step, -(-batch // step) * step) if n]
-            lines.append(f"  {batch} at {r}x{r}: use {' or '.join(map(str, near))}")
+            of_parts = f" in {parts} parts" if parts > 1 else ""
+            lines.append(f"  {batch}{of_parts} at {r}x{r}: use {' or '.join(map(str, near))}")
     if lines:
         raise ValueError(
-            f"not all batches divide among {num_devices} devices; change schedule.batch or batch_by_resolution:\n"
-            + "\n".join(lines)
+            f"not all batches divide among {num_devices} devices; change schedule.batch, batch_by_resolution or "
+            "accumulation:\n" + "\n".join(lines)
         )

@@ -9,8 +9,10 @@ The fast forms are dot products between linear maps along one axis: `windows` an
 other's derivative, so that derivatives of every order, in reverse mode, are again a few large products.
 """
 
+import contextlib
+import contextvars
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -55,9 +57,22 @@ def conv_downscale(x: Array, weight: Array, scale: float = 1.0) -> Array:
     return _in_float32(tap_conv_downscale, x, weight, scale) if _is_cpu() else strided_conv_downscale(x, weight, scale)
 
 
+_platform: contextvars.ContextVar[str | None] = contextvars.ContextVar("platform", default=None)
+
+
+@contextlib.contextmanager
+def forms_for(platform: str) -> Iterator[None]:
+    """Lets what is traced here take the forms for devices of a platform, such as "tpu", whatever is at hand."""
+    token = _platform.set(platform)
+    try:
+        yield
+    finally:
+        _platform.reset(token)
+
+
 def _is_cpu() -> bool:
     """Returns whether the number of multiplications is what takes time."""
-    return jax.default_backend() == "cpu"
+    return (_platform.get() or jax.default_backend()) == "cpu"
 
 
 def _in_float32(form: Callable[[Array, Array, float], Array], x: Array, weight: Array, scale: float) -> Array:

@@ -68,7 +68,7 @@ def train(c: config.Config, folder: pathlib.Path) -> state.TrainState:
         log.log(f"data: {data.describe()}   devices: {len(devices.devices)}   starting at {nimg} images")
         watcher = observer.Observer(c, data, devices, log, stages)
         rest = [chunk for chunk in run if chunk.end_nimg > nimg]
-        num_steps = programs.steps_per_call(c)
+        num_steps = programs.steps_per_call(c, devices)
         programs_of_chunks = _programs(rest, c, data, train_state, devices, num_steps)
         watcher.start()
         if nimg == 0:

@@ -1,6 +1,7 @@
 """Command line: python -m stylegan_jax.main --config configs/demo.py --workdir DIR [--mode=...] [--config.seed=1]."""
 
 import difflib
+import errno
 import os
 import pathlib
 import signal
@@ -12,7 +13,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_dict, config_flags
 
-from stylegan_jax import config, distributed, draw, inspection, loop, plan, prepare, programs, progress
+from stylegan_jax import checkpoint, config, distributed, draw, inspection, loop, plan, prepare, programs, progress
 from stylegan_jax.data import remote, sources
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "File of settings, such as configs/demo.py.", lock_config=True)
@@ -129,35 +130,36 @@ def main(argv: list[str]) -> int:
         if MODE.value == "train":
             distributed.start(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
         run(c, MODE.value, pathlib.Path(WORKDIR.value).expanduser())
-    except (ValueError, OSError) as error:
-        code = fail(str(error))
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" in str(error):
-            code = fail(
-                f"{first_line(error)}. It does not fit: --mode=plan says what does, and with what accumulation."
-            )
-        elif jax.process_count() > 1 and any(word in str(error) for word in OF_LOST_PROCESSES):
-            code = fail(
-                f"another process of this run has ended, or cannot be reached ({first_line(error)}). Give the same "
-                "command on all hosts again: it goes on from the newest checkpoint."
-            )
-        elif jax.process_count() > 1:
-            code = fail(traceback.format_exc())
-        else:
-            raise
     except KeyboardInterrupt:
         code = 128 + signal.SIGINT
-    except Exception:
-        if jax.process_count() == 1:
-            raise
-        code = fail(traceback.format_exc())
-    is_left_alone = (
-        code != 0 and jax.process_count() > 1
-    )  # The others do not come to the end that Python would wait for.
+    except Exception as error:
+        code = fail(explain(error))
+    # The others do not come to the end that Python would wait for.
+    is_left_alone = code != 0 and jax.process_count() > 1
     if is_left_alone or programs.is_making():  # What is made is for a resolution that this start does not reach.
         sys.stdout.flush()
         os._exit(code)
     return code
+
+
+def explain(error: Exception) -> str:
+    """Returns what to tell the user of `error`, which is being handled; raises it again if it is a fault of ours."""
+    is_of_jax, text = isinstance(error, jax.errors.JaxRuntimeError), f"{error} {error.__cause__}"
+    first_line, has_others = (str(error).splitlines() or [""])[0], jax.process_count() > 1
+    can_be_theirs = has_others and (is_of_jax or isinstance(error, checkpoint.CheckpointNotWritten))
+    is_full = os.strerror(errno.ENOSPC) in text
+    if can_be_theirs and not is_full and any(word in text for word in OF_LOST_PROCESSES):
+        return (
+            f"another process of this run has ended, or cannot be reached ({first_line}). Give the same command on all "
+            "hosts again: it goes on from the newest checkpoint."
+        )
+    if isinstance(error, (ValueError, OSError)):
+        return str(error)
+    if is_of_jax and "RESOURCE_EXHAUSTED" in text:
+        return f"{first_line}. It does not fit: --mode=plan says what does, and with what accumulation."
+    if has_others:
+        return traceback.format_exc()
+    raise error
 
 
 def fail(message: str) -> int:
@@ -165,11 +167,6 @@ def fail(message: str) -> int:
     where = f" in process {jax.process_index()}" if jax.process_count() > 1 else ""
     print(f"error{where}: {message}", file=sys.stderr, flush=True)
     return 1
-
-
-def first_line(error: Exception) -> str:
-    """Returns the first line of an error's text."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 if __name__ == "__main__":

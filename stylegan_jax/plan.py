@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from unittest import mock
 
 import jax
 import numpy as np
@@ -29,15 +28,16 @@ GIB = 2**30
 NUM_CALLS = 3  # That are timed, after one that is not.
 SLOW_SEC = 10.0  # A first call that takes longer is the timing.
 
-# Memory, GiB, and peak of bfloat16, FLOP/s, of a device: cloud.google.com/tpu/docs, on each version's page.
-PUBLISHED = {"TPU v4": (32, 275e12), "TPU v5 lite": (16, 197e12), "TPU v5": (95, 459e12), "TPU v6 lite": (32, 918e12)}
+# Memory, GiB; peak of bfloat16, FLOP/s; bandwidth of the memory, byte/s: cloud.google.com/tpu/docs, a version's page.
+PUBLISHED = {
+    "TPU v4": (32, 275e12, 1228e9),
+    "TPU v5 lite": (16, 197e12, 819e9),
+    "TPU v5": (95, 459e12, 2765e9),
+    "TPU v6 lite": (32, 918e12, 1640e9),
+}
 PASSES = {"default": 1, "high": 3, "highest": 6}  # bfloat16 products that a TPU makes of one of float32.
-# Share of the peak that a step is taken to reach where it cannot be run: assumed, and not measured on any TPU. By the
-# compiler's count of bytes, a v5e's memory lets a bfloat16 step of the paper's model at 1024 px have 3 %, at 8 px 9 %.
-# Hours are in inverse proportion to it: right to a factor of three at best.
-UTILISATION = 0.05
 
-HEADER = "px G D batch each parts remat temp_GiB peak_GiB fits compile GFLOP/image images/s time"
+HEADER = "px G D batch each parts remat temp_GiB peak_GiB fits compile GFLOP/image MB/image images/s time"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +50,9 @@ class Trial:
     temp_bytes: int | None = None  # Activations, mostly. None: the compiler found no place for them.
     peak_bytes: int | None = None  # Of the program, and of the images that wait for its next call.
     flops_per_image: float | None = None  # As compiled. Lazy R1 counts as if it were in every iteration.
+    bytes_per_image: float | None = None  # Read and written, by the compiler's count.
     fits: bool = False
-    images_per_sec: float | None = None  # Of all devices: measured, or an estimate where they are not here.
+    images_per_sec: float | None = None  # Of all devices: measured, or the most possible where they are not here.
     used_bytes: int | None = None  # Where devices tell: what this process has used at most, up to now.
 
 
@@ -112,10 +113,11 @@ def memory_bytes(device: Any, is_here: bool) -> int:
     return (device.memory_stats() or {}).get("bytes_limit", host_bytes)  # CPUs have none, and share the machine's.
 
 
-def estimated_speed(m: config.Model, kind: str, num_devices: int, flops_per_image: float) -> float:
-    """Returns images/s on all devices: their published peak times UTILISATION, by the operations of an image."""
+def largest_speed(m: config.Model, kind: str, flops_per_image: float, bytes_per_image: float) -> float:
+    """Returns the images/s of a device that its published limits allow: of its arithmetic, or of its memory."""
     passes = PASSES[m.matmul_precision] if m.compute_dtype == "float32" else 1
-    return num_devices * PUBLISHED[kind][1] / passes * UTILISATION / flops_per_image
+    _, peak, bandwidth = PUBLISHED[kind]
+    return 1 / max(flops_per_image * passes / peak, bytes_per_image / bandwidth)
 
 
 # ---- trials
@@ -156,25 +158,24 @@ def try_program(c: config.Config, devices: jax.sharding.Mesh, is_here: bool, res
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), _abstract_state(c))
     trial, start_sec = Trial(parts, c.model.remat), time.perf_counter()
     try:
-        # The forms of convolutions and the compiler's options go by it, and JAX has no setting for it.
-        with mock.patch.object(jax, "default_backend", lambda: device.platform):
-            num_steps = programs.steps_per_call(c)
-            program = programs.train_program(c, abstract, devices, resolution, batch, size, num_steps)
+        num_steps = programs.steps_per_call(c, devices)
+        program = programs.train_program(c, abstract, devices, resolution, batch, size, num_steps)
         compile_sec, m = time.perf_counter() - start_sec, program.memory_analysis()
         images_shape = num_steps, batch, size, size, c.model.channels
         peak = m.argument_size_in_bytes + m.output_size_in_bytes - m.alias_size_in_bytes + m.temp_size_in_bytes
         # XLA:CPU's own peak leaves temporaries out. The code lies in the same memory.
         peak = max(peak, getattr(m, "peak_memory_in_bytes", 0)) + m.generated_code_size_in_bytes
         peak += math.prod(images_shape) // num_devices  # Images of the next call.
-        # Of a device. XLA counts the body of a loop once: a step of a call, and a part of a step.
-        flops = (program.cost_analysis() or {}).get("flops", 0.0) * num_devices * parts / batch
-        trial = Trial(parts, c.model.remat, compile_sec, m.temp_size_in_bytes, peak, flops)
+        # XLA counts a device's, and the body of a loop once: a step of a call, and a part of a step.
+        cost, images = program.cost_analysis() or {}, batch / parts / num_devices
+        flops, transferred = cost.get("flops", 0.0) / images, cost.get("bytes accessed", 0.0) / images
+        trial = Trial(parts, c.model.remat, compile_sec, m.temp_size_in_bytes, peak, flops, transferred)
         if peak > memory_bytes(device, is_here):
             return trial
         if is_here:
             speed, used_bytes = _measured(program, c, devices, images_shape)
             return dataclasses.replace(trial, fits=True, images_per_sec=speed, used_bytes=used_bytes)
-        speed = estimated_speed(c.model, device.device_kind, num_devices, flops)
+        speed = num_devices * largest_speed(c.model, device.device_kind, flops, transferred)
         return dataclasses.replace(trial, fits=True, images_per_sec=speed)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
@@ -225,7 +226,7 @@ def plan(c: config.Config, folder: str | os.PathLike, topology: str | None = Non
         "num_devices": devices.devices.size,
         "memory_bytes": memory_bytes(devices.devices.flat[0], is_here),
         "topology": topology,
-        "utilisation": None if is_here else UTILISATION,
+        "is_measured": is_here,
         "checkpoint_bytes": sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(s)),
     }
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -253,21 +254,23 @@ def plan(c: config.Config, folder: str | os.PathLike, topology: str | None = Non
 
 def plan_text(c: config.Config, about: Mapping[str, Any], rows: Sequence[Row]) -> str:
     """Returns the plan as a table, with a line a trial, and what follows from it."""
-    mark, duration = "~" if about["utilisation"] else "", progress.format_duration
+    most, least = ("", "") if about["is_measured"] else ("<", ">")
+    duration = progress.format_duration
     table = [HEADER.split()]
     for row in rows:
         params = [f"{n / 1e6:.2f}M" for n in (row.g_params, row.d_params)]
         for t in row.trials:
             sizes = [*params, str(row.batch), str(row.batch // about["num_devices"]), str(t.accumulation)]
             gib = ["?" if n is None else f"{n / GIB:.3g}" for n in (t.temp_bytes, t.peak_bytes)]
-            flops = f"{t.flops_per_image / 1e9:.3g}" if t.flops_per_image else "?"
-            speed = [f"{mark}{t.images_per_sec:.3g}", mark + duration(row.hours * 3600)] if t.fits else ["-", "-"]
+            cost = [f"{n / u:.3g}" if n else "?" for n, u in ((t.flops_per_image, 1e9), (t.bytes_per_image, 1e6))]
+            speed = [f"{most}{t.images_per_sec:.3g}", least + duration(row.hours * 3600)] if t.fits else ["-", "-"]
             is_remat, fits = ("yes" if t.remat else "no"), ("yes" if t.fits else "NO")
-            table.append([str(row.resolution), *sizes, is_remat, *gib, fits, duration(t.compile_sec), flops, *speed])
+            table.append([str(row.resolution), *sizes, is_remat, *gib, fits, duration(t.compile_sec), *cost, *speed])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    how = f"~: not measured, but {UTILISATION:.0%} of the published peak" if mark else "images/s: measured"
+    bound = "not measured: <, > are what the published peak and bandwidth allow, by the compiler's counts"
+    how = "images/s: measured" if about["is_measured"] else bound
     hours = [row.hours for row in rows if row.hours]
-    total = "at least " * (len(hours) < len(rows)) + mark + duration(sum(hours) * 3600)
+    total = ("at least " if least or len(hours) < len(rows) else "") + duration(sum(hours) * 3600)
     used = [f"{t.used_bytes / GIB:.3g} GiB to {row.resolution} px" for row in rows for t in row.trials if t.used_bytes]
     lines = [
         f"{about['num_devices']} x {about['device']} of {about['memory_bytes'] / GIB:.2f} GiB; {how}",

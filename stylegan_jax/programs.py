@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
-from stylegan_jax import config, mesh, step
+from stylegan_jax import config, convolutions, mesh, step
 
 Request = TypeVar("Request")
 Made = TypeVar("Made")
@@ -25,13 +25,18 @@ MAX_SAMPLE_BATCH = 64
 LAYERS_AT_ONCE = 6  # Sampling's temporaries are 5.5 times the largest layer, at 256 and 1024 px of the paper's model.
 
 
-def steps_per_call(c: config.Config) -> int:
+def platform_of(devices: jax.sharding.Mesh) -> str:
+    """Returns what the devices are: "cpu", "gpu" or "tpu"."""
+    return devices.devices.flat[0].platform
+
+
+def steps_per_call(c: config.Config, devices: jax.sharding.Mesh) -> int:
     """Returns how many steps the devices take in a call: those between two updates of the schedule.
 
     A CPU takes single ones: within a loop, XLA:CPU computes plain convolutions 25 times more slowly, and of the paper's
     model the layers with the fewest feature maps are such.
     """
-    return 1 if jax.default_backend() == "cpu" else c.schedule.refresh_steps
+    return 1 if platform_of(devices) == "cpu" else c.schedule.refresh_steps
 
 
 def sample_batch(m: config.Model, resolution: int, devices: jax.sharding.Mesh) -> int:
@@ -56,7 +61,7 @@ def train_program(
     Args:
         c: settings.
         state: the training state, as jax.ShapeDtypeStruct with shardings.
-        devices: that batches are split over; the phase is on all of them.
+        devices: to compile for, which may be elsewhere; batches are split over them, and the phase is on all.
         resolution: to train at, px.
         batch: images of a step, on all devices together.
         size: height and width of the images given, px; at least the resolution.
@@ -67,15 +72,17 @@ def train_program(
     images = jax.ShapeDtypeStruct(shape, np.uint8, sharding=stack)
     labels = jax.ShapeDtypeStruct((num_steps, batch, m.num_labels), np.float32, sharding=stack)
     scalar = jax.ShapeDtypeStruct((), np.float32, sharding=mesh.replicated(devices))
-    return step.train_steps.lower(
-        state,
-        images,
-        labels if m.num_labels else None,
-        step.Phase(alpha=scalar, lr=scalar),
-        c=c,
-        resolution=resolution,
-        batch_sharding=mesh.split(devices),
-    ).compile(COMPILER_OPTIONS.get(jax.default_backend()))
+    with convolutions.forms_for(platform_of(devices)):
+        lowered = step.train_steps.lower(
+            state,
+            images,
+            labels if m.num_labels else None,
+            step.Phase(alpha=scalar, lr=scalar),
+            c=c,
+            resolution=resolution,
+            batch_sharding=mesh.split(devices),
+        )
+    return lowered.compile(COMPILER_OPTIONS.get(platform_of(devices)))
 
 
 def make_ahead(requests: Iterable[Request], make_fn: Callable[[Request], Made]) -> Iterator[Made]:

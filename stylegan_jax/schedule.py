@@ -111,12 +111,12 @@ def chunks(schedule: config.Schedule, resolution: int) -> Iterator[Chunk]:
     The phase is looked up every refresh_steps steps. A tick ends with the first chunk that brings it tick_kimg images.
     """
     nimg, tick, tick_start, growth = 0, 0, 0, None
-    total = schedule.total_kimg * 1000
+    total = round(schedule.total_kimg * 1000)  # 0.072 * 1000 is above 72.
     while nimg < total:
         phase = phase_at(nimg, schedule, resolution)
         end = nimg + schedule.refresh_steps * phase.batch
         is_last = end >= total
-        is_tick = is_last or end >= tick_start + phase.tick_kimg * 1000
+        is_tick = is_last or end >= tick_start + round(phase.tick_kimg * 1000)
         tick += is_tick
         yield Chunk(nimg, end, phase, phase.growth != growth, tick, is_tick, is_last)
         nimg, growth = end, phase.growth

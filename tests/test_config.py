@@ -58,3 +58,7 @@ def test_a_batch_that_does_not_divide_names_the_nearest_that_do():
     with pytest.raises(ValueError, match=r"among 3 devices; .*\n  256 at 8x8: use 252 or 264\n"):
         checks.check_devices(config.Config(), 3)
     checks.check_devices(config.Config(), 8)
+    in_parts = settings(schedule={"batch": 48, "accumulation_by_resolution": ((16, 4),)})
+    with pytest.raises(ValueError, match=r"among 8 devices; .*\n  48 in 4 parts at 16x16: use 32 or 64\Z"):
+        checks.check_devices(in_parts, 8)
+    checks.check_devices(in_parts, 4)

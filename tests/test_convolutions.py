@@ -91,6 +91,19 @@ def test_a_convolution_takes_the_form_that_its_size_asks_for(monkeypatch, shape,
     assert convolutions.conv(jnp.zeros((*shape, channels[0])), jnp.zeros((3, 3, *channels))) == form
 
 
+def test_a_platform_that_is_named_comes_before_the_one_at_hand(monkeypatch):
+    for name in ("strided_upscale_conv", "tap_upscale_conv"):  # Each returns its name.
+        monkeypatch.setattr(convolutions, name, lambda *args, name=name: name)
+
+    def form() -> str:
+        return convolutions.upscale_conv(jnp.zeros((1, 8, 8, 32)), jnp.zeros((3, 3, 32, 32)))
+
+    assert form() == "tap_upscale_conv"
+    with convolutions.forms_for("tpu"):
+        assert form() == "strided_upscale_conv"
+    assert form() == "tap_upscale_conv"
+
+
 @pytest.mark.parametrize("name", ["conv", "upscale_conv", "conv_downscale"])
 def test_on_a_cpu_bfloat16_rounds_the_factors_and_the_result_alone(name):
     x, weight = normal(8, 16, 16, 32), normal(3, 3, 32, 32, seed=1)

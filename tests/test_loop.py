@@ -73,7 +73,7 @@ def test_a_run_leaves_its_pictures_scalars_and_checkpoints(undisturbed):
 
 @pytest.mark.slow
 def test_a_run_of_four_steps_a_call_is_that_of_single_calls(undisturbed, tmp_path, monkeypatch):
-    monkeypatch.setattr(programs, "steps_per_call", lambda c: c.schedule.refresh_steps)
+    monkeypatch.setattr(programs, "steps_per_call", lambda c, devices: c.schedule.refresh_steps)
     last = loop.train(settings(), tmp_path)
     assert int(last.nimg) == int(undisturbed[1].nimg) and last.num_skipped.tolist() == [0, 0]
     ours, single = logged(tmp_path), logged(undisturbed[0])

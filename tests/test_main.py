@@ -1,12 +1,13 @@
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
 import jax
 import pytest
 
-from stylegan_jax import main
+from stylegan_jax import checkpoint, main
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -113,3 +114,23 @@ def test_a_program_that_is_being_made_does_not_delay_the_end(tmp_path, is_interr
     result = subprocess.run([*command, f"--workdir={tmp_path}"], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert result.returncode == code and not result.stderr
     assert ("all is saved" in result.stdout) != is_interrupted
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (jax.errors.JaxRuntimeError("FAILED_PRECONDITION: Gloo AllReduce failed"), "another process .* has ended"),
+        (checkpoint.CheckpointNotWritten("... (Connection closed by peer); those before"), "another process .* ended"),
+        (checkpoint.CheckpointNotWritten("... (UNAVAILABLE: No space left on device)"), "No space left on device"),
+        (ValueError("NCCL is no source of pictures"), "^NCCL is no"),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 3 GB"), "It does not fit: --mode=plan"),
+    ],
+)
+def test_a_lost_process_is_told_from_other_errors(monkeypatch, error, message):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    assert re.search(message, main.explain(error))
+
+
+def test_a_fault_of_ours_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        main.explain(ZeroDivisionError())

@@ -1,12 +1,14 @@
 """Programs are made in order, once, ahead of their time, by a thread whose errors are not lost."""
 
+import contextlib
 import threading
+import unittest.mock
 
 import jax
 import numpy as np
 import pytest
 
-from stylegan_jax import config, mesh, programs, state, step
+from stylegan_jax import config, convolutions, mesh, programs, state, step
 from tests.small import settings
 
 PATIENCE_SEC = 20.0  # Until a thread that should act is called stuck.
@@ -65,6 +67,18 @@ def test_a_program_takes_the_state_that_it_returns(num_steps):
         s, metrics = program(s, *batches, phase)
     assert int(s.nimg) == 16 * num_steps
     assert all(np.isfinite(value) for value in metrics.values())
+
+
+def test_a_program_is_made_for_its_devices_whatever_is_at_hand(monkeypatch):
+    seen = []
+    monkeypatch.setattr(jax, "default_backend", lambda: "another")
+    monkeypatch.setattr(convolutions, "forms_for", lambda platform: seen.append(platform) or contextlib.nullcontext())
+    monkeypatch.setattr(step, "train_steps", unittest.mock.Mock())
+    devices = mesh.make_mesh()
+    programs.train_program(settings(), None, devices, resolution=8, batch=8, size=8, num_steps=1)
+    assert seen == ["cpu"]
+    step.train_steps.lower().compile.assert_called_once_with(programs.COMPILER_OPTIONS["cpu"])
+    assert programs.steps_per_call(settings(), devices) == 1
 
 
 def test_fewer_images_are_sampled_at_once_where_memory_is_short(monkeypatch):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stylegan_jax import config, programs, sampling, state, step
+from stylegan_jax import config, mesh, programs, sampling, state, step
 
 SEED = 0
 LEARNING_RATE = 0.001
@@ -52,14 +52,15 @@ def train_program(c: config.Config, train_state: state.TrainState, resolution: i
         resolution: px.
         batch: images.
     """
-    num_steps = programs.steps_per_call(c)
+    devices = mesh.make_mesh(jax.devices()[:1])
+    num_steps = programs.steps_per_call(c, devices)
     shape = (num_steps, batch, resolution, resolution, c.model.channels)
     images = jax.device_put(np.random.default_rng(SEED).integers(0, 256, shape, np.uint8))
     labels = _labels(c.model, num_steps * batch)
     labels = None if labels is None else labels.reshape(num_steps, batch, -1)
     phase = step.Phase(alpha=np.float32(1), lr=np.float32(LEARNING_RATE))
     args = (jax.tree.map(jnp.copy, train_state), images, labels, phase)
-    options = programs.COMPILER_OPTIONS.get(jax.default_backend())
+    options = programs.COMPILER_OPTIONS.get(programs.platform_of(devices))
     return Program(step.train_steps, args, {"c": c, "resolution": resolution}, True, options, num_steps)
 
 

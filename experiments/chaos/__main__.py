@@ -28,7 +28,7 @@ PATIENCE_SEC = 600.0
 POLL_SEC = 0.005
 TMPFS_MIB = 24  # Room for some checkpoints, until a ballast takes it.
 
-# 8 to 16 px with a fade, a checkpoint every tick of 64 images.
+# 8 to 16 px with a fade, and a checkpoint every tick of 64 images: longer than the rounds, which end in the fade.
 SETTINGS = {
     "model": {
         "resolution": 16,
@@ -42,8 +42,8 @@ SETTINGS = {
     "data": {"num_faces": 256, "num_heldout": 32},
     "schedule": {
         "stable_kimg": 0.512,
-        "fade_kimg": 0.512,
-        "total_kimg": 2.048,
+        "fade_kimg": 2.048,
+        "total_kimg": 4.096,
         "batch": 8,
         "batch_by_resolution": (),
         "tick_kimg": 0.064,
