@@ -19,8 +19,9 @@ WAIT_SEC = 300  # For all processes to start.
 def start(coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None) -> None:
     """Joins the processes of a run into one; call it before anything else of JAX.
 
-    On the hosts of a Cloud TPU slice, in a step of SLURM or Open MPI and in a Kubernetes JobSet it finds the others by
-    itself, as jax.distributed does. Elsewhere, without arguments, this process is the only one.
+    On the hosts of a Cloud TPU slice, in a step of SLURM or Open MPI and in a Kubernetes JobSet (on GPUs with the
+    package `kubernetes`) it finds the others by itself, as jax.distributed does. Elsewhere, without arguments, this
+    process is the only one.
 
     Args:
         coordinator: HOST:PORT of process 0, which the others can reach; with it come the other two.

@@ -89,6 +89,7 @@ def topology_devices(name: str) -> list[Any]:
     # Else libtpu asks a cloud's server about this machine, and wants its TPUs for itself, which may be in use.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-16")  # Of any; without, it warns that it does not know.
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_compilation_cache", False)  # JAX can write there what is not for here, but not read.

@@ -205,9 +205,8 @@ def test_a_killed_process_ends_the_other_with_a_message_within_a_minute(tmp_path
     start_sec = time.monotonic()
     code = _finish(processes, patience_sec=60)[1 - killed]
     assert code not in (0, None) and time.monotonic() - start_sec < 60
-    messages = ["another process of this run has ended, or cannot be reached"]
-    if killed == 0:  # Without the process that the others report to, JAX ends them by itself.
-        messages.append("Terminating process because the JAX distributed service detected fatal errors")
+    # The second is JAX's own, where no collective operation fails before the heartbeat is missed.
+    messages = "another process of this run has ended", "This most likely indicates that another task died"
     text = _log(tmp_path, 1 - killed)
     assert any(message in text for message in messages), text
 

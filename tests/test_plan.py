@@ -190,8 +190,9 @@ def test_the_plan_of_a_small_run_is_made_from_its_programs(tmp_path, capsys):
 
 
 def topology(monkeypatch, found_fn, name: str) -> list:
-    for variable in ("TPU_SKIP_MDS_QUERY", "TPU_WORKER_HOSTNAMES", "ALLOW_MULTIPLE_LIBTPU_LOAD"):
-        monkeypatch.setenv(variable, "1")  # So that it is as before, after the test.
+    for variable in ("SKIP_MDS_QUERY", "WORKER_HOSTNAMES", "ACCELERATOR_TYPE"):
+        monkeypatch.setenv(f"TPU_{variable}", "1")  # So that it is as before, after the test.
+    monkeypatch.setenv("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "libtpu" or None)
     monkeypatch.setattr(topologies, "get_topology_desc", found_fn)
     monkeypatch.setattr(jax.config, "update", lambda name, value: None)
