@@ -12,9 +12,11 @@ import contextlib
 import dataclasses
 import json
 import logging
+import math
 import os
 import pathlib
 import shutil
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -70,7 +72,8 @@ class _Retention:
         """Returns the score that a checkpoint was saved with; None if it has none, or cannot be read."""
         try:
             record = json.loads((self.directory / str(step) / "record" / "metadata").read_bytes())
-            return record["record"]["score"] if record["crc"] == _crc_of_json(record["record"]) else None
+            score = record["record"]["score"]
+            return score if record["crc"] == _crc_of_json(record["record"]) and math.isfinite(score) else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -80,16 +83,44 @@ def open_manager(
 ) -> ocp.CheckpointManager:
     """Returns the manager of the checkpoints in `directory`, which is made if needed.
 
-    What an interrupted save left behind is removed.
+    What an interrupted save left behind is removed: no other process may be saving there. To read alone, see
+    `open_reader`.
 
     Args:
         directory: folder of the checkpoints, on a file system that all processes share.
         keep: newest checkpoints kept, at least 1. With 1 there is none to fall back to.
         keep_every: the first checkpoint at or after each multiple of so many images stays too; 0 keeps none for this.
         keep_best: so many with the lowest scores stay too.
+
+    Raises:
+        ValueError: keep is below 1, or the directory cannot be written.
     """
     if keep < 1:
         raise ValueError(f"keep is {keep}, and at least 1 checkpoint must be kept; 2 lets a run survive a damaged one.")
+    directory = pathlib.Path(directory).resolve()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryDirectory(dir=directory, prefix=".").cleanup()
+    except OSError as error:
+        raise ValueError(
+            f"checkpoints cannot be written to {directory} ({error.strerror}); mend it, or choose another --workdir."
+        ) from None
+    policy = _Retention(directory, keep, keep_every, keep_best)
+    options = ocp.CheckpointManagerOptions(preservation_policy=policy, cleanup_tmp_directories=True)
+    return ocp.CheckpointManager(directory, handler_registry=_handlers(), options=options)
+
+
+def open_reader(directory: str | os.PathLike) -> ocp.CheckpointManager:
+    """Returns a manager that leaves all in `directory`, which must exist, to the process that may be saving there."""
+    options = ocp.CheckpointManagerOptions(read_only=True, create=False, save_interval_steps=0)
+    return _Reader(pathlib.Path(directory).resolve(), handler_registry=_handlers(), options=options)
+
+
+class _Reader(ocp.CheckpointManager):
+    """Says by its type that it reads alone."""
+
+
+def _handlers() -> ocp.handlers.CheckpointHandlerRegistry:
     logging.getLogger("absl").addFilter(_is_worth_showing)
     registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
     state_handler, record_handler = _SealingHandler(), ocp.JsonCheckpointHandler()
@@ -97,11 +128,7 @@ def open_manager(
     registry.add("state", ocp.args.StandardRestore, state_handler)
     registry.add("record", ocp.args.JsonSave, record_handler)
     registry.add("record", ocp.args.JsonRestore, record_handler)
-    directory = pathlib.Path(directory).resolve()
-    options = ocp.CheckpointManagerOptions(
-        preservation_policy=_Retention(directory, keep, keep_every, keep_best), cleanup_tmp_directories=True
-    )
-    return ocp.CheckpointManager(directory, handler_registry=registry, options=options)
+    return registry
 
 
 def check_room(manager: ocp.CheckpointManager, state: Any, num_checkpoints: int) -> None:
@@ -111,7 +138,7 @@ def check_room(manager: ocp.CheckpointManager, state: Any, num_checkpoints: int)
     free = shutil.disk_usage(manager.directory).free
     if free < needed:
         raise ValueError(
-            f"{manager.directory} has {free / 2**30:.2f} GiB free, and its checkpoints need {needed / 2**30:.2f} GiB; "
+            f"{manager.directory} has {free / 2**30:.3g} GiB free, and its checkpoints need {needed / 2**30:.3g} GiB; "
             "make room, keep fewer (report.keep_checkpoints), or choose another --workdir."
         )
 
@@ -136,7 +163,7 @@ def save(
         return
     sums = np.asarray(jnp.stack([_checksum(leaf) for leaf in jax.tree.leaves(state)]))
     leaves = {k: [*v, int(s)] for (k, v), s in zip(_describe(state).items(), sums, strict=True)}
-    record = json.loads(json.dumps({"meta": meta, "leaves": leaves, "score": score}))
+    record = json.loads(json.dumps({"nimg": nimg, "meta": meta, "leaves": leaves, "score": score}))
     args = ocp.args.Composite(
         state=ocp.args.StandardSave(state), record=ocp.args.JsonSave({"record": record, "crc": _crc_of_json(record)})
     )
@@ -187,10 +214,10 @@ def restore_latest(
     """Returns (nimg, state, meta) of the newest sound checkpoint, or None where none was ever saved.
 
     Damaged checkpoints newer than it are moved to damaged-<nimg> beside it, with one line to `log_fn` for each, so that
-    the run can save at those nimg again. Nothing is moved unless a sound one was found.
+    the run can save at those nimg again. Nothing is moved unless a sound one was found, or by a reader.
 
     Args:
-        manager: from `open_manager`.
+        manager: from `open_manager` or `open_reader`.
         abstract_state: pytree of jax.ShapeDtypeStruct with shardings, or of arrays; the result has its structure,
             shapes, dtypes and shardings, whatever devices the checkpoint came from.
         log_fn: takes one line of text.
@@ -227,7 +254,8 @@ def _read_record(manager: ocp.CheckpointManager, nimg: int) -> tuple[dict | None
     try:
         sealed = manager.restore(nimg, args=ocp.args.Composite(record=ocp.args.JsonRestore())).record
         if sealed["crc"] == _crc_of_json(sealed["record"]):
-            return sealed["record"], None
+            found = sealed["record"]["nimg"]
+            return (sealed["record"], None) if found == nimg else (None, f"it is that of image {found}, renamed")
     except (OSError, ValueError, KeyError, TypeError) as error:
         return None, f"its record cannot be read ({str(error).splitlines()[0]})"
     return None, "its record has changed since it was written"
@@ -282,12 +310,14 @@ def _move_aside(manager: ocp.CheckpointManager, damaged: dict[int, str], log_fn:
     for nimg, problem in damaged.items():
         source = pathlib.Path(manager.directory) / str(nimg)
         target = source.with_name(f"damaged-{nimg}")
-        if jax.process_index() == 0:
+        if isinstance(manager, _Reader):
+            log_fn(f"Checkpoint {nimg} is damaged: {problem}. Using an older one.")
+        elif jax.process_index() == 0:
             count = len(list(source.parent.glob(f"{target.name}*")))
             target = target.with_name(f"{target.name}-{count + 1}") if count else target
             source.rename(target)
             log_fn(f"Checkpoint {nimg} is damaged: {problem}. Moved it to {target}; using an older one.")
-    if damaged:
+    if damaged and not isinstance(manager, _Reader):
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("checkpoint: moved the damaged ones aside")
         manager.reload()

@@ -98,6 +98,14 @@ def _check_ranges(c: Any) -> None:
     for path, least, most in _RANGES:
         value: Any = functools.reduce(getattr, path.split("."), c)
         _require(least <= value <= most, path, value, f"use {least:g} to {most:g}")
+    r = c.report
+    _require(
+        not r.keep_best or (r.metric_ticks and r.checkpoint_ticks % r.metric_ticks == 0),
+        "report.keep_best",
+        r.keep_best,
+        f"use 0, or a report.checkpoint_ticks (={r.checkpoint_ticks}) that is a multiple of report.metric_ticks "
+        f"(={r.metric_ticks}), so that each checkpoint is measured",
+    )
     color = c.data.background
     _require(len(color) == 3 and all(0 <= v <= 255 for v in color), "data.background", color, "use three of 0..255")
 

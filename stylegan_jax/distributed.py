@@ -39,6 +39,10 @@ def start(coordinator: str | None = None, num_processes: int | None = None, proc
             f"--coordinator={coordinator}, --num_processes={num_processes}, --process_id={process_id}: give all three, "
             "or none where the processes find each other."
         )
+    if num_processes is not None and num_processes < 1:
+        raise ValueError(f"--num_processes is {num_processes}; use 1 or more.")
+    if coordinator is not None and not coordinator.rpartition(":")[2].isdecimal():
+        raise ValueError(f"--coordinator is {coordinator}; it needs a port as well, such as {coordinator}:8482.")
     if process_id is not None and not 0 <= process_id < num_processes:
         raise ValueError(f"--process_id is {process_id}; of {num_processes} processes use 0 to {num_processes - 1}.")
     try:

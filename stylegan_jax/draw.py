@@ -30,7 +30,9 @@ def draw(c: config.Config, folder: pathlib.Path, class_names: Sequence[str] = ()
     """
     devices = mesh.make_mesh()
     workdir.check_config(folder, config.to_dict(c))
-    manager = checkpoint.open_manager(folder / "checkpoints", c.report.keep_checkpoints)
+    if not (folder / "checkpoints").is_dir():
+        raise ValueError(f"{folder} has no checkpoint; train there first, with --mode=train.")
+    manager = checkpoint.open_reader(folder / "checkpoints")
     abstract = jax.eval_shape(lambda key: state.create(key, c), jax.random.key(c.seed))
     abstract = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=mesh.replicated(devices)), abstract

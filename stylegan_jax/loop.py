@@ -42,12 +42,19 @@ def train(c: config.Config, folder: pathlib.Path) -> state.TrainState:
         The last state.
 
     Raises:
-        ValueError: settings, data, devices or the folder do not allow it; nothing was trained.
+        ValueError: settings, data, devices or the folder do not allow it, and nothing was trained; or training has
+            come to where it cannot go on (gradients that are not finite, a disk that is full or does not answer).
     """
     devices = mesh.make_mesh()
     checks.check_devices(c, len(devices.devices))
     distributed.check_same("settings (--config)", json.dumps(config.to_dict(c)))
     workdir.check_config(folder, config.to_dict(c))
+    with workdir.locked(folder):
+        return _train(c, folder, devices)
+
+
+def _train(c: config.Config, folder: pathlib.Path, devices: jax.sharding.Mesh) -> state.TrainState:
+    """Does what `train` says, in a folder that no other run is in."""
     with progress.counting("pictures") as progress_fn:
         data = dataset.open_dataset(c.data, c.model, c.seed, progress_fn)
     distributed.check_same("pictures (data.source)", data.fingerprint)

@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import traceback
+from typing import Any
 
 import jax
 from absl import app, flags, logging
@@ -119,6 +120,7 @@ def main(argv: list[str]) -> int:
     if len(argv) > 1:
         sys.exit(f"error: {' '.join(argv[1:])}: not understood; settings are changed with --config.name=value.")
     logging.set_verbosity(logging.WARNING)
+    sys.unraisablehook = show_unraisable
     keep_programs()
     try:
         values = CONFIG.value.to_dict()
@@ -134,10 +136,11 @@ def main(argv: list[str]) -> int:
         code = 128 + signal.SIGINT
     except Exception as error:
         code = fail(explain(error))
-    # The others do not come to the end that Python would wait for.
-    is_left_alone = code != 0 and jax.process_count() > 1
-    if is_left_alone or programs.is_making():  # What is made is for a resolution that this start does not reach.
+    # After an error Python would wait for threads that may be stuck in a read, or wait for other processes. After the
+    # end of a run what is still made is for a resolution that this start does not reach.
+    if code != 0 or programs.is_making():
         sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(code)
     return code
 
@@ -147,12 +150,14 @@ def explain(error: Exception) -> str:
     is_of_jax, text = isinstance(error, jax.errors.JaxRuntimeError), f"{error} {error.__cause__}"
     first_line, has_others = (str(error).splitlines() or [""])[0], jax.process_count() > 1
     can_be_theirs = has_others and (is_of_jax or isinstance(error, checkpoint.CheckpointNotWritten))
-    is_full = os.strerror(errno.ENOSPC) in text
+    is_full = any(os.strerror(number) in text for number in (errno.ENOSPC, errno.EDQUOT))
     if can_be_theirs and not is_full and any(word in text for word in OF_LOST_PROCESSES):
         return (
             f"another process of this run has ended, or cannot be reached ({first_line}). Give the same command on all "
             "hosts again: it goes on from the newest checkpoint."
         )
+    if is_full and isinstance(error, OSError) and error.filename is None:
+        return f"{error}: make room where --workdir={WORKDIR.value} lies; the same command goes on."
     if isinstance(error, (ValueError, OSError)):
         return str(error)
     if is_of_jax and "RESOURCE_EXHAUSTED" in text:
@@ -160,6 +165,12 @@ def explain(error: Exception) -> str:
     if has_others:
         return traceback.format_exc()
     raise error
+
+
+def show_unraisable(unraisable: Any) -> None:
+    """Shows an error that could not be raised, but not those of files that no one waits for after a write failed."""
+    if str(unraisable.exc_value) != "Event loop is closed":  # By TensorStore, hundreds of times.
+        sys.__unraisablehook__(unraisable)
 
 
 def fail(message: str) -> int:

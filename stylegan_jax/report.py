@@ -24,7 +24,8 @@ from typing import Any, Self, TextIO
 
 import jax
 import numpy as np
-import tensorboardX
+from tensorboardX import event_file_writer, summary
+from tensorboardX.proto import event_pb2
 
 from stylegan_jax import grid, progress
 
@@ -82,11 +83,14 @@ class Report:
             self._scalars = stack.enter_context((workdir / "scalars.jsonl").open("ab", buffering=0))
             # One warning for each NaN, without its name.
             logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
-            # TensorBoard hides what it has at purge_step and later. The suffix keeps a restart within a second apart.
-            self._tensorboard = tensorboardX.SummaryWriter(
-                str(workdir / "tensorboard"), purge_step=start_nimg and start_nimg + 1, filename_suffix=f".{start_nimg}"
-            )
-            stack.callback(self._tensorboard.close)
+            (workdir / "tensorboard").mkdir(exist_ok=True)
+            # Not tensorboardX.SummaryWriter: the thread that writes for it dies of a full disk, and it then waits for
+            # ever. The suffix keeps a restart within a second apart.
+            self._events = event_file_writer.EventsWriter(str(workdir / "tensorboard" / "events"), f".{start_nimg}")
+            stack.callback(self._events.close)
+            # TensorBoard hides what it has at this step and later.
+            started = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            self._write_events(start_nimg and start_nimg + 1, session_log=started)
             self._line = stack.enter_context(contextlib.closing(progress.make_line(stream, total_nimg, clock_fn)))
             self._stack = stack.pop_all()
 
@@ -143,8 +147,7 @@ class Report:
         line = {"nimg": int(nimg)} | {k: v if math.isfinite(v) else str(v) for k, v in numbers.items()}
         self._scalars.write((json.dumps(line) + "\n").encode())  # One write: all of a line, or none.
         for name, value in numbers.items():
-            self._tensorboard.add_scalar(name, value, nimg)
-        self._tensorboard.flush()
+            self._write_events(nimg, summary=summary.scalar(name, value))
 
     def image(self, nimg: int, name: str, picture: np.ndarray) -> None:
         """Writes a picture of the run as it is, uint8 [h, w, c], to <name><kimg, six digits>.png and to TensorBoard."""
@@ -152,8 +155,12 @@ class Report:
             return
         self.picture(f"{name}{nimg // 1000:06d}", picture)
         shown = grid.visible_channels(picture)
-        self._tensorboard.add_image(name, shown, nimg, dataformats="HW" if shown.ndim == 2 else "HWC")
-        self._tensorboard.flush()
+        shown = summary.image(name, shown, dataformats="HW" if shown.ndim == 2 else "HWC")
+        self._write_events(nimg, summary=shown)
+
+    def _write_events(self, nimg: int, **content: Any) -> None:
+        self._events.write_event(event_pb2.Event(step=nimg, wall_time=time.time(), **content))
+        self._events.flush()
 
     def picture(self, name: str, picture: np.ndarray) -> None:
         """Writes a picture, uint8 [h, w, c], to <name>.png."""

@@ -49,7 +49,7 @@ class TrainState(flax.struct.PyTreeNode):
     g_opt: AdamState
     d_opt: AdamState
     w_avg: Array  # Running mean of w, for truncation. [w_size]
-    num_skipped: Array  # Updates left out because a gradient was not finite: generator's, discriminator's. int32 [2]
+    num_skipped: Array  # Updates left out because a moment was not finite: generator's, discriminator's. int32 [2]
 
 
 def create(key: Array, c: config.Config) -> TrainState:

@@ -40,7 +40,7 @@ def _merge(params: Any, part: Any) -> Any:
 def _update(
     c: config.Config, resolution: int, grads: Any, opt: AdamState, params: Any, lr: Array
 ) -> tuple[Any, AdamState, Array]:
-    """Returns new parameters and optimizer state, and whether the update was skipped whole: a gradient not finite.
+    """Returns new parameters and optimizer state, and whether the update was skipped whole: a moment not finite.
 
     Args:
         c: settings.
@@ -50,13 +50,13 @@ def _update(
         params: all of the network's.
         lr: learning rate.
     """
-    # A sum is not finite if a term is not, or if it overflows, as moments do long before.
-    sums = [jnp.sum(g, range(g.ndim - 1)) for g in jax.tree.leaves(grads)]
-    is_finite = jnp.all(jnp.isfinite(jnp.concatenate(sums)))
-    keep = functools.partial(jax.tree.map, lambda new, old: jnp.where(is_finite, new, old))
     old, old_opt = grown(params, resolution), opt._replace(nu=grown(opt.nu, resolution))
     updates, new_opt = adam(c.train.adam_beta2, c.train.adam_eps).update(grads, old_opt)
     new = jax.tree.map(lambda p, u: p - lr * u, old, updates)
+    # Of a gradient that is not finite, or whose square is not. A sum is not finite if a term is not.
+    sums = [jnp.sum(nu, range(nu.ndim - 1)) for nu in jax.tree.leaves(new_opt.nu)]
+    is_finite = jnp.all(jnp.isfinite(jnp.concatenate(sums)))
+    keep = functools.partial(jax.tree.map, lambda new, old: jnp.where(is_finite, new, old))
     new, new_opt = keep(new, old), keep(new_opt, old_opt)
     return _merge(params, new), new_opt._replace(nu=_merge(opt.nu, new_opt.nu)), jnp.logical_not(is_finite)
 
@@ -76,6 +76,7 @@ def _update_d(state: TrainState, c: config.Config, resolution: int, grads: Any, 
 
 
 def _track_w(state: TrainState, w_mean: Array, c: config.Config) -> Array:
+    w_mean = jnp.where(jnp.all(jnp.isfinite(w_mean)), w_mean, state.w_avg)
     return ops.lerp(w_mean, state.w_avg, c.train.w_avg_beta)
 
 

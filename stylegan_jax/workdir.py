@@ -1,17 +1,73 @@
 """The folder of a run, and the settings that it was begun with."""
 
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
+import socket
+from collections.abc import Iterator
 from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
-# Settings that leave a run the same: the pictures are told by their fingerprint, gradients are the same in parts.
+from stylegan_jax import config
+
+# Settings that leave a run the same, beside all of report: pictures are told by their fingerprint, and gradients are
+# the same in parts.
 FREE = frozenset(
     {"data.source", "data.remote_copy", "data.num_workers", "data.cache_gib", "model.remat"}
     | {"schedule.accumulation", "schedule.accumulation_by_resolution"}
 )
+
+
+@contextlib.contextmanager
+def locked(workdir: str | os.PathLike) -> Iterator[None]:
+    """Keeps other runs out of a folder until this process ends, in whatever way, or leaves the context.
+
+    Raises:
+        ValueError: another run is in it; or the processes of this one do not see one folder.
+    """
+    file = pathlib.Path(workdir) / ".lock"
+    with contextlib.ExitStack() as stack:
+        if jax.process_index() == 0:
+            stream = stack.enter_context(file.open("a+"))
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                stream.seek(0)
+                raise ValueError(
+                    f"another run is at work in {workdir} ({stream.read().strip()}); wait for its end, or choose "
+                    "another --workdir."
+                ) from None
+            except OSError:  # A file system without locks.
+                pass
+            stream.truncate(0)
+            stream.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            stream.flush()
+        _check_shared(pathlib.Path(workdir))
+        yield
+
+
+def _check_shared(workdir: pathlib.Path) -> None:
+    """Raises ValueError, in all processes, if what process 0 writes to the folder is not there for all."""
+    if jax.process_count() == 1:
+        return
+    name = multihost_utils.broadcast_one_to_all(np.frombuffer(os.urandom(8), np.uint8)).tobytes().hex()
+    file = workdir / f".{name}.tmp"
+    if jax.process_index() == 0:
+        file.touch()
+    multihost_utils.sync_global_devices("workdir: a file is there")
+    sees = multihost_utils.process_allgather(np.bool_(file.exists()))
+    if jax.process_index() == 0:
+        file.unlink()
+    if not sees.all():
+        blind = ", ".join(str(i) for i in np.flatnonzero(~sees))
+        raise ValueError(
+            f"--workdir={workdir} of process {blind} is not that of process 0; name one folder that all hosts share."
+        )
 
 
 def check_config(workdir: str | os.PathLike, config_dict: dict[str, Any]) -> None:
@@ -32,22 +88,28 @@ def check_config(workdir: str | os.PathLike, config_dict: dict[str, Any]) -> Non
             with _temporary(file).open("w"):
                 _temporary(file).unlink()
         before = json.loads(file.read_text()) if file.exists() else now
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{file} is not JSON ({error}); restore it, or choose another --workdir.") from None
+        if not isinstance(before, dict):
+            raise ValueError("no settings are in it")
     except OSError as error:
         raise ValueError(
             f"Cannot write in {workdir} as a folder ({error.strerror}); choose another --workdir."
         ) from None
-    old, new = _flatten(before), _flatten(now)
+    except ValueError as error:
+        raise ValueError(f"{file} is not JSON ({error}); restore it, or choose another --workdir.") from None
+    new, defaults = _flatten(now), _flatten(json.loads(json.dumps(config.to_dict(config.Config()))))
+    # A run from before there was a setting is one with its default.
+    old = {name: value for name, value in defaults.items() if name in new} | _flatten(before)
     lines = [
         f"  {name}: {old.get(name, 'absent')} in {workdir}, {new.get(name, 'absent')} now"
         for name in [*new, *(name for name in old if name not in new)]
-        if (name not in old or name not in new or old[name] != new[name]) and name not in FREE
+        if (name not in old or name not in new or old[name] != new[name])
+        and not (name in FREE or name.startswith("report."))
     ]
     if lines:
         raise ValueError(
             f"{workdir} holds a run with another config:\n" + "\n".join(lines) + "\n"
-            "Choose another --workdir for a new run, or restore the value to go on with the old one."
+            "Choose another --workdir for a new run, restore the value to go on with the old one, or move "
+            f"{file.name} away to go on from its checkpoints with what is given now."
         )
 
 

@@ -280,10 +280,52 @@ def test_a_checkpoint_whose_score_cannot_be_read_is_not_the_best(tmp_path):
     assert 1 not in _kept(tmp_path) and 4 in _kept(tmp_path)
 
 
+def test_a_score_that_is_no_number_is_not_the_best(tmp_path):
+    manager = checkpoint.open_manager(tmp_path, keep=1, keep_best=1)
+    for nimg, score in [(1, float("nan")), (2, 5.0), (3, float("inf")), (4, 9.0)]:
+        checkpoint.save(manager, nimg, make_state(), {}, score)
+    checkpoint.close(manager)
+    assert _kept(tmp_path) == [2, 4]
+
+
+def test_a_renamed_checkpoint_is_not_taken_for_another(two_saved):
+    (two_saved.directory / "200").rename(two_saved.directory / "700")
+    two_saved.reload()
+    lines = []
+    assert checkpoint.restore_latest(two_saved, abstract(make_state()), lines.append)[0] == 100
+    assert len(lines) == 1 and "Checkpoint 700 is damaged: it is that of image 200, renamed" in lines[0]
+
+
+def test_a_reader_leaves_all_as_it_is(two_saved):
+    other_save = two_saved.directory / "300.orbax-checkpoint-tmp"
+    other_save.mkdir()
+    (two_saved.directory / "200" / "record" / "metadata").write_text("{")
+    folder = pathlib.Path(two_saved.directory)
+    before = sorted(folder.rglob("*"))
+    reader, lines = checkpoint.open_reader(folder), []
+    assert checkpoint.restore_latest(reader, abstract(make_state()), lines.append)[0] == 100
+    checkpoint.close(reader)
+    assert sorted(folder.rglob("*")) == before
+    assert len(lines) == 1 and lines[0].startswith("Checkpoint 200 is damaged: its record cannot be read")
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"cannot be written to .*/file \(File exists\); mend it"):
+        checkpoint.open_manager(tmp_path / "file", keep=1)
+
+    def refuse(*args, **kwargs):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(checkpoint.tempfile, "TemporaryDirectory", refuse)
+    with pytest.raises(ValueError, match="Read-only file system"):
+        checkpoint.open_manager(tmp_path / "checkpoints", keep=1)
+
+
 def test_a_disk_without_room_is_refused(two_saved, monkeypatch):
     checkpoint.check_room(two_saved, make_state(), 3)
     monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100}))
-    with pytest.raises(ValueError, match=r"has 0.00 GiB free, and its checkpoints need .*report.keep_checkpoints"):
+    with pytest.raises(ValueError, match=r"has 9.31e-08 GiB free, and its checkpoints need .*report.keep_checkpoints"):
         checkpoint.check_room(two_saved, make_state(), 3)
 
 

@@ -62,3 +62,10 @@ def test_a_batch_that_does_not_divide_names_the_nearest_that_do():
     with pytest.raises(ValueError, match=r"among 8 devices; .*\n  48 in 4 parts at 16x16: use 32 or 64\Z"):
         checks.check_devices(in_parts, 8)
     checks.check_devices(in_parts, 4)
+
+
+@pytest.mark.parametrize("report", [{"metric_ticks": 0}, {"metric_ticks": 10, "checkpoint_ticks": 15}])
+def test_the_best_checkpoints_are_kept_only_where_each_is_measured(report):
+    with pytest.raises(ValueError, match=r"report.keep_best is 1; use 0, or a report.checkpoint_ticks .* multiple"):
+        settings(report={"keep_best": 1} | report)
+    settings(report={"keep_best": 1, "metric_ticks": 5, "checkpoint_ticks": 15})

@@ -5,6 +5,7 @@ import logging
 import os
 import pathlib
 import tarfile
+import threading
 import time
 import zipfile
 
@@ -244,6 +245,14 @@ def test_an_interrupt_leaves_the_rest_undone():
     with pytest.raises(KeyboardInterrupt):
         images_room.in_threads(work, 1000, 1, 2, interrupt)
     assert 0 < len(ran) < 1000
+
+
+def test_pictures_that_do_not_come_are_not_waited_for(monkeypatch):
+    release = threading.Event()
+    monkeypatch.setattr(images_room.prefetch, "PATIENCE_SEC", 0.2)
+    with pytest.raises(ValueError, match=r"no picture came for 0.2 s: the disk or network"):
+        images_room.in_threads(lambda chunk: release.wait(100), 10, 1, 2)
+    release.set()
 
 
 def test_a_zip_stays_open_only_while_it_is_needed(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import time
 import traceback
 
 import pytest
@@ -17,6 +18,12 @@ def _requests(count: int | None = None):
 
 def _threads() -> int:
     return sum(thread.name == "prefetch" for thread in threading.enumerate())
+
+
+def _await_no_thread() -> None:
+    deadline = time.monotonic() + PATIENCE_SEC
+    while _threads() and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 @pytest.fixture(autouse=True)
@@ -156,6 +163,25 @@ def test_a_loader_that_stalls_ends_in_a_message():
 
     batches = prefetch.prefetch(_requests(3), load, lambda x: x, patience_sec=0.2)
     assert next(batches) == 0
-    with pytest.raises(ValueError, match=r"no batch came for 0.2 s: the disk or network .* does not answer"):
+    with pytest.raises(ValueError, match=r"no picture came for 0.2 s: the disk or network .* does not answer"):
         next(batches)
     release.set()
+    _await_no_thread()
+
+
+def test_a_loader_that_stalls_does_not_keep_one_that_has_had_enough(monkeypatch):
+    release, begun = threading.Event(), threading.Event()
+
+    def load(nimg, n):
+        if nimg:
+            begun.set()
+            release.wait(100)
+        return nimg
+
+    monkeypatch.setattr(prefetch, "ENDING_SEC", 0.1)
+    batches = prefetch.prefetch(_requests(3), load, lambda x: x)
+    assert next(batches) == 0 and begun.wait(20)
+    batches.close()  # As after a second Ctrl-C.
+    assert _threads() == 1
+    release.set()
+    _await_no_thread()

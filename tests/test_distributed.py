@@ -38,6 +38,8 @@ def get_config():
         ((None, 2, 0), "give all three"),
         (("host:1", 2, 2), "--process_id is 2; of 2 processes use 0 to 1"),
         (("host:1", 2, -1), "--process_id is -1"),
+        (("host:1", 0, 0), "--num_processes is 0; use 1 or more"),
+        (("host", 2, 0), "--coordinator is host; it needs a port as well, such as host:8482"),
     ],
 )
 def test_flags_that_make_no_sense_are_named(given, message):
@@ -216,4 +218,13 @@ def test_hosts_with_other_settings_are_refused(tmp_path):
     processes = _start(tmp_path, processes=2, devices=1, of_second=["--config.train.r1_gamma=5.0"])
     assert _finish(processes) == [1, 1]
     assert "settings (--config) of process 1 differ from those of process 0" in _log(tmp_path, 0)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_hosts_without_a_common_folder_are_refused(tmp_path):
+    processes = _start(tmp_path, processes=2, devices=1, of_second=[f"--workdir={tmp_path / 'other'}"])
+    assert _finish(processes) == [1, 1]
+    for process in (0, 1):
+        assert "of process 1 is not that of process 0; name one folder that all hosts share" in _log(tmp_path, process)
     assert not (tmp_path / "checkpoints").exists()

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import jax
 import numpy as np
@@ -151,7 +152,52 @@ def test_a_signal_saves_where_the_run_is_and_ends_it_well(tmp_path, number):
 def test_a_start_that_fails_leaves_the_folder_to_other_settings(tmp_path):
     with pytest.raises(ValueError, match="absent.zip"):
         loop.train(settings(data={"source": str(tmp_path / "absent.zip")}), tmp_path / "run")
-    assert not list((tmp_path / "run").iterdir())
+    assert [place.name for place in (tmp_path / "run").iterdir()] == [".lock"]
+
+
+def test_batches_that_do_not_divide_are_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ValueError, match="divide among 4 devices"):
+        loop.train(settings(schedule={"batch": 6}, model={"stddev_group": 3}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_disk_without_room_for_the_checkpoints_is_refused_before_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda place: types.SimpleNamespace(free=10_000))
+    with pytest.raises(ValueError, match="make room"):
+        loop.train(settings(data={"num_faces": 64}), tmp_path)
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_settings_say_which_checkpoints_are_kept(tmp_path, monkeypatch):
+    class Opened(Exception):
+        """It has come so far."""
+
+    def open_manager(*args):
+        raise Opened(*args)
+
+    monkeypatch.setattr(checkpoint, "open_manager", open_manager)
+    report = {"keep_checkpoints": 3, "keep_every_kimg": 1.5, "keep_best": 2, "metric_ticks": 1}
+    with pytest.raises(Opened) as opened:
+        loop.train(settings(report=report), tmp_path)
+    assert opened.value.args == (tmp_path / "checkpoints", 3, 1500, 2)
+
+
+@pytest.mark.slow
+def test_checkpoints_have_the_score_that_was_measured_and_none_is_made_without_updates(tmp_path, monkeypatch):
+    c = settings(
+        schedule={"stable_kimg": 1.0, "total_kimg": 0.096},
+        report={"metric_ticks": 1, "keep_best": 1, "keep_checkpoints": 1, "best_metric": "fd_faces"},
+    )
+    loop.train(c, tmp_path / "run")
+    scores = {line["nimg"]: line["fd_faces"] for line in logged(tmp_path / "run") if line["nimg"]}
+    kept = {int(place.name) for place in (tmp_path / "run/checkpoints").iterdir()}
+    assert len(scores) == 3 and kept == {96, min(scores, key=scores.__getitem__)}
+    for nimg in kept:
+        record = json.loads((tmp_path / f"run/checkpoints/{nimg}/record/metadata").read_text())
+        assert record["record"]["score"] == pytest.approx(scores[nimg])
+    monkeypatch.setattr(loop, "_is_stuck", lambda skipped, c: True)
+    loop.train(c, tmp_path / "stuck")
+    assert not list((tmp_path / "stuck/checkpoints").iterdir())
 
 
 def test_another_configuration_on_the_same_folder_is_refused(undisturbed):

@@ -1,8 +1,10 @@
+import errno
 import os
 import pathlib
 import re
 import subprocess
 import sys
+import types
 
 import jax
 import pytest
@@ -33,6 +35,19 @@ def train(c, folder):
     if {is_interrupted}:
         raise KeyboardInterrupt
     print("all is saved")
+loop.train = train
+app.run(main.main, flags_parser=main.parse_flags)
+"""
+
+
+# Training that fails while a thread is stuck in a read.
+STUCK = """
+import concurrent.futures, threading
+from absl import app
+from stylegan_jax import loop, main
+def train(c, folder):
+    concurrent.futures.ThreadPoolExecutor().submit(threading.Event().wait)
+    raise {error}
 loop.train = train
 app.run(main.main, flags_parser=main.parse_flags)
 """
@@ -134,3 +149,31 @@ def test_a_lost_process_is_told_from_other_errors(monkeypatch, error, message):
 def test_a_fault_of_ours_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         main.explain(ZeroDivisionError())
+
+
+def test_a_full_disk_says_where_to_make_room(monkeypatch):
+    monkeypatch.setattr(main, "WORKDIR", types.SimpleNamespace(value="runs/here"))
+    error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert re.search(r"No space left on device: make room where --workdir=runs/here lies", main.explain(error))
+    named = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a/picture.png")
+    assert main.explain(named).endswith("'a/picture.png'")
+    quota = OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+    assert "make room" in main.explain(quota)
+
+
+def test_of_errors_that_could_not_be_raised_only_the_known_flood_is_not_shown(monkeypatch):
+    shown = []
+    monkeypatch.setattr(sys, "__unraisablehook__", shown.append)
+    known, other = (types.SimpleNamespace(exc_value=RuntimeError(text)) for text in ("Event loop is closed", "other"))
+    for error in (known, other):
+        main.show_unraisable(error)
+    assert shown == [other]
+
+
+@pytest.mark.parametrize(("error", "code"), [("ValueError('no picture came')", 1), ("KeyboardInterrupt", 130)])
+def test_an_error_ends_the_process_whatever_threads_wait_for(tmp_path, error, code):
+    command = [sys.executable, "-c", STUCK.format(error=error), "--config=configs/demo.py", f"--workdir={tmp_path}"]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert result.returncode == code, result.stderr
+    assert code != 1 or result.stderr.splitlines()[-1] == "error: no picture came"

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pty
+import resource
 import struct
 import types
 
@@ -178,3 +179,17 @@ def test_other_processes_print_and_write_nothing(tmp_path, monkeypatch):
         r.scalars(10, {"loss": 1.0})
         r.image(10, "fakes", np.zeros((2, 2, 3), np.uint8))
     assert stream.getvalue() == "" and not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_an_error_at_once(tmp_path):
+    """Here it is the size of a file that is limited, and TensorBoard's is the largest."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with report.Report(tmp_path, 1000) as log:
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+            with pytest.raises(OSError, match="File too large"):
+                for nimg in range(200):
+                    log.scalars(nimg, {"a": 1.0})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / "scalars.jsonl").stat().st_size < 4096 and nimg < 199

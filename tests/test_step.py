@@ -173,14 +173,15 @@ def test_an_update_that_is_not_finite_is_skipped_whole_and_counted():
     reals = jnp.zeros((8, 8, 8, 3))
     d_step = jax.jit(step.d_step, static_argnums=(1, 2))
     after, _ = d_step(broken, c, 8, reals, None, latents, jnp.zeros(8), PHASE)
+    np.testing.assert_array_equal(after.w_avg, s.w_avg)  # The mean of w is not finite either.
     assert jax.tree.all(jax.tree.map(np.array_equal, after.d_params, s.d_params))
     assert jax.tree.all(jax.tree.map(np.array_equal, after.d_opt, s.d_opt))
     assert after.num_skipped.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("name", ["bias", "weight"])
-@pytest.mark.parametrize("values", [[np.nan], [np.inf], [-np.inf], [np.inf, -np.inf]])
-def test_a_single_gradient_that_is_not_finite_skips_the_update_of_all(name, values):
+@pytest.mark.parametrize("values", [[np.nan], [np.inf], [-np.inf], [np.inf, -np.inf], [1e25]])
+def test_a_single_gradient_that_is_not_finite_or_whose_square_is_not_skips_the_update_of_all(name, values):
     c = settings()
     params = {"bias": jnp.ones(3), "last": {"weight": jnp.ones((2, 4, 3))}}
     opt = state.adam(c.train.adam_beta2, c.train.adam_eps).init(params)

@@ -3,6 +3,7 @@
 python -m experiments.chaos --workdir /tmp/chaos
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -69,12 +70,12 @@ class Run:
 
     @property
     def log(self) -> pathlib.Path:
-        """Where the process writes."""
-        return self.folder.with_name(f"{self.folder.name}.log")
+        """Where the process writes: not on the disk that fills."""
+        return self.cache.with_name(f"{self.folder.name}.log")
 
     def start(self) -> subprocess.Popen:
         """Starts the run, or goes on with it."""
-        config_file = self.folder.with_name("config_of_chaos.py")
+        config_file = self.cache.with_name("config_of_chaos.py")
         config_file.write_text(CONFIG.format(values=SETTINGS))
         command = [sys.executable, "-m", "stylegan_jax.main", f"--config={config_file}", f"--workdir={self.folder}"]
         environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(self.cache)}
@@ -158,27 +159,24 @@ def damage_newest(run: Run, name: str, chance: random.Random) -> str:
     return f"{name}: {file.relative_to(run.folder)}"
 
 
-def fill_the_disk(run: Run, chance: random.Random) -> str:
-    """Lets the run's disk fill while it trains; it must end with a message and leave its checkpoints whole."""
-    before = run.newest()
-    process = run.start()
-    ballast = run.folder.with_name("ballast")
+def fill_the_disk(run: Run) -> str:
+    """Lets the run's disk be full from a save on; it must end with a message and leave its checkpoints whole."""
+    before, process = run.newest(), run.start()
     deadline = time.monotonic() + PATIENCE_SEC
     while process.poll() is None and run.newest() <= before and time.monotonic() < deadline:
         time.sleep(POLL_SEC)
-    left = chance.randrange(0, 2**16)
-    with ballast.open("wb") as file:
-        free = shutil.disk_usage(run.folder).free - left
-        try:
-            for _ in range(0, max(free, 0), 2**16):
+    ballast = run.folder.with_name("ballast")
+    with ballast.open("ab", buffering=0) as file:
+        while process.poll() is None and time.monotonic() < deadline:  # Also what the run frees meanwhile.
+            with contextlib.suppress(OSError):
                 file.write(bytes(2**16))
-        except OSError:
-            pass
-    code = process.wait(PATIENCE_SEC)
+                continue
+            time.sleep(POLL_SEC)
+    code = process.poll()
     ballast.unlink()
     message = next((line for line in run.text().splitlines() if line.startswith("error")), "no message")
     assert code == 1 and message != "no message", run.text()
-    return f"full disk: exit {code}, from {before} to {run.newest()}: {message[:160]}"
+    return f"full disk: exit {code}, from {before} to {run.newest()}: {message}"
 
 
 def main(argv: list[str]) -> None:
@@ -209,7 +207,7 @@ def main(argv: list[str]) -> None:
             if i % 3 == 2 and len(run.saved()) > 1:
                 say(i, damage_newest(run, list(DAMAGE)[i // 3 % len(DAMAGE)], chance))
             if i % 10 == 9 and is_mounted and run.newest() < peaceful.newest() - 256:
-                say(i, fill_the_disk(run, chance))
+                say(i, fill_the_disk(run))
         code = run.start().wait(PATIENCE_SEC)
         print(f"left in peace at last: exit {code}, to {run.newest()} images", flush=True)
         assert code == 0, run.text()

@@ -14,7 +14,7 @@ def is_complete(workdir: pathlib.Path) -> bool:
     if not (file.exists() and checkpoints.exists()):
         return False
     newest = max((int(place.name) for place in checkpoints.iterdir() if place.name.isdigit()), default=0)
-    return newest >= 1000 * json.loads(file.read_text())["schedule"]["total_kimg"]
+    return newest >= round(1000 * json.loads(file.read_text())["schedule"]["total_kimg"])
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from stylegan_jax import config
-from stylegan_jax.data import labels, pictures, sources
+from stylegan_jax.data import labels, pictures, prefetch, sources
 from stylegan_jax.data.source import Source, hash_lines, printable
 
 ProgressFn = Callable[[int, int], None]  # Called with (images done, images in all).
@@ -278,9 +278,19 @@ def _fits_cache(length: int, data: config.Data, model: config.Model) -> bool:
 def in_threads(
     fn: Callable[[range], None], length: int, chunk: int, num_workers: int, progress_fn: ProgressFn | None = None
 ) -> None:
-    """Calls `fn` with consecutive ranges of `chunk` that cover range(length), `num_workers` at a time."""
+    """Calls `fn` with consecutive ranges of `chunk` that cover range(length), `num_workers` at a time.
+
+    Raises:
+        ValueError: a chunk did not come to its end in prefetch.PATIENCE_SEC; its thread is left behind.
+    """
     chunks = [range(start, min(start + chunk, length)) for start in range(0, length, chunk)]
-    with futures.ThreadPoolExecutor(num_workers) as pool:
-        for done, _ in zip(chunks, pool.map(fn, chunks), strict=True):
+    pool = futures.ThreadPoolExecutor(num_workers)
+    try:
+        for done, result in zip(chunks, [pool.submit(fn, chunk) for chunk in chunks], strict=True):
+            result.result(prefetch.PATIENCE_SEC)
             if progress_fn is not None:
                 progress_fn(done.stop, length)
+    except futures.TimeoutError:
+        raise prefetch.stalled(prefetch.PATIENCE_SEC) from None
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

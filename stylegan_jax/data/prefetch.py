@@ -9,7 +9,8 @@ Size = TypeVar("Size")
 Loaded = TypeVar("Loaded")
 Placed = TypeVar("Placed")
 
-PATIENCE_SEC = 600.0  # A batch that takes longer will not come.
+PATIENCE_SEC = 600.0  # What takes longer to read will not come.
+ENDING_SEC = 10.0  # A batch that is being made may take so long after it is no longer wanted.
 
 _END = object()  # Stands where a batch would, after the last one.
 
@@ -24,8 +25,8 @@ def prefetch(
     """Yields `put_fn(load_fn(nimg, n))` for each request, in order, while a thread prepares the next `depth`.
 
     The thread starts when the first batch is asked for and has ended when the generator has: exhausted, closed or
-    collected. An exception in `requests`, `load_fn` or `put_fn` is raised here in its turn, after the batches before
-    it, with the traceback that it had in the thread.
+    collected; one that is stuck in a read is left behind. An exception in `requests`, `load_fn` or `put_fn` is raised
+    here in its turn, after the batches before it, with the traceback that it had in the thread.
 
     Args:
         requests: (nimg, n) of each batch: images shown before it, and what `load_fn` takes to say how many it has.
@@ -36,11 +37,19 @@ def prefetch(
 
     Raises:
         ValueError: depth is below 1; or, from the generator, no batch came in `patience_sec`, as when a network drive
-            has gone: its thread is left behind then.
+            has gone.
     """
     if depth < 1:
         raise ValueError(f"depth is {depth}; at least 1 batch must be prepared at a time.")
     return _prefetched(requests, load_fn, put_fn, depth, patience_sec)
+
+
+def stalled(patience_sec: float) -> ValueError:
+    """Returns the error that no picture came for so long."""
+    return ValueError(
+        f"no picture came for {patience_sec:g} s: the disk or network that data.source lies on does not answer. Mend "
+        "it, and give the same command again."
+    )
 
 
 def _prefetched(
@@ -75,10 +84,7 @@ def _prefetched(
                 batch, error = ready.get(timeout=patience_sec)
             except queue.Empty:
                 is_stalled = True
-                raise ValueError(
-                    f"no batch came for {patience_sec:g} s: the disk or network that data.source lies on does not "
-                    "answer. Mend it, and give the same command again."
-                ) from None
+                raise stalled(patience_sec) from None
             if error is not None:
                 raise error
             if batch is _END:
@@ -89,5 +95,4 @@ def _prefetched(
     finally:
         closed.set()
         free.release()  # Wakes the thread where it waits for a place.
-        if not is_stalled:
-            thread.join()
+        thread.join(0 if is_stalled else ENDING_SEC)
