@@ -2,10 +2,11 @@
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import pathlib
-import socket
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,12 +26,15 @@ FREE = frozenset(
 
 @contextlib.contextmanager
 def locked(workdir: str | os.PathLike) -> Iterator[None]:
-    """Keeps other runs out of a folder until this process ends, in whatever way, or leaves the context.
+    """Keeps other runs of this machine out of a folder until this process ends, in whatever way, or leaves the context.
+
+    The lock lies among temporary files and not in the folder: network drives can keep that of a host which is no more.
 
     Raises:
         ValueError: another run is in it; or the processes of this one do not see one folder.
     """
-    file = pathlib.Path(workdir) / ".lock"
+    digest = hashlib.sha256(str(pathlib.Path(workdir).resolve()).encode()).hexdigest()[:16]
+    file = pathlib.Path(tempfile.gettempdir()) / f"stylegan_jax-{os.getuid()}-{digest}.lock"
     with contextlib.ExitStack() as stack:
         if jax.process_index() == 0:
             stream = stack.enter_context(file.open("a+"))
@@ -39,13 +43,11 @@ def locked(workdir: str | os.PathLike) -> Iterator[None]:
             except BlockingIOError:
                 stream.seek(0)
                 raise ValueError(
-                    f"another run is at work in {workdir} ({stream.read().strip()}); wait for its end, or choose "
+                    f"another run is at work in {workdir} ({stream.read()}); wait for its end, or choose "
                     "another --workdir."
                 ) from None
-            except OSError:  # A file system without locks.
-                pass
             stream.truncate(0)
-            stream.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            stream.write(f"process {os.getpid()}")
             stream.flush()
         _check_shared(pathlib.Path(workdir))
         yield

@@ -101,19 +101,11 @@ def test_a_second_run_in_a_folder_is_refused_until_the_first_has_ended_in_whatev
     command = [sys.executable, "-c", HOLDER, str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout.readline() == "locked\n"
-        message = rf"another run is at work in {tmp_path} \(process {first.pid} on .*\)"
+        message = rf"another run is at work in {tmp_path} \(process {first.pid}\)"
         with pytest.raises(ValueError, match=message), workdir.locked(tmp_path):
             pass
         first.kill()
     for _ in range(2):
         with workdir.locked(tmp_path):
             pass
-
-
-def test_a_file_system_without_locks_is_taken_as_it_is(tmp_path, monkeypatch):
-    def refuse(*args):
-        raise OSError(95, "Operation not supported")
-
-    monkeypatch.setattr(workdir.fcntl, "flock", refuse)
-    with workdir.locked(tmp_path):
-        pass
+    assert not list(tmp_path.iterdir())
