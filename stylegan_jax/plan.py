@@ -52,7 +52,7 @@ class Trial:
     flops_per_image: float | None = None  # As compiled. Lazy R1 counts as if it were in every iteration.
     bytes_per_image: float | None = None  # Read and written, by the compiler's count.
     fits: bool = False
-    images_per_sec: float | None = None  # Of all devices: measured, or the most possible where they are not here.
+    images_per_sec: float | None = None  # Of all devices: measured, or an estimate where they are not here.
     used_bytes: int | None = None  # Where devices tell: what this process has used at most, up to now.
 
 
@@ -114,8 +114,11 @@ def memory_bytes(device: Any, is_here: bool) -> int:
     return (device.memory_stats() or {}).get("bytes_limit", host_bytes)  # CPUs have none, and share the machine's.
 
 
-def largest_speed(m: config.Model, kind: str, flops_per_image: float, bytes_per_image: float) -> float:
-    """Returns the images/s of a device that its published limits allow: of its arithmetic, or of its memory."""
+def estimated_speed(m: config.Model, kind: str, flops_per_image: float, bytes_per_image: float) -> float:
+    """Returns the images/s of a device at its published limits: that of its arithmetic, or of its memory.
+
+    No step reaches a limit; but the compiler counts as read what lies in fast memory, too.
+    """
     passes = PASSES[m.matmul_precision] if m.compute_dtype == "float32" else 1
     _, peak, bandwidth = PUBLISHED[kind]
     return 1 / max(flops_per_image * passes / peak, bytes_per_image / bandwidth)
@@ -176,7 +179,7 @@ def try_program(c: config.Config, devices: jax.sharding.Mesh, is_here: bool, res
         if is_here:
             speed, used_bytes = _measured(program, c, devices, images_shape)
             return dataclasses.replace(trial, fits=True, images_per_sec=speed, used_bytes=used_bytes)
-        speed = num_devices * largest_speed(c.model, device.device_kind, flops, transferred)
+        speed = num_devices * estimated_speed(c.model, device.device_kind, flops, transferred)
         return dataclasses.replace(trial, fits=True, images_per_sec=speed)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
@@ -255,8 +258,7 @@ def plan(c: config.Config, folder: str | os.PathLike, topology: str | None = Non
 
 def plan_text(c: config.Config, about: Mapping[str, Any], rows: Sequence[Row]) -> str:
     """Returns the plan as a table, with a line a trial, and what follows from it."""
-    most, least = ("", "") if about["is_measured"] else ("<", ">")
-    duration = progress.format_duration
+    mark, duration = "" if about["is_measured"] else "~", progress.format_duration
     table = [HEADER.split()]
     for row in rows:
         params = [f"{n / 1e6:.2f}M" for n in (row.g_params, row.d_params)]
@@ -264,14 +266,14 @@ def plan_text(c: config.Config, about: Mapping[str, Any], rows: Sequence[Row]) -
             sizes = [*params, str(row.batch), str(row.batch // about["num_devices"]), str(t.accumulation)]
             gib = ["?" if n is None else f"{n / GIB:.3g}" for n in (t.temp_bytes, t.peak_bytes)]
             cost = [f"{n / u:.3g}" if n else "?" for n, u in ((t.flops_per_image, 1e9), (t.bytes_per_image, 1e6))]
-            speed = [f"{most}{t.images_per_sec:.3g}", least + duration(row.hours * 3600)] if t.fits else ["-", "-"]
+            speed = [f"{mark}{t.images_per_sec:.3g}", mark + duration(row.hours * 3600)] if t.fits else ["-", "-"]
             is_remat, fits = ("yes" if t.remat else "no"), ("yes" if t.fits else "NO")
             table.append([str(row.resolution), *sizes, is_remat, *gib, fits, duration(t.compile_sec), *cost, *speed])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    bound = "not measured: <, > are what the published peak and bandwidth allow, by the compiler's counts"
-    how = "images/s: measured" if about["is_measured"] else bound
+    estimate = "~: not measured, but what published limits allow, by the compiler's count of operations and bytes"
+    how = "images/s: measured" if about["is_measured"] else estimate
     hours = [row.hours for row in rows if row.hours]
-    total = ("at least " if least or len(hours) < len(rows) else "") + duration(sum(hours) * 3600)
+    total = "at least " * (len(hours) < len(rows)) + mark + duration(sum(hours) * 3600)
     used = [f"{t.used_bytes / GIB:.3g} GiB to {row.resolution} px" for row in rows for t in row.trials if t.used_bytes]
     lines = [
         f"{about['num_devices']} x {about['device']} of {about['memory_bytes'] / GIB:.2f} GiB; {how}",
