@@ -56,7 +56,7 @@ class _Retention:
     keep_best: int
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        """Returns which of `checkpoints` to keep."""
+        """Returns which of `checkpoints` to keep. The newest of them is still being written, and has no score yet."""
         del context
         steps = sorted(info.step for info in checkpoints)
         kept = set(steps[-self.keep :])

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 from absl import app, flags
-from jax.experimental import topologies
 
-from stylegan_jax import config, mesh, programs, state
+from stylegan_jax import config, mesh, plan, programs, state
 
 DEVICES = flags.DEFINE_list("devices", ["1", "2", "4", "8"], "Numbers of simulated devices, or of a topology's first.")
 TOPOLOGY = flags.DEFINE_string("topology", None, "Compile for TPUs that are not here, such as v5e:4x4; needs libtpu.")
@@ -59,7 +58,7 @@ def settings() -> config.Config:
 def find_devices() -> Sequence[jax.Device]:
     """Returns the simulated devices, or those that the topology describes."""
     if TOPOLOGY.value:
-        return topologies.get_topology_desc(platform="tpu", topology_name=TOPOLOGY.value).devices
+        return plan.topology_devices(TOPOLOGY.value)
     return jax.devices()
 
 
