@@ -12,6 +12,7 @@ processes the first one alone prints and writes.
 
 import contextlib
 import dataclasses
+import errno
 import json
 import logging
 import math
@@ -145,7 +146,9 @@ class Report:
             return
         numbers = {name: float(value) for name, value in values.items()}
         line = {"nimg": int(nimg)} | {k: v if math.isfinite(v) else str(v) for k, v in numbers.items()}
-        self._scalars.write((json.dumps(line) + "\n").encode())  # One write: all of a line, or none.
+        encoded = (json.dumps(line) + "\n").encode()
+        if self._scalars.write(encoded) < len(encoded):  # One write: all of a line, or an error.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         for name, value in numbers.items():
             self._write_events(nimg, summary=summary.scalar(name, value))
 

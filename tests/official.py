@@ -18,9 +18,11 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from stylegan_jax import config, discriminator, generator, losses, ops, sampling
 
+SELECTION = pathlib.Path(__file__).parent / "goldens"
 TOLERANCE = 2e-5  # Of the largest recorded magnitude; float32 sums in another order differ by a fifth of it.
 # After an update, for what depends on the new weights: two builds of the official code differ by 1.7e-3 there.
 LATER_TOLERANCE = 2e-3
@@ -29,7 +31,7 @@ WORST: dict[str, tuple[float, str, int]] = {}  # By file: (worst error, its key,
 
 def folder() -> pathlib.Path:
     """Returns the folder of recordings."""
-    path = pathlib.Path(os.environ.get("STYLEGAN_GOLDENS") or pathlib.Path(__file__).parent / "goldens")
+    path = pathlib.Path(os.environ.get("STYLEGAN_GOLDENS") or SELECTION)
     if not any(path.glob("*.npz")):
         raise FileNotFoundError(f"{path} holds no recorded arrays; unset STYLEGAN_GOLDENS, or name a folder that does.")
     return path
@@ -38,6 +40,12 @@ def folder() -> pathlib.Path:
 def files(pattern: str) -> list[str]:
     """Returns the stems of the recordings that match `pattern`."""
     return sorted(p.stem for p in folder().glob(pattern))
+
+
+def parameters(file: str, *others: Any) -> Any:
+    """Returns the parameters of a test that takes seconds: it is a slow one for files beyond the selection."""
+    marks = () if (SELECTION / f"{file}.npz").exists() else (pytest.mark.slow,)
+    return pytest.param(file, *others, marks=marks)
 
 
 @functools.cache

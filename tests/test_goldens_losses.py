@@ -39,7 +39,10 @@ def take_inputs(common, order):
 FILES = [file for file in official.files("losses_*.npz") if not file.startswith("losses_common")]
 
 
-@pytest.mark.parametrize(("file", "lod"), [(file, lod) for file in FILES for lod in official.cases(file)])
+CASES = [official.parameters(file, lod) for file in FILES for lod in official.cases(file)]
+
+
+@pytest.mark.parametrize(("file", "lod"), CASES)
 def test_loss_and_its_gradients_agree_with_the_official_code(file, lod):
     settings = official.meta(file)
     with Recorded(settings["common"]) as common, Recorded(file, f"{lod}/") as r:

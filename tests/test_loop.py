@@ -212,9 +212,10 @@ def test_checkpoints_have_the_score_that_was_measured_and_none_is_made_without_u
     assert not list((tmp_path / "stuck/checkpoints").iterdir())
 
 
-def test_another_configuration_on_the_same_folder_is_refused(undisturbed):
+def test_another_configuration_on_the_same_folder_is_refused(tmp_path):
+    loop.workdir.record_config(tmp_path, config.to_dict(settings()))
     with pytest.raises(ValueError, match=r"train\.r1_gamma: 10\.0 in .*, 5\.0 now"):
-        loop.train(settings(train={"r1_gamma": 5.0}), undisturbed[0])
+        loop.train(settings(train={"r1_gamma": 5.0}), tmp_path)
 
 
 @pytest.mark.slow

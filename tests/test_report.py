@@ -181,15 +181,20 @@ def test_other_processes_print_and_write_nothing(tmp_path, monkeypatch):
     assert stream.getvalue() == "" and not list(tmp_path.iterdir())
 
 
-def test_a_full_disk_is_an_error_at_once(tmp_path):
+@pytest.mark.parametrize("has_tensorboard", [True, False])
+def test_a_full_disk_is_an_error_at_once_and_at_most_the_last_line_is_torn(tmp_path, monkeypatch, has_tensorboard):
     """Here it is the size of a file that is limited, and TensorBoard's is the largest."""
+    if not has_tensorboard:
+        monkeypatch.setattr(report.Report, "_write_events", lambda *args, **kwargs: None)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     with report.Report(tmp_path, 1000) as log:
         try:
             resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
-            with pytest.raises(OSError, match="File too large"):
-                for nimg in range(200):
+            with pytest.raises(OSError, match="File too large" if has_tensorboard else "No space left"):
+                for nimg in range(400):
                     log.scalars(nimg, {"a": 1.0})
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert (tmp_path / "scalars.jsonl").stat().st_size < 4096 and nimg < 199
+    lines = (tmp_path / "scalars.jsonl").read_text().splitlines()
+    assert [json.loads(line)["nimg"] for line in lines[:-1]] == list(range(len(lines) - 1))
+    assert nimg == len(lines) - 1 < 399

@@ -138,9 +138,10 @@ def test_a_step_is_discriminator_then_weight_average_then_generator():
 @pytest.mark.parametrize(
     ("num_steps", "tolerance"),
     # A loop's convolutions sum in another order; the optimizers' first steps make the sign of a rounding error count.
-    [(1, 0.0), pytest.param(4, 1e-6, marks=pytest.mark.slow)],
+    [(1, 0.0), (4, 1e-6)],
     ids=["stacks of one, bit for bit", "one stack of four"],
 )
+@pytest.mark.slow
 def test_steps_in_one_call_equal_single_ones(num_steps, tolerance):
     c = settings(model={"num_labels": 3}, data={"mirror": True})
     start = state.reset_optimizers(jittered(initial(c)))

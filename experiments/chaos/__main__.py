@@ -213,8 +213,12 @@ def main(argv: list[str]) -> None:
         assert code == 0, run.text()
         assert run.newest() == peaceful.newest()
         differing = [name for name, leaf in peaceful.leaves().items() if run.leaves()[name] != leaf]
-        print(f"of {len(peaceful.leaves())} arrays {len(differing)} differ from the undisturbed run's {differing}")
+        names = ", ".join(differing) or "none"
+        print(f"of {len(peaceful.leaves())} arrays differ from the undisturbed run's: {names}", flush=True)
         assert not differing
+        scalars, wanted = ((r.folder / "scalars.jsonl").read_text() for r in (run, peaceful))
+        print(f"of {len(wanted.splitlines())} lines of scalars.jsonl {'none' if scalars == wanted else 'some'} differ")
+        assert scalars == wanted
         if not is_mounted:
             print("no small disk could be mounted here (that takes root): the full disk was not tried")
     finally:
