@@ -123,7 +123,7 @@ def take_ordered(r, iteration, order, name):
     return r.take(name)[order] if name in r else None
 
 
-@pytest.mark.parametrize("file", map(official.parameters, official.files("train_*.npz")))
+@pytest.mark.parametrize("file", [official.parameters(file) for file in official.files("train_*.npz")])
 def test_iterations_agree_with_the_official_loop(file):
     c = settings_of(file)
     full = c.model.resolution
