@@ -17,17 +17,16 @@ import os
 import pathlib
 import shutil
 import tempfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-_SEAL = "files.json"
+from stylegan_jax import seals
+
 _MAX_LISTED = 12  # Parameters named in a mismatch report.
 
 
@@ -73,7 +72,7 @@ class _Retention:
         try:
             record = json.loads((self.directory / str(step) / "record" / "metadata").read_bytes())
             score = record["record"]["score"]
-            return score if record["crc"] == _crc_of_json(record["record"]) and math.isfinite(score) else None
+            return score if record["crc"] == seals.crc_of_json(record["record"]) and math.isfinite(score) else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -161,12 +160,11 @@ def save(
     wait(manager)
     if nimg in manager.all_steps():
         return
-    sums = np.asarray(jnp.stack([_checksum(leaf) for leaf in jax.tree.leaves(state)]))
-    leaves = {k: [*v, int(s)] for (k, v), s in zip(_describe(state).items(), sums, strict=True)}
+    sums = seals.checksums(state)
+    leaves = {k: [*v, int(s)] for (k, v), s in zip(seals.describe(state).items(), sums, strict=True)}
     record = json.loads(json.dumps({"nimg": nimg, "meta": meta, "leaves": leaves, "score": score}))
-    args = ocp.args.Composite(
-        state=ocp.args.StandardSave(state), record=ocp.args.JsonSave({"record": record, "crc": _crc_of_json(record)})
-    )
+    sealed = {"record": record, "crc": seals.crc_of_json(record)}
+    args = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(sealed))
     with _naming_the_write(manager):
         manager.save(nimg, args=args, force=True)
 
@@ -200,9 +198,7 @@ class _SealingHandler(ocp.StandardCheckpointHandler):
     def finalize(self, directory: os.PathLike) -> None:
         """Runs once all processes have written, before the checkpoint gets its final name."""
         super().finalize(directory)
-        folder = pathlib.Path(directory)
-        files = sorted(f for f in folder.rglob("*") if f.is_file())
-        (folder / _SEAL).write_text(json.dumps({str(f.relative_to(folder)): _size_and_crc(f) for f in files}))
+        seals.seal_files(pathlib.Path(directory))
 
 
 # ---- restoring
@@ -230,16 +226,23 @@ def restore_latest(
     for nimg in sorted(manager.all_steps(), reverse=True):
         record, problem = _read_record(manager, nimg)
         if problem is None:
-            _check_fits(manager.directory / str(nimg), record["leaves"], _describe(abstract_state))
-            problem = _first_bad_file(pathlib.Path(manager.directory) / str(nimg) / "state")
+            _check_fits(manager.directory / str(nimg), record["leaves"], seals.describe(abstract_state))
+            problem = seals.first_bad_file(pathlib.Path(manager.directory) / str(nimg) / "state")
         if not _seen_by_any_process(problem):
             args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state))
             state = manager.restore(nimg, args=args).state
             problem = _first_bad_leaf(state, record["leaves"])
             if not _seen_by_any_process(problem):
-                _move_aside(manager, damaged, log_fn)
+                if isinstance(manager, _Reader):
+                    for place, reason in damaged.items():
+                        log_fn(f"Checkpoint {place} is damaged: {reason}. Using an older one.")
+                else:
+                    _move_aside(manager, damaged, log_fn)
                 return nimg, state, record["meta"]
         damaged[nimg] = problem or "another process cannot read it"
+    if isinstance(manager, _Reader) and not all((manager.directory / str(nimg)).exists() for nimg in damaged):
+        manager.reload()  # Newer ones have come in their place.
+        return restore_latest(manager, abstract_state, log_fn)
     if damaged:
         reasons = "".join(f"\n  {nimg}: {problem}" for nimg, problem in damaged.items())
         raise CheckpointDamaged(
@@ -253,8 +256,8 @@ def _read_record(manager: ocp.CheckpointManager, nimg: int) -> tuple[dict | None
     """Returns (record, None), or (None, what is wrong with it)."""
     try:
         sealed = manager.restore(nimg, args=ocp.args.Composite(record=ocp.args.JsonRestore())).record
-        if sealed["crc"] == _crc_of_json(sealed["record"]):
-            found = sealed["record"]["nimg"]
+        if sealed["crc"] == seals.crc_of_json(sealed["record"]):
+            found = sealed["record"].get("nimg", nimg)  # Those of before it was recorded are taken by their name.
             return (sealed["record"], None) if found == nimg else (None, f"it is that of image {found}, renamed")
     except (OSError, ValueError, KeyError, TypeError) as error:
         return None, f"its record cannot be read ({str(error).splitlines()[0]})"
@@ -282,27 +285,10 @@ def _check_fits(checkpoint: os.PathLike, saved: dict[str, list], wanted: dict[st
         )
 
 
-def _first_bad_file(folder: pathlib.Path) -> str | None:
-    """Returns what is wrong with the first file that is not as its seal says, or None."""
-    try:
-        seal = json.loads((folder / _SEAL).read_text())
-        for name, (size, crc) in seal.items():
-            found_size, found_crc = _size_and_crc(folder / name)
-            if found_size != size:
-                return f"state/{name} has {found_size} bytes in place of {size}"
-            if found_crc != crc:
-                return f"state/{name} has changed since it was written"
-    except FileNotFoundError as error:
-        return f"state/{pathlib.Path(error.filename).relative_to(folder)} is missing"
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        return f"state/{_SEAL} cannot be checked ({error})"
-    return None
-
-
 def _first_bad_leaf(state: Any, saved: dict[str, list]) -> str | None:
     """Returns which leaf differs from what was saved, or None."""
-    sums = np.asarray(jnp.stack([_checksum(leaf) for leaf in jax.tree.leaves(state)]))
-    bad = [name for name, found in zip(_describe(state), sums, strict=True) if saved[name][2] != int(found)]
+    sums = seals.checksums(state)
+    bad = [name for name, found in zip(seals.describe(state), sums, strict=True) if saved[name][2] != int(found)]
     return f"{len(bad)} arrays differ from what was saved, first of all {bad[0]}" if bad else None
 
 
@@ -310,62 +296,15 @@ def _move_aside(manager: ocp.CheckpointManager, damaged: dict[int, str], log_fn:
     for nimg, problem in damaged.items():
         source = pathlib.Path(manager.directory) / str(nimg)
         target = source.with_name(f"damaged-{nimg}")
-        if isinstance(manager, _Reader):
-            log_fn(f"Checkpoint {nimg} is damaged: {problem}. Using an older one.")
-        elif jax.process_index() == 0:
+        if jax.process_index() == 0:
             count = len(list(source.parent.glob(f"{target.name}*")))
             target = target.with_name(f"{target.name}-{count + 1}") if count else target
             source.rename(target)
             log_fn(f"Checkpoint {nimg} is damaged: {problem}. Moved it to {target}; using an older one.")
-    if damaged and not isinstance(manager, _Reader):
+    if damaged:
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("checkpoint: moved the damaged ones aside")
         manager.reload()
-
-
-# ---- seals
-
-
-def _describe(tree: Any) -> dict[str, list]:
-    """Returns {path of a leaf: [dtype, shape]}, in the order of jax.tree.leaves."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(k, simple=True, separator="/"): [str(x.dtype), list(x.shape)] for k, x in leaves}
-
-
-@jax.jit
-def _checksum(x: jax.Array) -> jax.Array:
-    """Returns sum_i mix(bits_i ^ mix(i)) mod 2**32, over the elements i of `x`. uint32 scalar.
-
-    mix is a bijection, so one changed element always changes the sum. Moved elements, and changes that cancel in a
-    plain or weighted sum of the bits, go unseen once in 2**32. Integer sums have no order: the sharding of `x` is
-    without effect.
-    """
-    if x.dtype == jnp.bool_:
-        bits = x.astype(jnp.uint32)
-    else:
-        bits = jax.lax.bitcast_convert_type(x, {1: jnp.uint8, 2: jnp.uint16}.get(x.dtype.itemsize, jnp.uint32))
-    index = jax.lax.iota(jnp.uint32, bits.size).reshape(bits.shape)
-    return jnp.sum(_mix(bits.astype(jnp.uint32) ^ _mix(index)), dtype=jnp.uint32)
-
-
-def _mix(x: jax.Array) -> jax.Array:
-    """Returns the bits of `x`, uint32, scattered one to one: the finalizer of MurmurHash3 (Appleby 2011)."""
-    x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
-    x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
-    return x ^ (x >> 16)
-
-
-def _size_and_crc(file: pathlib.Path) -> list[int]:
-    """Returns [bytes, CRC-32] of a file."""
-    size, crc = 0, 0
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            size, crc = size + len(block), zlib.crc32(block, crc)
-    return [size, crc]
-
-
-def _crc_of_json(value: Any) -> int:
-    return zlib.crc32(json.dumps(value, sort_keys=True).encode())
 
 
 def _seen_by_any_process(problem: str | None) -> bool:

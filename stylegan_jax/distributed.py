@@ -41,8 +41,10 @@ def start(coordinator: str | None = None, num_processes: int | None = None, proc
         )
     if num_processes is not None and num_processes < 1:
         raise ValueError(f"--num_processes is {num_processes}; use 1 or more.")
-    if coordinator is not None and not coordinator.rpartition(":")[2].isdecimal():
-        raise ValueError(f"--coordinator is {coordinator}; it needs a port as well, such as {coordinator}:8482.")
+    if coordinator is not None:
+        host, _, port = coordinator.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+            raise ValueError(f"--coordinator is {coordinator!r}; use HOST:PORT of process 0, such as 10.0.0.2:8482.")
     if process_id is not None and not 0 <= process_id < num_processes:
         raise ValueError(f"--process_id is {process_id}; of {num_processes} processes use 0 to {num_processes - 1}.")
     try:

@@ -28,10 +28,10 @@ def draw(c: config.Config, folder: pathlib.Path, class_names: Sequence[str] = ()
     Raises:
         ValueError: no run of these settings is there, or no such class.
     """
-    devices = mesh.make_mesh()
-    workdir.check_config(folder, config.to_dict(c))
     if not (folder / "checkpoints").is_dir():
         raise ValueError(f"{folder} has no checkpoint; train there first, with --mode=train.")
+    devices = mesh.make_mesh()
+    workdir.check_config(folder, config.to_dict(c))
     manager = checkpoint.open_reader(folder / "checkpoints")
     abstract = jax.eval_shape(lambda key: state.create(key, c), jax.random.key(c.seed))
     abstract = jax.tree.map(

@@ -14,7 +14,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_dict, config_flags
 
-from stylegan_jax import checkpoint, config, distributed, draw, inspection, loop, plan, prepare, programs, progress
+from stylegan_jax import checkpoint, config, distributed, draw, inspection, loop, plan, prepare, progress
 from stylegan_jax.data import remote, sources
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "File of settings, such as configs/demo.py.", lock_config=True)
@@ -115,8 +115,8 @@ def run(c: config.Config, mode: str, folder: pathlib.Path) -> None:
         )
 
 
-def main(argv: list[str]) -> int:
-    """Does what the flags say, and returns the exit code."""
+def main(argv: list[str]) -> None:
+    """Does what the flags say, and ends the process with its exit code, whatever other threads wait for."""
     if len(argv) > 1:
         sys.exit(f"error: {' '.join(argv[1:])}: not understood; settings are changed with --config.name=value.")
     logging.set_verbosity(logging.WARNING)
@@ -136,17 +136,16 @@ def main(argv: list[str]) -> int:
         code = 128 + signal.SIGINT
     except Exception as error:
         code = fail(explain(error))
-    # After an error Python would wait for threads that may be stuck in a read, or wait for other processes. After the
-    # end of a run what is still made is for a resolution that this start does not reach.
-    if code != 0 or programs.is_making():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    return code
+    if code == 0 and jax.process_count() > 1:
+        jax.distributed.shutdown()  # All processes come to it together.
+    # Python would wait for threads that are stuck in a read, or make a program that this start comes no more to.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def explain(error: Exception) -> str:
-    """Returns what to tell the user of `error`, which is being handled; raises it again if it is a fault of ours."""
+    """Returns what to tell the user of `error`, which is being handled: its traceback, if it is a fault of ours."""
     is_of_jax, text = isinstance(error, jax.errors.JaxRuntimeError), f"{error} {error.__cause__}"
     first_line, has_others = (str(error).splitlines() or [""])[0], jax.process_count() > 1
     can_be_theirs = has_others and (is_of_jax or isinstance(error, checkpoint.CheckpointNotWritten))
@@ -162,9 +161,7 @@ def explain(error: Exception) -> str:
         return str(error)
     if is_of_jax and "RESOURCE_EXHAUSTED" in text:
         return f"{first_line}. It does not fit: --mode=plan says what does, and with what accumulation."
-    if has_others:
-        return traceback.format_exc()
-    raise error
+    return traceback.format_exc().rstrip()
 
 
 def show_unraisable(unraisable: Any) -> None:

@@ -15,8 +15,6 @@ from stylegan_jax import config, convolutions, mesh, step
 Request = TypeVar("Request")
 Made = TypeVar("Made")
 
-_THREAD = "make_ahead"
-
 # Options of the compiler by backend. LLVM's first level takes a fifth less time than its second on the training step at
 # 64 px, which is then as fast.
 COMPILER_OPTIONS = {"cpu": {"xla_backend_optimization_level": 1}}
@@ -103,11 +101,6 @@ def make_ahead(requests: Iterable[Request], make_fn: Callable[[Request], Made]) 
     return made()
 
 
-def is_making() -> bool:
-    """Returns whether a program is being made, which cannot be interrupted, and which Python waits for when it ends."""
-    return any(thread.name == _THREAD for thread in threading.enumerate())
-
-
 def _start(make_fn: Callable[[Request], Made], request: Request) -> "concurrent.futures.Future[Made]":
     """Returns the result to come of `make_fn(request)`, from a thread of its own."""
     future: concurrent.futures.Future[Made] = concurrent.futures.Future()
@@ -119,5 +112,5 @@ def _start(make_fn: Callable[[Request], Made], request: Request) -> "concurrent.
             future.set_exception(error)
 
     # No daemon: when Python ends beneath XLA's compiler, the process is aborted.
-    threading.Thread(target=make, name=_THREAD).start()
+    threading.Thread(target=make, name="make_ahead").start()
     return future

@@ -1,12 +1,13 @@
 """The folder of a run, and the settings that it was begun with."""
 
 import contextlib
-import fcntl
+import dataclasses
+import errno
 import hashlib
 import json
 import os
 import pathlib
-import tempfile
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,11 +17,12 @@ from jax.experimental import multihost_utils
 
 from stylegan_jax import config
 
-# Settings that leave a run the same, beside all of report: pictures are told by their fingerprint, and gradients are
-# the same in parts.
+# Settings that leave a run the same: pictures are told by their fingerprint, gradients are the same in parts, and what
+# is reported takes no part in training (but scores of two metrics cannot be compared).
 FREE = frozenset(
     {"data.source", "data.remote_copy", "data.num_workers", "data.cache_gib", "model.remat"}
     | {"schedule.accumulation", "schedule.accumulation_by_resolution"}
+    | {f"report.{field.name}" for field in dataclasses.fields(config.Report) if field.name != "best_metric"}
 )
 
 
@@ -28,27 +30,22 @@ FREE = frozenset(
 def locked(workdir: str | os.PathLike) -> Iterator[None]:
     """Keeps other runs of this machine out of a folder until this process ends, in whatever way, or leaves the context.
 
-    The lock lies among temporary files and not in the folder: network drives can keep that of a host which is no more.
+    The lock is the name of a socket: network drives can keep locks of hosts that are no more. Only Linux has it.
 
     Raises:
         ValueError: another run is in it; or the processes of this one do not see one folder.
     """
-    digest = hashlib.sha256(str(pathlib.Path(workdir).resolve()).encode()).hexdigest()[:16]
-    file = pathlib.Path(tempfile.gettempdir()) / f"stylegan_jax-{os.getuid()}-{digest}.lock"
-    with contextlib.ExitStack() as stack:
-        if jax.process_index() == 0:
-            stream = stack.enter_context(file.open("a+"))
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                stream.seek(0)
+    digest = hashlib.sha256(str(pathlib.Path(workdir).resolve()).encode()).hexdigest()
+    with socket.socket(socket.AF_UNIX) as lock:
+        try:
+            if jax.process_index() == 0:
+                lock.bind(f"\0stylegan_jax {digest}")
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
                 raise ValueError(
-                    f"another run is at work in {workdir} ({stream.read()}); wait for its end, or choose "
-                    "another --workdir."
+                    f"another run of this machine is at work in {workdir}; wait for its end, or choose another "
+                    "--workdir."
                 ) from None
-            stream.truncate(0)
-            stream.write(f"process {os.getpid()}")
-            stream.flush()
         _check_shared(pathlib.Path(workdir))
         yield
 
@@ -104,8 +101,7 @@ def check_config(workdir: str | os.PathLike, config_dict: dict[str, Any]) -> Non
     lines = [
         f"  {name}: {old.get(name, 'absent')} in {workdir}, {new.get(name, 'absent')} now"
         for name in [*new, *(name for name in old if name not in new)]
-        if (name not in old or name not in new or old[name] != new[name])
-        and not (name in FREE or name.startswith("report."))
+        if (name not in old or name not in new or old[name] != new[name]) and name not in FREE
     ]
     if lines:
         raise ValueError(

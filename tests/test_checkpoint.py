@@ -1,5 +1,6 @@
 """checkpoint.py: what is saved comes back bit for bit, and damage costs one checkpoint, never the run."""
 
+import json
 import pathlib
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding
 
-from stylegan_jax import checkpoint
+from stylegan_jax import checkpoint, seals
 
 
 @flax.struct.dataclass
@@ -231,7 +232,7 @@ def test_a_process_killed_in_mid_save_leaves_the_older_checkpoint(tmp_path):
     script = """
         import os, signal, sys
         import numpy as np
-        from stylegan_jax import checkpoint
+        from stylegan_jax import checkpoint, seals
 
         manager = checkpoint.open_manager(sys.argv[1], keep=2)
         checkpoint.save(manager, 1, {"x": np.arange(9.0, dtype=np.float32)}, {})
@@ -296,6 +297,29 @@ def test_a_renamed_checkpoint_is_not_taken_for_another(two_saved):
     assert len(lines) == 1 and "Checkpoint 700 is damaged: it is that of image 200, renamed" in lines[0]
 
 
+def test_a_checkpoint_from_before_the_record_had_its_image_is_read(two_saved):
+    place = two_saved.directory / "200" / "record" / "metadata"
+    record = json.loads(place.read_text())["record"]
+    del record["nimg"]
+    place.write_text(json.dumps({"record": record, "crc": seals.crc_of_json(record)}))
+    assert checkpoint.restore_latest(two_saved, abstract(make_state()))[0] == 200
+
+
+def test_a_reader_finds_what_was_saved_while_it_read(tmp_path):
+    for nimg in (100, 200):
+        writer = checkpoint.open_manager(tmp_path, keep=1)
+        checkpoint.save(writer, nimg, make_state(), {})
+        checkpoint.close(writer)
+        if nimg == 100:
+            reader = checkpoint.open_reader(tmp_path)
+            assert list(reader.all_steps()) == [100]
+    assert _kept(tmp_path) == [200]
+    lines = []
+    assert checkpoint.restore_latest(reader, abstract(make_state()), lines.append)[0] == 200
+    assert not lines
+    checkpoint.close(reader)
+
+
 def test_a_reader_leaves_all_as_it_is(two_saved):
     other_save = two_saved.directory / "300.orbax-checkpoint-tmp"
     other_save.mkdir()
@@ -342,7 +366,7 @@ def test_checksum_is_the_sum_of_mixed_bits_in_plain_integers():
 
     x = np.random.default_rng(0).standard_normal((3, 5)).astype(np.float32)
     expected = sum(mix(int(b) ^ mix(i)) for i, b in enumerate(x.view(np.uint32).ravel())) % 2**32
-    assert int(checkpoint._checksum(jnp.asarray(x))) == expected
+    assert int(seals.checksum(jnp.asarray(x))) == expected
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.int32, jnp.uint8, jnp.bool_])
@@ -353,11 +377,11 @@ def test_checksum_sees_single_swapped_and_compensating_changes(dtype):
     swapped[[3, 4]] = swapped[[4, 3]]
     both[[0, 2]] = 1  # 0 to 1 twice: with the next line a plain sum of bits stays the same.
     both[[1, 3]] = 0
-    sums = {int(checkpoint._checksum(jnp.asarray(v))) for v in (x, one, swapped, both)}
+    sums = {int(seals.checksum(jnp.asarray(v))) for v in (x, one, swapped, both)}
     assert len(sums) == 4
 
 
 def test_checksum_does_not_depend_on_sharding():
     x = np.random.default_rng(0).standard_normal((8, 6)).astype(np.float32)
     rows = NamedSharding(replicated().mesh, jax.P("data"))
-    assert int(checkpoint._checksum(jax.device_put(x, rows))) == int(checkpoint._checksum(jnp.asarray(x)))
+    assert int(seals.checksum(jax.device_put(x, rows))) == int(seals.checksum(jnp.asarray(x)))

@@ -255,6 +255,14 @@ def test_pictures_that_do_not_come_are_not_waited_for(monkeypatch):
     release.set()
 
 
+def test_a_time_out_of_the_network_is_not_taken_for_ours():
+    def read(chunk: range) -> None:
+        raise TimeoutError(110, "Connection timed out", "a/picture.png")
+
+    with pytest.raises(TimeoutError, match="a/picture.png"):
+        images_room.in_threads(read, 10, 1, 2)
+
+
 def test_a_zip_stays_open_only_while_it_is_needed(tmp_path, monkeypatch):
     opened = []
 

@@ -39,7 +39,9 @@ def get_config():
         (("host:1", 2, 2), "--process_id is 2; of 2 processes use 0 to 1"),
         (("host:1", 2, -1), "--process_id is -1"),
         (("host:1", 0, 0), "--num_processes is 0; use 1 or more"),
-        (("host", 2, 0), "--coordinator is host; it needs a port as well, such as host:8482"),
+        (("host", 2, 0), "--coordinator is 'host'; use HOST:PORT of process 0"),
+        (("host:99999", 2, 0), "--coordinator is 'host:99999'; use HOST:PORT of process 0"),
+        ((":8482", 2, 0), "--coordinator is ':8482'; use HOST:PORT of process 0"),
     ],
 )
 def test_flags_that_make_no_sense_are_named(given, message):

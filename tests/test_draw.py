@@ -28,10 +28,13 @@ def run(tmp_path_factory) -> tuple[config.Config, object]:
 
 def test_a_grid_is_drawn_for_each_class_and_each_differs(run):
     c, folder = run
+    other_save = folder / "checkpoints/4096.orbax-checkpoint-tmp"  # Of training that goes on meanwhile.
+    other_save.mkdir()
     paths = draw.draw(c, folder, ["7", "3"])
     assert [path.name for path in paths] == ["samples000002-class7.png", "samples000002-class3.png"]
     grids = [np.asarray(Image.open(path)) for path in paths]
     assert [g.shape for g in grids] == [(16, 16, 3)] * 2 and (grids[0] != grids[1]).any()
+    assert other_save.exists()
 
 
 def test_without_names_the_classes_take_turns(run):
@@ -52,4 +55,5 @@ def test_an_unknown_class_is_named_with_those_that_are(run, name, message):
 
 def test_a_folder_without_a_run_is_named(run, tmp_path):
     with pytest.raises(ValueError, match="has no checkpoint; train there first"):
-        draw.draw(run[0], tmp_path)
+        draw.draw(run[0], tmp_path / "mistyped")
+    assert not list(tmp_path.iterdir())

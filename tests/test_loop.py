@@ -180,6 +180,15 @@ def test_hosts_compare_their_settings_and_pictures_before_checkpoints_are_opened
     assert compared["pictures (data.source)"] == data.fingerprint
 
 
+def test_a_folder_that_another_run_is_in_is_refused(tmp_path):
+    with (
+        loop.workdir.locked(tmp_path),
+        pytest.raises(ValueError, match="another run of this machine is at work"),
+    ):
+        loop.train(settings(), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_settings_say_which_checkpoints_are_kept(tmp_path, monkeypatch):
     class Opened(Exception):
         """It has come so far."""

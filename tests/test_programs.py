@@ -1,7 +1,7 @@
 """Programs are made in order, once, ahead of their time, by a thread whose errors are not lost."""
 
-import contextlib
 import threading
+import types
 import unittest.mock
 
 import jax
@@ -45,14 +45,6 @@ def test_an_error_is_raised_where_its_program_is_asked_for():
         next(ahead)
 
 
-def test_it_is_known_whether_one_is_being_made():
-    finish = threading.Event()
-    ahead = programs.make_ahead([8], lambda request: finish.wait(PATIENCE_SEC))
-    assert programs.is_making()
-    finish.set()
-    assert next(ahead)
-
-
 @pytest.mark.parametrize("num_steps", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_a_program_takes_the_state_that_it_returns(num_steps):
     c, devices = settings(model={"num_labels": 3}), mesh.make_mesh()
@@ -71,13 +63,18 @@ def test_a_program_takes_the_state_that_it_returns(num_steps):
 
 def test_a_program_is_made_for_its_devices_whatever_is_at_hand(monkeypatch):
     seen = []
+
+    def lower(*args, **kwargs):
+        seen.append(convolutions._platform.get())
+        return lowered
+
+    lowered = unittest.mock.Mock()
     monkeypatch.setattr(jax, "default_backend", lambda: "another")
-    monkeypatch.setattr(convolutions, "forms_for", lambda platform: seen.append(platform) or contextlib.nullcontext())
-    monkeypatch.setattr(step, "train_steps", unittest.mock.Mock())
+    monkeypatch.setattr(step, "train_steps", types.SimpleNamespace(lower=lower))
     devices = mesh.make_mesh()
     programs.train_program(settings(), None, devices, resolution=8, batch=8, size=8, num_steps=1)
-    assert seen == ["cpu"]
-    step.train_steps.lower().compile.assert_called_once_with(programs.COMPILER_OPTIONS["cpu"])
+    assert seen == ["cpu"] and convolutions._platform.get() is None
+    lowered.compile.assert_called_once_with(programs.COMPILER_OPTIONS["cpu"])
     assert programs.steps_per_call(settings(), devices) == 1
 
 

@@ -71,8 +71,10 @@ def test_a_checked_folder_belongs_to_no_run_yet(tmp_path):
 
 
 def test_what_a_run_reports_and_keeps_can_change(tmp_path):
-    workdir.record_config(tmp_path, CONFIG | {"report": {"keep_checkpoints": 2}})
-    workdir.check_config(tmp_path, CONFIG | {"report": {"keep_checkpoints": 5}})
+    workdir.record_config(tmp_path, CONFIG | {"report": {"keep_checkpoints": 2, "best_metric": "swd"}})
+    workdir.check_config(tmp_path, CONFIG | {"report": {"keep_checkpoints": 5, "best_metric": "swd"}})
+    with pytest.raises(ValueError, match="best_metric: swd in"):  # Kept scores would be compared with others.
+        workdir.check_config(tmp_path, CONFIG | {"report": {"keep_checkpoints": 2, "best_metric": "fd_faces"}})
 
 
 def test_a_run_from_before_there_was_a_setting_has_its_default(tmp_path):
@@ -101,7 +103,7 @@ def test_a_second_run_in_a_folder_is_refused_until_the_first_has_ended_in_whatev
     command = [sys.executable, "-c", HOLDER, str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout.readline() == "locked\n"
-        message = rf"another run is at work in {tmp_path} \(process {first.pid}\)"
+        message = f"another run of this machine is at work in {tmp_path}; wait for its end"
         with pytest.raises(ValueError, match=message), workdir.locked(tmp_path):
             pass
         first.kill()

@@ -172,7 +172,8 @@ def fill_the_disk(run: Run) -> str:
                 file.write(bytes(2**16))
                 continue
             time.sleep(POLL_SEC)
-    code = process.poll()
+    process.kill()  # If it has not ended by itself.
+    code = process.wait()
     ballast.unlink()
     message = next((line for line in run.text().splitlines() if line.startswith("error")), "no message")
     assert code == 1 and message != "no message", run.text()

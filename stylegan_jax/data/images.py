@@ -290,7 +290,9 @@ def in_threads(
             result.result(prefetch.PATIENCE_SEC)
             if progress_fn is not None:
                 progress_fn(done.stop, length)
-    except futures.TimeoutError:
+    except TimeoutError:
+        if result.done():  # It is the read's own.
+            raise
         raise prefetch.stalled(prefetch.PATIENCE_SEC) from None
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
