@@ -222,27 +222,26 @@ def restore_latest(
         CheckpointMismatch: the newest readable checkpoint has other parameters, shapes or dtypes.
         CheckpointDamaged: there are checkpoints, and none is sound.
     """
-    damaged = {}
-    for nimg in sorted(manager.all_steps(), reverse=True):
+    damaged, found = {}, sorted(manager.all_steps(), reverse=True)
+    for nimg in found:
         record, problem = _read_record(manager, nimg)
         if problem is None:
             _check_fits(manager.directory / str(nimg), record["leaves"], seals.describe(abstract_state))
             problem = seals.first_bad_file(pathlib.Path(manager.directory) / str(nimg) / "state")
         if not _seen_by_any_process(problem):
-            args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state))
-            state = manager.restore(nimg, args=args).state
-            problem = _first_bad_leaf(state, record["leaves"])
+            state, problem = _read_state(manager, nimg, abstract_state, record["leaves"])
             if not _seen_by_any_process(problem):
                 if isinstance(manager, _Reader):
                     for place, reason in damaged.items():
-                        log_fn(f"Checkpoint {place} is damaged: {reason}. Using an older one.")
+                        log_fn(f"Checkpoint {place} cannot be used: {reason}. Using an older one.")
                 else:
                     _move_aside(manager, damaged, log_fn)
                 return nimg, state, record["meta"]
         damaged[nimg] = problem or "another process cannot read it"
-    if isinstance(manager, _Reader) and not all((manager.directory / str(nimg)).exists() for nimg in damaged):
-        manager.reload()  # Newer ones have come in their place.
-        return restore_latest(manager, abstract_state, log_fn)
+    if isinstance(manager, _Reader):
+        manager.reload()
+        if sorted(manager.all_steps(), reverse=True) != found:  # Newer ones have come in their place.
+            return restore_latest(manager, abstract_state, log_fn)
     if damaged:
         reasons = "".join(f"\n  {nimg}: {problem}" for nimg, problem in damaged.items())
         raise CheckpointDamaged(
@@ -262,6 +261,19 @@ def _read_record(manager: ocp.CheckpointManager, nimg: int) -> tuple[dict | None
     except (OSError, ValueError, KeyError, TypeError) as error:
         return None, f"its record cannot be read ({str(error).splitlines()[0]})"
     return None, "its record has changed since it was written"
+
+
+def _read_state(
+    manager: ocp.CheckpointManager, nimg: int, abstract_state: Any, leaves: dict[str, list]
+) -> tuple[Any, str | None]:
+    """Returns (state, None), or what is wrong with it."""
+    try:
+        state = manager.restore(nimg, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state))).state
+    except Exception as error:  # Orbax's and TensorStore's.
+        if not isinstance(manager, _Reader):  # Its files are sound: this is something else.
+            raise
+        return None, f"it was deleted while it was read ({type(error).__name__})"
+    return state, _first_bad_leaf(state, leaves)
 
 
 def _check_fits(checkpoint: os.PathLike, saved: dict[str, list], wanted: dict[str, list]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -320,6 +321,22 @@ def test_a_reader_finds_what_was_saved_while_it_read(tmp_path):
     checkpoint.close(reader)
 
 
+def test_a_reader_survives_the_deletion_of_what_it_reads(two_saved, monkeypatch):
+    reader, read = checkpoint.open_reader(two_saved.directory), seals.first_bad_file
+
+    def delete_after_the_check(folder):
+        problem = read(folder)
+        if folder.parent.name == "200":
+            shutil.rmtree(folder)
+        return problem
+
+    monkeypatch.setattr(seals, "first_bad_file", delete_after_the_check)
+    lines = []
+    assert checkpoint.restore_latest(reader, abstract(make_state()), lines.append)[0] == 100
+    assert len(lines) == 1 and lines[0].startswith("Checkpoint 200 cannot be used: it was deleted while it was read")
+    checkpoint.close(reader)
+
+
 def test_a_reader_leaves_all_as_it_is(two_saved):
     other_save = two_saved.directory / "300.orbax-checkpoint-tmp"
     other_save.mkdir()
@@ -330,7 +347,7 @@ def test_a_reader_leaves_all_as_it_is(two_saved):
     assert checkpoint.restore_latest(reader, abstract(make_state()), lines.append)[0] == 100
     checkpoint.close(reader)
     assert sorted(folder.rglob("*")) == before
-    assert len(lines) == 1 and lines[0].startswith("Checkpoint 200 is damaged: its record cannot be read")
+    assert len(lines) == 1 and lines[0].startswith("Checkpoint 200 cannot be used: its record cannot be read")
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
