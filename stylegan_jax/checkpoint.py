@@ -9,15 +9,13 @@ A checkpoint is an Orbax step named by nimg, with two items: the state, and a sm
 """
 
 import contextlib
-import dataclasses
 import json
 import logging
-import math
 import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -25,7 +23,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from stylegan_jax import seals
+from stylegan_jax import retention, seals
 
 _MAX_LISTED = 12  # Parameters named in a mismatch report.
 
@@ -43,38 +41,6 @@ class CheckpointNotWritten(ValueError):
 
 
 # ---- saving
-
-
-@dataclasses.dataclass(frozen=True)
-class _Retention:
-    """Which checkpoints stay: Orbax's PreservationPolicy."""
-
-    directory: pathlib.Path
-    keep: int
-    keep_every: int
-    keep_best: int
-
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        """Returns which of `checkpoints` to keep. The newest of them is still being written, and has no score yet."""
-        del context
-        steps = sorted(info.step for info in checkpoints)
-        kept = set(steps[-self.keep :])
-        if self.keep_every:  # The first at or after each multiple.
-            rows = [step // self.keep_every for step in [0, *steps]]
-            kept |= {step for step, now, before in zip(steps, rows[1:], rows[:-1], strict=True) if now > before}
-        if self.keep_best:
-            scores = {step: score for step in steps if (score := self._score(step)) is not None}
-            kept |= set(sorted(scores, key=scores.__getitem__)[: self.keep_best])
-        return [info.step in kept for info in checkpoints]
-
-    def _score(self, step: int) -> float | None:
-        """Returns the score that a checkpoint was saved with; None if it has none, or cannot be read."""
-        try:
-            record = json.loads((self.directory / str(step) / "record" / "metadata").read_bytes())
-            score = record["record"]["score"]
-            return score if record["crc"] == seals.crc_of_json(record["record"]) and math.isfinite(score) else None
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
 
 
 def open_manager(
@@ -104,7 +70,7 @@ def open_manager(
         raise ValueError(
             f"checkpoints cannot be written to {directory} ({error.strerror}); mend it, or choose another --workdir."
         ) from None
-    policy = _Retention(directory, keep, keep_every, keep_best)
+    policy = retention.Retention(directory, keep, keep_every, keep_best)
     options = ocp.CheckpointManagerOptions(preservation_policy=policy, cleanup_tmp_directories=True)
     return ocp.CheckpointManager(directory, handler_registry=_handlers(), options=options)
 
