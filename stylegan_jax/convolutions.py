@@ -1,28 +1,19 @@
-"""Convolutions, plain and with resampling, each in the form that is fastest on the backend at hand. Images are NHWC.
+"""Convolutions, plain and with resampling, each in a form that the backend at hand is fast at. Images are NHWC.
 
-`plain_conv` and its two neighbours say what is computed; tests compare the fast forms with them. On a CPU, where time
-goes with the number of multiplications, a 3x3 convolution takes a quarter of the plain form's: `winograd_conv`, and
-`tap_upscale_conv` and `tap_conv_downscale` at the low resolution. Elsewhere the vendors' kernels are fast, and all that
-is to save is work on the enlarged picture: `strided_upscale_conv`, `strided_conv_downscale`.
-
-The fast forms are dot products between linear maps along one axis: `windows` and its adjoint `overlap_add`. Each is the
-other's derivative, so that derivatives of every order, in reverse mode, are again a few large products.
+`plain_conv` and its two neighbours say what is computed; tests compare every other form with them. Where resampling
+takes part, GPUs and TPUs compute one strided convolution at the low resolution; cpu_convolutions has the CPU's forms.
 """
 
 import contextlib
 import contextvars
 import functools
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
-from stylegan_jax import ops
-
-Matrix = tuple[tuple[float, ...], ...]
+from stylegan_jax import cpu_convolutions, ops
 
 # ---- what the networks call
 
@@ -34,27 +25,23 @@ def conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
     """
     if weight.shape[:2] == (1, 1):
         return x @ _kernel(x, weight, scale)[0, 0]  # No other order of the axes for its gradients.
-    if weight.shape[:2] != (3, 3) or not _is_cpu() or min(weight.shape[2:]) < MIN_CHANNELS:
-        return plain_conv(x, weight, scale)
-    n, h, w, _ = x.shape
-    # Transformed kernels are larger, and few pixels do not make up for reading them.
-    sizes = [size for size, pixels in MIN_PIXELS.items() if n * h * w >= pixels and h % size == w % size == 0]
-    form = functools.partial(winograd_conv, size=max(sizes)) if sizes else tap_conv
-    return _in_float32(form, x, weight, scale)
+    if weight.shape[:2] == (3, 3) and _is_cpu() and cpu_convolutions.has_conv(weight):
+        return cpu_convolutions.conv(x, weight, scale)
+    return plain_conv(x, weight, scale)
 
 
 def upscale_conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
     """Returns conv(upscale(x), weight, scale): [n, h, w, c] with [k, k, c, d] to [n, 2 h, 2 w, d]."""
     if weight.shape[:2] != (3, 3):
         return plain_upscale_conv(x, weight, scale)
-    return _in_float32(tap_upscale_conv, x, weight, scale) if _is_cpu() else strided_upscale_conv(x, weight, scale)
+    return (cpu_convolutions.upscale_conv if _is_cpu() else strided_upscale_conv)(x, weight, scale)
 
 
 def conv_downscale(x: Array, weight: Array, scale: float = 1.0) -> Array:
     """Returns downscale(conv(x, weight, scale)): [n, h, w, c] with [k, k, c, d] to [n, h / 2, w / 2, d]."""
     if weight.shape[:2] != (3, 3):
         return plain_conv_downscale(x, weight, scale)
-    return _in_float32(tap_conv_downscale, x, weight, scale) if _is_cpu() else strided_conv_downscale(x, weight, scale)
+    return (cpu_convolutions.conv_downscale if _is_cpu() else strided_conv_downscale)(x, weight, scale)
 
 
 _platform: contextvars.ContextVar[str | None] = contextvars.ContextVar("platform", default=None)
@@ -75,13 +62,6 @@ def _is_cpu() -> bool:
     return (_platform.get() or jax.default_backend()) == "cpu"
 
 
-def _in_float32(form: Callable[[Array, Array, float], Array], x: Array, weight: Array, scale: float) -> Array:
-    """Returns form(x, weight, scale); of lower precision are then the factors and the result, but no sum."""
-    if jnp.finfo(x.dtype).bits >= 32:
-        return form(x, weight, scale)
-    return form(x.astype(jnp.float32), _kernel(x, weight, scale).astype(jnp.float32), 1.0).astype(x.dtype)
-
-
 def _kernel(x: Array, weight: Array, scale: float) -> Array:
     return (weight * scale).astype(x.dtype)
 
@@ -89,12 +69,8 @@ def _kernel(x: Array, weight: Array, scale: float) -> Array:
 # ---- plain forms
 
 
-def _convolve(
-    x: Array, weight: Array, stride: int, padding: str | Sequence[tuple[int, int]], dilation: int = 1
-) -> Array:
-    return jax.lax.conv_general_dilated(
-        x, weight, (stride,) * 2, padding, (dilation,) * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+def _convolve(x: Array, kernel: Array, stride: int, padding: str | Sequence[tuple[int, int]]) -> Array:
+    return jax.lax.conv_general_dilated(x, kernel, (stride,) * 2, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 def plain_conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
@@ -115,148 +91,76 @@ def plain_conv_downscale(x: Array, weight: Array, scale: float = 1.0) -> Array:
 # ---- strided forms: one 4x4 kernel, half the multiplications, and nothing enlarged (official "fused_scale")
 
 
+def strided_upscale_conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
+    """Returns what `upscale_conv` does, for a 3x3 kernel: the transpose of a strided convolution."""
+    kernel = jnp.swapaxes(_sum_of_shifted(jax.lax.rev(weight, (0, 1))), 2, 3)
+    return _transposed(x, _resampling_kernel(x, kernel, scale), jax.config.jax_default_matmul_precision)
+
+
+def strided_conv_downscale(x: Array, weight: Array, scale: float = 1.0) -> Array:
+    """Returns what `conv_downscale` does, for a 3x3 kernel: one strided convolution."""
+    kernel = _resampling_kernel(x, _sum_of_shifted(weight), scale / 4)
+    return _strided(x, kernel, jax.config.jax_default_matmul_precision)
+
+
 def _sum_of_shifted(weight: Array) -> Array:
     """Returns the sum of `weight` at four places, one pixel apart: [3, 3, c, d] to [4, 4, c, d]."""
     padded = jnp.pad(weight, ((1, 1), (1, 1), (0, 0), (0, 0)))
     return padded[1:, 1:] + padded[:-1, 1:] + padded[1:, :-1] + padded[:-1, :-1]
 
 
-def strided_upscale_conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
-    """Returns what `upscale_conv` does, for a 3x3 kernel: the transpose of a strided convolution."""
-    # Reversed twice: cuDNN's transposed convolution is recognized by the reversal of its kernel.
-    kernel = jax.lax.rev(_sum_of_shifted(jax.lax.rev(weight, (0, 1))), (0, 1))
-    return _convolve(x, _kernel(x, kernel, scale), 1, ((2, 2), (2, 2)), dilation=2)
+def _resampling_kernel(x: Array, kernel: Array, scale: float) -> Array:
+    """Returns `scale kernel`, apart from the convolution: XLA would move the scale, and then not know what it sees."""
+    return jax.lax.optimization_barrier(_kernel(x, kernel, scale))
 
 
-def strided_conv_downscale(x: Array, weight: Array, scale: float = 1.0) -> Array:
-    """Returns what `conv_downscale` does, for a 3x3 kernel: one strided convolution."""
-    return _convolve(x, _kernel(x, _sum_of_shifted(weight), scale / 4), 2, ((1, 1), (1, 1)))
+# Three bilinear maps, each linear in either argument and its derivatives given by the other two. All derivatives, of
+# any order, are then what cuDNN calls forward, backward data and backward filter, with stride 2. JAX's own derivative
+# by the kernel is a convolution whose window is the whole picture, which XLA does not recognize. The precision of
+# products is an argument, because derivatives are traced outside of the context that sets it.
 
 
-# ---- linear maps along one axis
+def _down(x: Array, kernel: Array, precision: str | None) -> Array:
+    with jax.default_matmul_precision(precision):
+        return _convolve(x, kernel, 2, ((1, 1), (1, 1)))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
-def windows(x: Array, matrix: Matrix, stride: int, axis: int, new_axis: int) -> Array:
-    """Returns v[a, t] = sum_i matrix[a][i] x[stride t + i - pad] along `axis`, a along `new_axis`; zeros outside.
-
-    Args:
-        x: [..., stride k, ...]
-        matrix: its width is stride + 2 pad, with pad <= stride.
-        stride: from one window to the next.
-        axis: of x; t takes its place.
-        new_axis: of the result, from the front or, if negative, from the back.
-    """
-    pad, count = (len(matrix[0]) - stride) // 2, x.shape[axis] // stride
-    x = ops.pad_axis(x, pad, pad, axis)
-    stop = stride * (count - 1) + 1
-    parts = [jax.lax.slice_in_dim(x, i, i + stop, stride, axis) for i in range(len(matrix[0]))]
-    return jnp.stack(_combinations(matrix, parts), new_axis)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _strided(x: Array, kernel: Array, precision: str | None) -> Array:
+    """Returns `x` [n, 2 h, 2 w, c] convolved with `kernel` [4, 4, c, d] at every second pixel: y [n, h, w, d]."""
+    return _down(x, kernel, precision)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
-def overlap_add(v: Array, matrix: Matrix, stride: int, axis: int, new_axis: int) -> Array:
-    """Returns the adjoint of `windows`: x[stride t + i - pad] is the sum of matrix[a][i] v[a, t], of all a, t and i."""
-    width = len(matrix[0])
-    pad = (width - stride) // 2
-    rows = [jax.lax.index_in_dim(v, a, new_axis, keepdims=False) for a in range(len(matrix))]
-    columns = _combinations(tuple(zip(*matrix, strict=True)), rows)  # What each window adds at its i-th place.
-    places = []
-    for i in range(pad, pad + stride):
-        place = columns[i]
-        if i + stride < width:
-            place += ops.pad_axis(columns[i + stride], 1, -1, axis)  # From the window before.
-        if i >= stride:
-            place += ops.pad_axis(columns[i - stride], -1, 1, axis)
-        places.append(place)
-    shape = [stride * size if a == axis else size for a, size in enumerate(rows[0].shape)]
-    return jnp.stack(places, axis + 1).reshape(shape)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _transposed(y: Array, kernel: Array, precision: str | None) -> Array:
+    """Returns the adjoint of `_strided` in x, of `y` [n, h, w, d]: [n, 2 h, 2 w, c]."""
+    n, h, w, _ = y.shape
+    x = jax.ShapeDtypeStruct((n, 2 * h, 2 * w, kernel.shape[2]), y.dtype)
+    (result,) = jax.linear_transpose(lambda x: _down(x, kernel, precision), x)(y)
+    return result
 
 
-# Of both, derivatives take the arguments that say how, nothing remembered, and the cotangent.
-windows.defvjp(lambda x, *how: (windows(x, *how), None), lambda *args: (overlap_add(args[-1], *args[:4]),))
-overlap_add.defvjp(lambda v, *how: (overlap_add(v, *how), None), lambda *args: (windows(args[-1], *args[:4]),))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _kernel_gradient(x: Array, y: Array, precision: str | None) -> Array:
+    """Returns the adjoint of `_strided` in the kernel: [4, 4, c, d]."""
+    kernel = jax.ShapeDtypeStruct((4, 4, x.shape[3], y.shape[3]), x.dtype)
+    (result,) = jax.linear_transpose(lambda kernel: _down(x, kernel, precision), kernel)(y)
+    return result
 
 
-def _combinations(matrix: Sequence[Sequence[float]], parts: Sequence[Array]) -> list[Array]:
-    """Returns sum_i matrix[a][i] parts[i] for each a, without the terms that are zero.
-
-    By lax's functions, which take half the time of jnp's to trace: a training step has thousands of them.
-    """
-
-    def term(m: float, part: Array) -> Array:
-        return part if m == 1 else jax.lax.neg(part) if m == -1 else jax.lax.mul(part, np.asarray(m, part.dtype))
-
-    rows = [[term(m, part) for m, part in zip(row, parts, strict=True) if m] for row in matrix]
-    return [functools.reduce(jax.lax.add, terms) for terms in rows]
+def _with_arguments(map_fn, a: Array, b: Array, precision: str | None):
+    return map_fn(a, b, precision), (a, b)
 
 
-# ---- 3x3 kernels as one product for all nine taps; what resamples takes nine products a low pixel, not 36
-
-TAPS = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
-PAIRS = ((1.0, 1.0, 0.0, 0.0), (0.0, 1.0, 1.0, 0.0), (0.0, 0.0, 1.0, 1.0))
-
-
-def _tap_product(x: Array, weight: Array, matrix: Matrix, stride: int, scale: float) -> Array:
-    """Returns the sum over taps of `matrix` along both axes of `x` with each tap's weight, times `scale`."""
-    taps = windows(windows(x, matrix, stride, 1, -2), matrix, stride, 2, -2)  # [n, h', w', 3, 3, c]
-    return scale * (taps.reshape(*taps.shape[:3], -1) @ weight.reshape(-1, weight.shape[-1]))
-
-
-def tap_conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
-    """Returns what `conv` does, for a 3x3 kernel: each pixel's neighbours side by side, times the weight as it is."""
-    return _tap_product(x, weight, TAPS, 1, scale)
-
-
-def tap_upscale_conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
-    """Returns what `upscale_conv` does: each tap meets a pixel once, and the products go where its copies would be."""
-    c, d = weight.shape[2:]
-    products = x @ (weight * scale).transpose(2, 0, 1, 3).reshape(c, 9 * d)
-    products = products.reshape(*x.shape[:3], 3, 3, d)
-    return overlap_add(overlap_add(products, PAIRS[::-1], 2, 2, -2), PAIRS[::-1], 2, 1, -2)
-
-
-def tap_conv_downscale(x: Array, weight: Array, scale: float = 1.0) -> Array:
-    """Returns what `conv_downscale` does: the mean of four convolutions is one of the nine means that overlap it."""
-    return _tap_product(x, weight, PAIRS, 2, scale / 4)
-
-
-# ---- 3x3 kernels in tiles: 36 products for 4x4 pixels in place of 144, 16 for 2x2 in place of 36 (Lavin and Gray 2016)
-
-
-def _toom_cook(points: Sequence[float]) -> tuple[Matrix, Matrix, Matrix]:
-    """Returns matrices B, G, A, a row a product: A.T ((G g) * (B d)) is sum_i g[i] d[k + i], for i < 3 and each k.
-
-    Two polynomials are multiplied by their values at `points` and at infinity (Winograd 1980; Lavin and Gray 2016).
-    """
-    p, size = np.asarray(points), len(points) - 1
-    others = [np.delete(p, i) for i in range(len(p))]
-    b = [np.append(np.poly(rest)[::-1], 0) for rest in others] + [np.poly(p)[::-1]]
-    g = [x ** np.arange(3) / np.prod(x - rest) for x, rest in zip(p, others, strict=True)] + [np.eye(3)[2]]
-    a = [x ** np.arange(size) for x in p] + [np.eye(size)[-1]]
-
-    def plain(rows: Sequence[Any]) -> Matrix:
-        return tuple(tuple(np.round(row, 12).tolist()) for row in rows)
-
-    return plain(b), plain(g), plain(a)
-
-
-# By the tile's size. With points whose products are 1, the larger tiles' worst rounding error is a quarter of what it
-# is with the usual 0, 1, -1, 2, -2: 4e-6 of the largest element, where the smaller tiles' is 1e-6.
-TOOM_COOK = {2: _toom_cook((0, 1, -1)), 4: _toom_cook((0, 2 / 3, -2 / 3, 3 / 2, -3 / 2))}
-
-
-MIN_CHANNELS = 32  # Of input and output; with fewer the transforms cost what the products save.
-MIN_PIXELS = {2: 512, 4: 2048}  # Of all images together, by the tiles' size.
-
-
-def winograd_conv(x: Array, weight: Array, scale: float = 1.0, size: int = 2) -> Array:
-    """Returns what `conv` does, for a 3x3 kernel, by tiles of `size` pixels, which divides both sides of the images."""
-    n, h, w, c = x.shape
-    b, g, a = TOOM_COOK[size]
-    num, taps = len(b) ** 2, jnp.asarray(scale * np.kron(g, g), x.dtype)
-    kernels = (taps @ weight.reshape(9, -1)).reshape(num, c, -1)
-    tiles = windows(windows(x, b, size, 2, 0), b, size, 2, 0).reshape(num, -1, c)
-    products = jax.lax.dot_general(tiles, kernels, (((2,), (1,)), ((0,), (0,))))
-    products = products.reshape(len(a), len(a), n, h // size, w // size, -1)
-    return overlap_add(overlap_add(products, a, size, 2, 0), a, size, 2, 0)
+_strided.defvjp(
+    functools.partial(_with_arguments, _strided),
+    lambda how, xk, g: (_transposed(g, xk[1], how), _kernel_gradient(xk[0], g, how)),
+)
+_transposed.defvjp(
+    functools.partial(_with_arguments, _transposed),
+    lambda how, yk, g: (_strided(g, yk[1], how), _kernel_gradient(g, yk[0], how)),
+)
+_kernel_gradient.defvjp(
+    functools.partial(_with_arguments, _kernel_gradient),
+    lambda how, xy, g: (_transposed(xy[1], g, how), _strided(xy[0], g, how)),
+)

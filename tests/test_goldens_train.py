@@ -9,7 +9,7 @@ import official
 import pytest
 from official import Recorded, nhwc
 
-from stylegan_jax import config, convolutions, objectives, ops, sampling, state, step
+from stylegan_jax import config, cpu_convolutions, objectives, ops, sampling, state, step
 
 pytestmark = pytest.mark.goldens
 
@@ -18,8 +18,8 @@ pytestmark = pytest.mark.goldens
 def _forms_of_large_models():
     """Lets these small networks take the forms that a CPU has for many channels and pixels."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(convolutions, "MIN_CHANNELS", 1)
-        patch.setattr(convolutions, "MIN_PIXELS", {2: 1, 4: 512})
+        patch.setattr(cpu_convolutions, "MIN_CHANNELS", 1)
+        patch.setattr(cpu_convolutions, "MIN_PIXELS", {2: 1, 4: 512})
         yield
 
 

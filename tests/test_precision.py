@@ -175,11 +175,13 @@ def test_in_bfloat16_a_training_step_keeps_the_dtypes_and_skips_nothing():
     assert all(np.isfinite(x) for x in metrics.values()) and metrics["num_skipped"] == 0
 
 
+@pytest.mark.parametrize("is_cpu", [False, True])
 @pytest.mark.parametrize(
     ("stated", "expected"),
     [("default", jax.lax.Precision.HIGHEST), ("high", jax.lax.Precision.HIGH)],  # The tests' own setting is highest.
 )
-def test_every_product_has_the_stated_precision(stated, expected):
+def test_every_product_has_the_stated_precision(monkeypatch, stated, expected, is_cpu):
+    monkeypatch.setattr(convolutions, "_is_cpu", lambda: is_cpu)
     c = settings(model={"matmul_precision": stated, "num_labels": 3})
     precisions = {e.params["precision"] for e in training_equations(c) if is_product(e)}
     assert precisions == {(expected, expected)}
