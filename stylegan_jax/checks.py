@@ -25,6 +25,13 @@ def check(c: Any) -> None:
         "with metric_ticks 0 use 0",
     )
     _require(t.r1_interval == 1 or t.r1_gamma > 0, "train.r1_interval", t.r1_interval, "with r1_gamma 0 use 1")
+    steps = c.schedule.refresh_steps
+    _require(
+        t.r1_interval == 1 or t.r1_interval % steps == 0,
+        "train.r1_interval",
+        t.r1_interval,
+        f"use 1, or a multiple of schedule.refresh_steps (={steps})",
+    )
 
 
 def _check_model(m: Any) -> None:

@@ -129,7 +129,8 @@ class Train:
     g_loss: Literal["logistic_nonsaturating", "logistic_saturating", "wgan"] = "logistic_nonsaturating"
     d_loss: Literal["logistic", "wgan", "hinge"] = "logistic"  # hinge goes with the wgan generator loss.
     r1_gamma: float = 10.0  # Weight of the gradient penalty on reals; 0 leaves it out.
-    # 1: R1 is in every loss. k: in every k-th iteration, k times R1 has an update of its own; StyleGAN2's k is 16.
+    # 1: R1 is in every loss. k: before every k-th iteration, k times R1 has an update of its own; StyleGAN2's k is 16.
+    # A multiple of schedule.refresh_steps.
     r1_interval: int = 1
     r2_gamma: float = 0.0  # Weight of the gradient penalty on fakes; 0 leaves it out.
     gp_lambda: float = 0.0  # Weight of WGAN-GP's penalty; 10 in the papers, 0 leaves it out.

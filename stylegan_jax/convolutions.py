@@ -4,16 +4,14 @@
 takes part, GPUs and TPUs compute one strided convolution at the low resolution; cpu_convolutions has the CPU's forms.
 """
 
-import contextlib
-import contextvars
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from stylegan_jax import cpu_convolutions, ops
+from stylegan_jax import backend, cpu_convolutions, ops
 
 # ---- what the networks call
 
@@ -25,7 +23,7 @@ def conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
     """
     if weight.shape[:2] == (1, 1):
         return x @ _kernel(x, weight, scale)[0, 0]  # No other order of the axes for its gradients.
-    if weight.shape[:2] == (3, 3) and _is_cpu() and cpu_convolutions.has_conv(weight):
+    if weight.shape[:2] == (3, 3) and backend.platform() == "cpu" and cpu_convolutions.has_conv(weight):
         return cpu_convolutions.conv(x, weight, scale)
     return plain_conv(x, weight, scale)
 
@@ -34,32 +32,16 @@ def upscale_conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
     """Returns conv(upscale(x), weight, scale): [n, h, w, c] with [k, k, c, d] to [n, 2 h, 2 w, d]."""
     if weight.shape[:2] != (3, 3):
         return plain_upscale_conv(x, weight, scale)
-    return (cpu_convolutions.upscale_conv if _is_cpu() else strided_upscale_conv)(x, weight, scale)
+    return (cpu_convolutions.upscale_conv if backend.platform() == "cpu" else strided_upscale_conv)(x, weight, scale)
 
 
 def conv_downscale(x: Array, weight: Array, scale: float = 1.0) -> Array:
     """Returns downscale(conv(x, weight, scale)): [n, h, w, c] with [k, k, c, d] to [n, h / 2, w / 2, d]."""
     if weight.shape[:2] != (3, 3):
         return plain_conv_downscale(x, weight, scale)
-    return (cpu_convolutions.conv_downscale if _is_cpu() else strided_conv_downscale)(x, weight, scale)
-
-
-_platform: contextvars.ContextVar[str | None] = contextvars.ContextVar("platform", default=None)
-
-
-@contextlib.contextmanager
-def forms_for(platform: str) -> Iterator[None]:
-    """Lets what is traced here take the forms for devices of a platform, such as "tpu", whatever is at hand."""
-    token = _platform.set(platform)
-    try:
-        yield
-    finally:
-        _platform.reset(token)
-
-
-def _is_cpu() -> bool:
-    """Returns whether the number of multiplications is what takes time."""
-    return (_platform.get() or jax.default_backend()) == "cpu"
+    return (cpu_convolutions.conv_downscale if backend.platform() == "cpu" else strided_conv_downscale)(
+        x, weight, scale
+    )
 
 
 def _kernel(x: Array, weight: Array, scale: float) -> Array:
@@ -94,13 +76,18 @@ def plain_conv_downscale(x: Array, weight: Array, scale: float = 1.0) -> Array:
 def strided_upscale_conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
     """Returns what `upscale_conv` does, for a 3x3 kernel: the transpose of a strided convolution."""
     kernel = jnp.swapaxes(_sum_of_shifted(jax.lax.rev(weight, (0, 1))), 2, 3)
-    return _transposed(x, _resampling_kernel(x, kernel, scale), jax.config.jax_default_matmul_precision)
+    return _transposed(x, _resampling_kernel(x, kernel, scale), _precision())
 
 
 def strided_conv_downscale(x: Array, weight: Array, scale: float = 1.0) -> Array:
     """Returns what `conv_downscale` does, for a 3x3 kernel: one strided convolution."""
     kernel = _resampling_kernel(x, _sum_of_shifted(weight), scale / 4)
-    return _strided(x, kernel, jax.config.jax_default_matmul_precision)
+    return _strided(x, kernel, _precision())
+
+
+def _precision() -> str | None:
+    """Returns the precision of products that the context asks for."""
+    return jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
 
 
 def _sum_of_shifted(weight: Array) -> Array:

@@ -1,10 +1,12 @@
 """The discriminator (Progressive GAN, Sec. A, with the blurred resampling of StyleGAN, Sec. 2)."""
 
+import functools
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from stylegan_jax import config, convolutions, layers, ops
+from stylegan_jax import config, convolutions, epilogues, layers, ops
 
 
 class DiscriminatorBlock(nn.Module):
@@ -16,13 +18,13 @@ class DiscriminatorBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         m, r = self.model, self.resolution
-        nonlinearity = layers.NONLINEARITIES[m.nonlinearity]
-        x = nonlinearity(layers.Conv(m.fmaps(r), use_equalized_lr=m.use_equalized_lr, name="conv0")(x))
-        x = layers.blur(x, m)
-        conv1 = layers.Conv(
-            m.fmaps(r // 2), conv_fn=convolutions.conv_downscale, use_equalized_lr=m.use_equalized_lr, name="conv1"
-        )
-        return nonlinearity(conv1(x))
+        act = functools.partial(epilogues.bias_act, nonlinearity=m.nonlinearity)
+        blurred = act
+        if m.blur_filter is not None:
+            blurred = functools.partial(epilogues.bias_act_blur, nonlinearity=m.nonlinearity, taps=m.blur_filter)
+        conv = functools.partial(layers.Conv, use_equalized_lr=m.use_equalized_lr)
+        x = conv(m.fmaps(r), bias_fn=blurred, name="conv0")(x)
+        return conv(m.fmaps(r // 2), conv_fn=convolutions.conv_downscale, bias_fn=act, name="conv1")(x)
 
 
 class Discriminator(nn.Module):
@@ -33,10 +35,11 @@ class Discriminator(nn.Module):
     """
 
     model: config.Model
+    axis_name: str | None = None  # Within jax.shard_map, the axis that the batch is split over.
 
     @nn.compact
     @layers.at_matmul_precision
-    def __call__(self, images: Array, labels: Array | None, alpha: Array, *, resolution: int) -> Array:
+    def __call__(self, images: Array, labels: Array | None, alpha: Array | None, *, resolution: int) -> Array:
         """Returns a score an image: higher is more real.
 
         The images of a batch influence each other through the minibatch standard deviation.
@@ -44,32 +47,36 @@ class Discriminator(nn.Module):
         Args:
             images: in [-1, 1]. [n, resolution, resolution, channels]
             labels: one-hot classes, if the model has any. [n, num_labels]
-            alpha: weight of `resolution` while it fades in, 0..1.
+            alpha: weight of `resolution` while it fades in, 0..1. None: it does not fade.
             resolution: px, one of model.resolutions. Initialize at the highest: it makes the parameters of all.
 
         Returns:
             Scores. [n]
         """
         m = self.model
-        nonlinearity = layers.NONLINEARITIES[m.nonlinearity]
+        act = functools.partial(epilogues.bias_act, nonlinearity=m.nonlinearity)
+        conv, dense = (functools.partial(f, use_equalized_lr=m.use_equalized_lr) for f in (layers.Conv, layers.Dense))
 
-        def from_rgb(image: Array, r: int) -> Array:
-            conv = layers.Conv(m.fmaps(r), 1, use_equalized_lr=m.use_equalized_lr, name=f"from_rgb{r}")
-            return nonlinearity(conv(image.astype(m.compute_dtype)))
+        def features_of(image: Array, r: int) -> Array:
+            from_rgb = layers.FromRGB(
+                m.fmaps(r), m.nonlinearity, use_equalized_lr=m.use_equalized_lr, name=f"from_rgb{r}"
+            )
+            return from_rgb(image.astype(m.compute_dtype))
 
-        x = from_rgb(images, resolution)
+        x = features_of(images, resolution)
         for r in [r for r in reversed(m.resolutions) if 4 < r <= resolution]:
             block = nn.remat(DiscriminatorBlock) if m.remat else DiscriminatorBlock
             x = block(m, r, name=f"b{r}")(x)
             images = ops.downscale(images)
-            # Only the fade uses it; XLA drops the others, and initialization sees them all.
-            lower = from_rgb(images, r // 2)
-            x = ops.lerp(lower, x, alpha).astype(m.compute_dtype) if r == resolution else x
+            # Only a fade uses it, at the first; XLA drops the others, and initialization sees them all.
+            lower = features_of(images, r // 2)
+            if r == resolution and alpha is not None:
+                x = ops.lerp(lower, x, alpha).astype(m.compute_dtype)
         x = x.astype(jnp.float32)
         if m.stddev_group:
-            x = ops.minibatch_stddev(x, m.stddev_group, m.stddev_features)
-        x = nonlinearity(layers.Conv(m.fmaps(4), use_equalized_lr=m.use_equalized_lr, name="conv")(x))
+            x = ops.minibatch_stddev(x, m.stddev_group, m.stddev_features, self.axis_name)
+        x = conv(m.fmaps(4), bias_fn=act, name="conv")(x)
         x = x.reshape(x.shape[0], -1)  # [n, 16 c], in h, w, c order
-        x = nonlinearity(layers.Dense(m.fmaps(2), use_equalized_lr=m.use_equalized_lr, name="dense0")(x))
-        scores = layers.Dense(max(m.num_labels, 1), gain=1.0, use_equalized_lr=m.use_equalized_lr, name="dense1")(x)
+        x = dense(m.fmaps(2), bias_fn=act, name="dense0")(x)
+        scores = dense(max(m.num_labels, 1), gain=1.0, name="dense1")(x)
         return jnp.sum(scores * labels, axis=1) if m.num_labels else scores[:, 0]

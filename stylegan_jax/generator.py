@@ -1,5 +1,6 @@
 """The style-based generator (StyleGAN, Sec. 2) and, with its switches, that of Progressive GAN."""
 
+import functools
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -8,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from stylegan_jax import config, convolutions, layers, ops
+from stylegan_jax import config, convolutions, epilogues, layers, ops
+
+SMALL_NOISE_PX = 64  # Noise maps up to this resolution are drawn at once.
 
 
 class Mapping(nn.Module):
@@ -41,13 +44,13 @@ class Mapping(nn.Module):
             x = ops.pixel_norm(x)
         for i in range(m.mapping_layers):
             features = m.w_size if i == m.mapping_layers - 1 else m.mapping_fmaps
-            dense = layers.Dense(
+            x = layers.Dense(
                 features,
                 lr_multiplier=m.mapping_lr_multiplier,
                 use_equalized_lr=m.use_equalized_lr,
+                bias_fn=functools.partial(epilogues.bias_act, nonlinearity=m.nonlinearity),
                 name=f"dense{i}",
-            )
-            x = layers.NONLINEARITIES[m.nonlinearity](dense(x))
+            )(x)
         return x
 
 
@@ -65,7 +68,7 @@ class Start(nn.Module):
             return jnp.broadcast_to(const, (w.shape[0], 4, 4, c))
         # The gain keeps the variance after a sum over w alone: official "gain / 4".
         dense = layers.Dense(
-            16 * c, gain=layers.RELU_GAIN / 4, use_equalized_lr=m.use_equalized_lr, use_bias=False, name="dense"
+            16 * c, gain=layers.RELU_GAIN / 4, use_equalized_lr=m.use_equalized_lr, bias_fn=None, name="dense"
         )
         return dense(w).reshape(-1, 4, 4, c)
 
@@ -79,13 +82,12 @@ class SynthesisBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Array | None, ws: Array, noise: Sequence[Array | None]) -> Array:
         m, features = self.model, self.model.fmaps(self.resolution)
-        conv = {"use_bias": False, "use_equalized_lr": m.use_equalized_lr}  # The epilogue adds the bias, after noise.
+        conv = {"bias_fn": None, "use_equalized_lr": m.use_equalized_lr}  # The epilogue adds the bias, after noise.
         if x is None:
             x = Start(m, name="start")(ws[:, 0]).astype(m.compute_dtype)
         else:
             x = layers.Conv(features, conv_fn=convolutions.upscale_conv, name="conv0", **conv)(x)
-            x = layers.blur(x, m)
-        x = layers.Epilogue(m, name="epilogue0")(x, ws[:, 0], noise[0])
+        x = layers.Epilogue(m, has_blur=self.resolution > 4, name="epilogue0")(x, ws[:, 0], noise[0])
         x = layers.Conv(features, name="conv1", **conv)(x)
         return layers.Epilogue(m, name="epilogue1")(x, ws[:, -1], noise[1])
 
@@ -100,13 +102,14 @@ class Synthesis(nn.Module):
 
     @nn.compact
     @layers.at_matmul_precision
-    def __call__(self, ws: Array, noise: Sequence[Array | None], alpha: Array, *, resolution: int) -> Array:
+    def __call__(self, ws: Array, noise: Sequence[Array | None], alpha: Array | None, *, resolution: int) -> Array:
         """Returns images of `resolution` px.
 
         Args:
             ws: one latent a layer; layers above `resolution` are not used. [n, num_layers, w_size]
             noise: unit Gaussian maps, two a resolution: [n or 1, r, r, 1]; None where the model has no noise.
-            alpha: weight of `resolution` while it fades in, 0..1; the rest is the next lower one, enlarged.
+            alpha: weight of `resolution` while it fades in, 0..1; the rest is the next lower one, enlarged. None: it
+                does not fade.
             resolution: px, one of model.resolutions. Initialize at the highest: it makes the parameters of all.
 
         Returns:
@@ -117,11 +120,11 @@ class Synthesis(nn.Module):
             layer_ws = ws[:, 2 * i : 2 * i + 2] if m.use_styles else ws
             block = nn.remat(SynthesisBlock) if m.remat else SynthesisBlock
             x = block(m, r, name=f"b{r}")(x, layer_ws, noise[2 * i : 2 * i + 2])
-            # Only the last two images are used; XLA drops the others, and initialization sees them all.
+            # Only the last image is used, or the last two in a fade. XLA drops the others; initialization sees all.
             enlarged = None if image is None else ops.upscale(image)
             to_rgb = layers.Conv(m.channels, 1, gain=1.0, use_equalized_lr=m.use_equalized_lr, name=f"to_rgb{r}")
             image = to_rgb(x.astype(jnp.float32))
-        return image if enlarged is None else ops.lerp(enlarged, image, alpha)
+        return image if enlarged is None or alpha is None else ops.lerp(enlarged, image, alpha)
 
 
 def make_noise(key: Array, n: int, model: config.Model, resolution: int) -> tuple[Array | None, ...]:
@@ -132,9 +135,13 @@ def make_noise(key: Array, n: int, model: config.Model, resolution: int) -> tupl
     sizes = [r for r in model.resolutions if r <= resolution for _ in range(2)]
     if not model.use_noise:
         return (None,) * len(sizes)
-    drawn = jax.random.normal(key, (n, sum(r * r for r in sizes)))  # At once: each draw costs a compile of its own.
-    parts = jnp.split(drawn, np.cumsum([r * r for r in sizes])[:-1], axis=1)
-    return tuple(part.reshape(n, r, r, 1) for part, r in zip(parts, sizes, strict=True))
+    # Each draw costs a compile of its own, and each part of a large one a pass over memory: small maps come at once.
+    small_key, *keys = jax.random.split(key, 1 + len(sizes))
+    small = [r for r in sizes if r <= SMALL_NOISE_PX]
+    drawn = jax.random.normal(small_key, (n, sum(r * r for r in small)))
+    parts = jnp.split(drawn, np.cumsum([r * r for r in small])[:-1], axis=1)
+    maps = [part.reshape(n, r, r, 1) for part, r in zip(parts, small, strict=True)]
+    return *maps, *(jax.random.normal(k, (n, r, r, 1)) for k, r in zip(keys, sizes, strict=True) if r > SMALL_NOISE_PX)
 
 
 def mix_styles(w1: Array, w2: Array, cutoff: Array, num_layers: int) -> Array:

@@ -7,13 +7,11 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jax import Array
 
-from stylegan_jax import config, convolutions, ops
+from stylegan_jax import config, convolutions, epilogues, ops
 
 RELU_GAIN = math.sqrt(2)  # He et al. 2015: keeps the variance through a ReLU.
-NONLINEARITIES: dict[str, Callable[[Array], Array]] = {"lrelu": ops.leaky_relu, "relu": ops.relu}
 
 
 def at_matmul_precision(call: Callable[..., Array]) -> Callable[..., Array]:
@@ -46,61 +44,76 @@ def weight_scales(
     return he_std / lr_multiplier, lr_multiplier
 
 
-def _weight(module: nn.Module, shape: tuple[int, ...]) -> tuple[Array, float]:
+def _weight(module: nn.Module, shape: tuple[int, ...], lr_multiplier: float = 1.0) -> tuple[Array, float]:
     """Returns the module's parameter "weight", and the factor that it takes at run time."""
-    std, factor = weight_scales(shape, module.gain, module.lr_multiplier, module.use_equalized_lr)
+    std, factor = weight_scales(shape, module.gain, lr_multiplier, module.use_equalized_lr)
     return module.param("weight", nn.initializers.normal(std), shape), factor
 
 
-def add_bias(x: Array, bias: Array) -> Array:
-    """Returns x + bias over the last axis, in the dtype of `x`.
+BiasFn = Callable[[Array, Array], Array]  # Of a layer's output and its bias, to what follows.
 
-    The sum itself is in that of the bias: so is then the bias's gradient, a sum over all pixels.
-    """
-    return (x + bias.reshape((1,) * (x.ndim - 1) + (-1,))).astype(x.dtype)
+
+def _with_bias(module: nn.Module, x: Array) -> Array:
+    """Returns the module's bias_fn of `x` and its parameter "bias", or `x` if it has no bias."""
+    if module.bias_fn is None:
+        return x
+    return module.bias_fn(x, module.param("bias", nn.initializers.zeros, (module.features,)) * module.lr_multiplier)
 
 
 class Dense(nn.Module):
-    """x W + b, in the dtype of x. [n, i] to [n, features]"""
+    """bias_fn(x W, b), in the dtype of x. [n, i] to [n, features]"""
 
     features: int
     gain: float = RELU_GAIN
     lr_multiplier: float = 1.0
     use_equalized_lr: bool = True
-    use_bias: bool = True
+    bias_fn: BiasFn | None = ops.add_bias  # None: no bias.
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        weight, factor = _weight(self, (x.shape[-1], self.features))
-        x = x @ weight.astype(x.dtype) * factor  # The product is smaller than the weight.
-        if not self.use_bias:
-            return x
-        return add_bias(x, self.param("bias", nn.initializers.zeros, (self.features,)) * self.lr_multiplier)
+        weight, factor = _weight(self, (x.shape[-1], self.features), self.lr_multiplier)
+        return _with_bias(self, x @ weight.astype(x.dtype) * factor)  # The product is smaller than the weight.
 
 
 class Conv(nn.Module):
-    """Convolution by conv_fn, plain or with resampling, in the dtype of x. [n, h, w, i] to [n, h', w', features]"""
+    """bias_fn(conv_fn(x, W), b), in the dtype of x; conv_fn may resample. [n, h, w, i] to [n, h', w', features]"""
 
     features: int
     kernel_size: int = 3
     gain: float = RELU_GAIN
     lr_multiplier: float = 1.0
     use_equalized_lr: bool = True
-    use_bias: bool = True
     conv_fn: Callable[[Array, Array, float], Array] = convolutions.conv
+    bias_fn: BiasFn | None = ops.add_bias  # None: no bias.
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        weight, factor = _weight(self, (self.kernel_size, self.kernel_size, x.shape[-1], self.features))
-        x = self.conv_fn(x, weight, factor)
-        return add_bias(x, self.param("bias", nn.initializers.zeros, (self.features,))) if self.use_bias else x
+        shape = self.kernel_size, self.kernel_size, x.shape[-1], self.features
+        weight, factor = _weight(self, shape, self.lr_multiplier)
+        return _with_bias(self, self.conv_fn(x, weight, factor))
+
+
+class FromRGB(nn.Module):
+    """A picture's features: 1x1 convolution, bias, nonlinearity. [n, h, w, channels] to [n, h, w, features]"""
+
+    features: int
+    nonlinearity: str
+    gain: float = RELU_GAIN
+    use_equalized_lr: bool = True
+
+    @nn.compact
+    def __call__(self, images: Array) -> Array:
+        weight, factor = _weight(self, (1, 1, images.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        kernel = (weight[0, 0] * factor).astype(images.dtype)
+        return epilogues.color_act(images, kernel, bias, self.nonlinearity)
 
 
 class Epilogue(nn.Module):
     """What follows each convolution of the synthesis network: noise, bias, nonlinearity, AdaIN (StyleGAN, Fig. 1b).
 
     Features of any dtype come back in it, and are float32 in between: the statistics need that, as do the gradients of
-    bias, noise strength and style, which are sums over pixels. XLA fuses the two casts.
+    bias, noise strength and style, which are sums over pixels.
 
     Args of the call:
         x: features. [n, h, w, c]
@@ -109,26 +122,20 @@ class Epilogue(nn.Module):
     """
 
     model: config.Model
+    has_blur: bool = False  # The model's low-pass filter comes first, if it has one.
 
     @nn.compact
     def __call__(self, x: Array, w: Array, noise: Array | None) -> Array:
-        m, channels, dtype = self.model, x.shape[-1], x.dtype
-        x = x.astype(jnp.float32)
-        if m.use_noise:
-            strength = self.param("noise_strength", nn.initializers.zeros, (channels,))
-            x = x + noise * strength[None, None, None, :]
-        x = add_bias(x, self.param("bias", nn.initializers.zeros, (channels,)))
-        x = NONLINEARITIES[m.nonlinearity](x)
-        if m.use_pixel_norm:
-            x = ops.pixel_norm(x)
-        if m.use_instance_norm:
-            x = ops.instance_norm(x)
+        m, channels = self.model, x.shape[-1]
+        strength = self.param("noise_strength", nn.initializers.zeros, (channels,)) if m.use_noise else None
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        style, taps = None, m.blur_filter if self.has_blur else None
         if m.use_styles:
             style = Dense(2 * channels, gain=1.0, use_equalized_lr=m.use_equalized_lr, name="style")(w)
-            x = ops.modulate(x, style)
-        return x.astype(dtype)
-
-
-def blur(x: Array, model: config.Model) -> Array:
-    """Returns `x` through the model's low-pass filter, if it has one."""
-    return x if model.blur_filter is None else ops.blur(x, model.blur_filter)
+        if m.use_instance_norm and not m.use_pixel_norm:
+            return epilogues.styled(x, noise, strength, bias, style, m.nonlinearity, taps)
+        x = x if taps is None else ops.blur(x, taps)
+        y = epilogues.activated(x, noise, strength, bias, m.nonlinearity)
+        y = ops.pixel_norm(y) if m.use_pixel_norm else y
+        y = ops.instance_norm(y) if m.use_instance_norm else y
+        return (y if style is None else ops.modulate(y, style)).astype(x.dtype)

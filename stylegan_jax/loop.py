@@ -6,7 +6,7 @@ import itertools
 import json
 import logging
 import pathlib
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -63,7 +63,7 @@ def _train(c: config.Config, folder: pathlib.Path, devices: jax.sharding.Mesh) -
     manager = checkpoint.open_manager(
         folder / "checkpoints", r.keep_checkpoints, round(1000 * r.keep_every_kimg), r.keep_best
     )
-    train_state, nimg = _restore_or_create(c, manager, data, devices)
+    train_state, nimg, averages = _restore_or_create(c, manager, data, devices)
     checkpoint.check_room(manager, train_state, r.keep_checkpoints + r.keep_best + 1)
     workdir.record_config(folder, config.to_dict(c))
     stages = schedule.stages(run)
@@ -76,7 +76,9 @@ def _train(c: config.Config, folder: pathlib.Path, devices: jax.sharding.Mesh) -
         watcher = observer.Observer(c, data, devices, log, stages)
         rest = [chunk for chunk in run if chunk.end_nimg > nimg]
         num_steps = programs.steps_per_call(c, devices)
-        programs_of_chunks = _programs(rest, c, data, train_state, devices, num_steps)
+        programs_of_chunks = _programs(
+            rest, c, data, train_state, devices, num_steps, lambda: jax.block_until_ready(train_state)
+        )
         watcher.start()
         if nimg == 0:
             watcher.first(train_state, run[0].phase)
@@ -87,20 +89,23 @@ def _train(c: config.Config, folder: pathlib.Path, devices: jax.sharding.Mesh) -
             if chunk.is_reset:
                 train_state = _reset(train_state)
             calls = itertools.islice(batches, c.schedule.refresh_steps // num_steps)
-            train_state, metrics = _run_chunk(train_state, chunk, calls, program, devices)
+            train_state, metrics = _run_chunk(train_state, chunk, calls, program, devices, _has_lazy_r1(chunk, c))
             running.append((chunk, metrics))
             stop = stop_fn()
-            while len(running) > (
-                0 if chunk.is_tick or stop else 1
-            ):  # The next call takes the state that a tick shows.
-                done, values = running.popleft()
-                skipped.append(int(jax.device_get(values["num_skipped"])))  # Waits until the devices have done it.
+            num_in_flight = 0 if chunk.is_tick or stop else 1  # The next call takes the state that a tick shows.
+            while len(running) > num_in_flight:
+                done, metrics = running.popleft()
+                values = jax.device_get(metrics)  # Waits until the devices have done it.
+                skipped.append(int(values[-1].pop("num_skipped")))
+                for value in values:
+                    averages.add(value)
                 log.progress(done.end_nimg, done.phase.resolution, alpha=done.phase.alpha)
                 _check_finite(skipped, c, done.end_nimg, manager)
-            distances = watcher.tick(train_state, chunk, metrics) if chunk.is_tick else {}
+            distances = watcher.tick(train_state, chunk, averages.take()) if chunk.is_tick else {}
             is_due = chunk.is_last or (chunk.is_tick and chunk.tick % c.report.checkpoint_ticks == 0)
             if stop or (is_due and not _is_stuck(skipped, c)):
-                checkpoint.save(manager, chunk.end_nimg, train_state, _meta(data), distances.get(r.best_metric))
+                meta = _meta(data, averages)
+                checkpoint.save(manager, chunk.end_nimg, train_state, meta, distances.get(r.best_metric))
             if stop:
                 checkpoint.wait(manager)
                 log.log(f"stopped by {stop} and saved at {chunk.end_nimg} images; the same command goes on from here")
@@ -131,7 +136,7 @@ _reset = jax.jit(state.reset_optimizers, donate_argnums=0)
 
 
 def _restore_or_create(c: config.Config, manager: Any, data: dataset.Dataset, devices: jax.sharding.Mesh):
-    """Returns the newest state and its nimg, replicated over the devices."""
+    """Returns the newest state, replicated over the devices, its nimg, and the averages of the tick so far."""
     create = jax.jit(state.create, static_argnums=1, out_shardings=mesh.replicated(devices))
     key = jax.random.key(c.seed)
     abstract = jax.eval_shape(create, key, c)
@@ -140,7 +145,7 @@ def _restore_or_create(c: config.Config, manager: Any, data: dataset.Dataset, de
     )
     restored = checkpoint.restore_latest(manager, abstract, logging.warning)
     if restored is None:
-        return create(key, c), 0
+        return create(key, c), 0, report.Averages()
     nimg, train_state, meta = restored
     if meta.get("class_names", []) != list(data.class_names):
         raise ValueError(
@@ -152,12 +157,16 @@ def _restore_or_create(c: config.Config, manager: Any, data: dataset.Dataset, de
             f"the pictures of data.source={c.data.source!r} are not those that this run began with (fingerprint "
             f"{data.fingerprint}, not {meta['fingerprint']}); restore them, or start in another --workdir."
         )
-    return train_state, nimg
+    return train_state, nimg, report.Averages(meta.get("averages"))
 
 
-def _meta(data: dataset.Dataset) -> dict[str, Any]:
+def _meta(data: dataset.Dataset, averages: report.Averages) -> dict[str, Any]:
     """Returns what a checkpoint keeps beside the state."""
-    return {"fingerprint": data.fingerprint, "class_names": list(data.class_names)}
+    return {
+        "fingerprint": data.fingerprint,
+        "class_names": list(data.class_names),
+        "averages": averages.kept(),
+    }
 
 
 def _batches(
@@ -188,11 +197,28 @@ def _programs(
     train_state: state.TrainState,
     devices: jax.sharding.Mesh,
     num_steps: int,
-) -> Iterator[jax.stages.Compiled]:
-    """Yields the program of each chunk; that of the next resolution is compiled meanwhile."""
+    wait_fn: Callable[[], object],
+) -> Iterator[programs.Programs]:
+    """Yields the programs of each chunk; the next ones are compiled meanwhile, or on GPUs when wait_fn has returned."""
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), train_state)
-    requests = ((chunk.phase.resolution, chunk.phase.batch, data.size(chunk.phase.resolution)) for chunk in chunks)
-    return programs.make_ahead(requests, lambda r: programs.train_program(c, abstract, devices, *r, num_steps))
+
+    def request(phase: schedule.Phase) -> tuple[Any, ...]:
+        is_fading = programs.has_fade(phase.alpha, devices)
+        return phase.resolution, phase.batch, data.size(phase.resolution), num_steps, is_fading
+
+    def make(request: tuple[Any, ...]) -> programs.Programs:
+        return programs.make(c, abstract, devices, *request)
+
+    requests = (request(chunk.phase) for chunk in chunks)
+    if programs.platform_of(devices) == "gpu":
+        return programs.make_when_due(requests, make, wait_fn)
+    return programs.make_ahead(requests, make)
+
+
+def _has_lazy_r1(chunk: schedule.Chunk, c: config.Config) -> bool:
+    """Returns whether the chunk's first iteration is one that lazy R1 comes before."""
+    interval, num_steps = c.train.r1_interval, c.schedule.refresh_steps
+    return interval > 1 and chunk.start_nimg // (chunk.phase.batch * num_steps) % (interval // num_steps) == 0
 
 
 @jax.transfer_guard("disallow")  # Nothing goes to the devices or comes from them unnoticed.
@@ -200,14 +226,19 @@ def _run_chunk(
     train_state: state.TrainState,
     chunk: schedule.Chunk,
     batches: Iterable[dataset.Batch],
-    program: jax.stages.Compiled,
+    program: programs.Programs,
     devices: jax.sharding.Mesh,
-) -> tuple[state.TrainState, objectives.Metrics]:
-    """Returns the state after the chunk's steps, and the last step's metrics, before the devices are done."""
-    phase = step.Phase(alpha=np.float32(chunk.phase.alpha), lr=np.float32(chunk.phase.lr))
+    has_lazy_r1: bool = False,
+) -> tuple[state.TrainState, list[objectives.Metrics]]:
+    """Returns the state after the chunk's steps, and the metrics of each call, before the devices are done."""
+    alpha = np.float32(chunk.phase.alpha) if programs.has_fade(chunk.phase.alpha, devices) else None
     with jax.transfer_guard("allow"):  # Two numbers; with several processes JAX counts them as unnoticed.
-        phase = mesh.put(phase, mesh.replicated(devices))
-    metrics: objectives.Metrics = {}
-    for batch in batches:
-        train_state, metrics = program(train_state, batch.images, batch.labels, phase)
+        phase = mesh.put(step.Phase(alpha=alpha, lr=np.float32(chunk.phase.lr)), mesh.replicated(devices))
+    metrics: list[objectives.Metrics] = []
+    for i, batch in enumerate(batches):
+        if has_lazy_r1 and i == 0:
+            train_state, values = program.lazy_r1(train_state, batch.images, batch.labels, phase)
+            metrics.append(values)
+        train_state, values = program.train(train_state, batch.images, batch.labels, phase)
+        metrics.append(values)
     return train_state, metrics

@@ -1,6 +1,6 @@
 """All devices of all processes as one axis, over which batches are split."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -12,9 +12,13 @@ AXIS = "data"
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """Returns a mesh of one axis over `devices`, all of them by default."""
-    devices = jax.devices() if devices is None else devices
-    return jax.make_mesh((len(devices),), (AXIS,), (AxisType.Auto,), devices=devices)
+    """Returns a mesh of one axis over `devices`, all of them by default.
+
+    They stand in the order of their processes, so that each process's part of a batch is contiguous. jax.make_mesh
+    would order them by their places in a TPU slice.
+    """
+    ordered = sorted(jax.devices() if devices is None else devices, key=lambda d: (d.process_index, d.id))
+    return Mesh(np.asarray(ordered), (AXIS,), axis_types=(AxisType.Auto,))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -30,6 +34,22 @@ def split(mesh: Mesh) -> NamedSharding:
 def split_stack(mesh: Mesh) -> NamedSharding:
     """Returns the sharding of what is split along its second axis: a stack of batches."""
     return NamedSharding(mesh, PartitionSpec(None, AXIS))
+
+
+def per_device(
+    fn: Callable[..., Any], batch_sharding: NamedSharding | None, in_specs: Any, out_specs: Any
+) -> Callable[..., Any]:
+    """Returns `fn`, computed by each device of its own part of the batch; `fn` itself if batch_sharding is None.
+
+    Args:
+        fn: of pytrees of arrays; AXIS is the axis of what it says to other devices.
+        batch_sharding: how batches are split over devices.
+        in_specs: of the arguments: PartitionSpec() where all devices hold the whole, PartitionSpec(AXIS) where split.
+        out_specs: of the results, likewise.
+    """
+    if batch_sharding is None:
+        return fn
+    return jax.shard_map(fn, mesh=batch_sharding.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
 
 
 def put(tree: Any, sharding: NamedSharding) -> Any:

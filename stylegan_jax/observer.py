@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stylegan_jax import config, figures, grid, mesh, objectives, report, schedule, state
+from stylegan_jax import config, figures, grid, mesh, report, schedule, state
 from stylegan_jax.data import dataset
 from stylegan_jax.metrics import quality
 
@@ -43,12 +43,17 @@ class Observer:
             self._log.scalars(0, self._distances(train_state, phase, 0))
         self._samples(train_state, phase, 0)
 
-    def tick(
-        self, train_state: state.TrainState, chunk: schedule.Chunk, metrics: objectives.Metrics
-    ) -> dict[str, float]:
-        """Writes what is due at the end of `chunk`; returns the distances, if they were."""
+    def tick(self, train_state: state.TrainState, chunk: schedule.Chunk, means: dict[str, float]) -> dict[str, float]:
+        """Writes what is due at the end of `chunk`; returns the distances, if they were.
+
+        Args:
+            train_state: after the chunk.
+            chunk: that a tick ends with.
+            means: of the tick's scalars.
+        """
         c, nimg, tick = self._c, chunk.end_nimg, chunk.tick
-        scalars = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        num_skipped = int(np.sum(jax.device_get(mesh.local(train_state.num_skipped))))
+        scalars = means | {"num_skipped": num_skipped}
         scalars |= {"resolution": chunk.phase.resolution, "alpha": chunk.phase.alpha, "lr": chunk.phase.lr}
         distances = {}
         if c.report.metric_ticks and (chunk.is_last or tick % c.report.metric_ticks == 0):

@@ -4,7 +4,8 @@ Each stands for one operation of the paper or of the official code (networks_sty
 plain arrays.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,22 @@ def leaky_relu(x: Array) -> Array:
 def relu(x: Array) -> Array:
     """Returns max(x, 0), with gradient 0 at zero."""
     return jax.nn.relu(x)
+
+
+NONLINEARITIES: dict[str, Callable[[Array], Array]] = {"lrelu": leaky_relu, "relu": relu}
+
+
+def activation_gradient(y: Array, g: Array, nonlinearity: str) -> Array:
+    """Returns f'(x) g, for y = f(x) or for x itself, which has the same sign; at zero f' is the official code's."""
+    return jnp.where(y >= 0, g, 0.2 * g) if nonlinearity == "lrelu" else jnp.where(y > 0, g, 0)
+
+
+def add_bias(x: Array, bias: Array) -> Array:
+    """Returns x + bias over the last axis, in the dtype of `x`.
+
+    The sum itself is in that of the bias: so is then the bias's gradient, a sum over all pixels.
+    """
+    return (x + bias.reshape((1,) * (x.ndim - 1) + (-1,))).astype(x.dtype)
 
 
 def pixel_norm(x: Array) -> Array:
@@ -74,6 +91,7 @@ def pad_axis(x: Array, before: int, after: int, axis: int) -> Array:
     return jax.lax.pad(x, np.zeros((), x.dtype), edges)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def blur(x: Array, taps: Sequence[int], normalize: bool = True) -> Array:
     """Returns `x` filtered by `taps` along both axes, zeros outside (StyleGAN, Sec. 2: bilinear resampling).
 
@@ -84,19 +102,34 @@ def blur(x: Array, taps: Sequence[int], normalize: bool = True) -> Array:
         taps: filter, from top to bottom and left to right; its middle is at (len(taps) - 1) // 2.
         normalize: divide the taps by their sum, which keeps flat areas as they are.
     """
-    weights = np.asarray(taps, np.float64)
+    return _filter(x, taps, normalize, (len(taps) - 1) // 2)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def blur_adjoint(x: Array, taps: Sequence[int], normalize: bool = True) -> Array:
+    """Returns the adjoint of `blur`, which is blur itself for symmetric taps of odd length."""
+    return _filter(x, taps[::-1], normalize, len(taps) // 2)
+
+
+def _filter(x: Array, taps: Sequence[int], normalize: bool, before: int) -> Array:
+    """Returns x filtered along both axes by taps of which `before` come before the middle; sums are float32."""
+    weights, dtype = np.asarray(taps, np.float64), x.dtype
     weights = weights / weights.sum() if normalize else weights
-    before, after = (len(taps) - 1) // 2, len(taps) // 2
-    for axis in (1, 2):
-        size = x.shape[axis]
-        padded = pad_axis(x, before, after, axis)
-        x = sum(
-            float(weight) * jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i, weight in enumerate(weights)
-        )
-    return x
+    x = x.astype(jnp.promote_types(dtype, jnp.float32))
+    _, h, w, _ = x.shape
+    after = len(taps) - 1 - before
+    padded = jax.lax.pad(x, np.zeros((), x.dtype), ((0, 0, 0), (before, after, 0), (before, after, 0), (0, 0, 0)))
+    x = sum(
+        float(a * b) * padded[:, i : i + h, j : j + w] for i, a in enumerate(weights) for j, b in enumerate(weights)
+    )
+    return x.astype(dtype)
 
 
-def minibatch_stddev(x: Array, group: int, num_features: int = 1) -> Array:
+blur.defvjp(lambda x, *how: (blur(x, *how), None), lambda *args: (blur_adjoint(args[-1], *args[:2]),))
+blur_adjoint.defvjp(lambda x, *how: (blur_adjoint(x, *how), None), lambda *args: (blur(args[-1], *args[:2]),))
+
+
+def minibatch_stddev(x: Array, group: int, num_features: int = 1, axis_name: str | None = None) -> Array:
     """Returns `x` with feature maps of its standard deviation over groups of images (Progressive GAN, Sec. 3).
 
     Differs: groups are contiguous in the batch, official ones are strided (image i goes to group i mod n/group). Up to
@@ -107,6 +140,7 @@ def minibatch_stddev(x: Array, group: int, num_features: int = 1) -> Array:
         x: features. [n, h, w, c]
         group: images in a group; a batch smaller than this is one group.
         num_features: maps to append; each is the mean over c / num_features channels.
+        axis_name: within jax.shard_map, the axis that the batch is split over; None: `x` is the whole batch.
 
     Returns:
         [n, h, w, c + num_features]
@@ -115,6 +149,9 @@ def minibatch_stddev(x: Array, group: int, num_features: int = 1) -> Array:
         ValueError: the batch is no multiple of the group, or the channels of the new maps.
     """
     n, h, w, c = x.shape
+    if axis_name is not None and n % group:  # A group lies on several devices.
+        everyone = minibatch_stddev(jax.lax.all_gather(x, axis_name, tiled=True), group, num_features)
+        return jax.lax.dynamic_slice_in_dim(everyone, jax.lax.axis_index(axis_name) * n, n)
     group = min(group, n)
     if n % group or c % num_features:
         raise ValueError(
@@ -143,13 +180,13 @@ def box_downscale_uint8(images: Array, resolution: int) -> Array:
     return jnp.round(mean).astype(jnp.uint8)
 
 
-def process_reals(images: Array, keep: Array | None, alpha: Array) -> Array:
+def process_reals(images: Array, keep: Array | None, alpha: Array | None) -> Array:
     """Returns uint8 images as the discriminator takes them (official training_loop.process_reals).
 
     Args:
         images: uint8. [n, r, r, c]
         keep: which images stay as they are; the others are mirrored left to right. bool [n], or None for all.
-        alpha: weight of this resolution in a fade, 0..1; the rest is the next lower one, enlarged.
+        alpha: weight of this resolution in a fade, 0..1; the rest is the next lower one, enlarged. None: no fade.
 
     Returns:
         float32 in [-1, 1]. [n, r, r, c]
@@ -157,7 +194,7 @@ def process_reals(images: Array, keep: Array | None, alpha: Array) -> Array:
     x = images.astype(jnp.float32) / 127.5 - 1
     if keep is not None:
         x = jnp.where(keep[:, None, None, None], x, x[:, :, ::-1])
-    return lerp(upscale(downscale(x)), x, alpha)
+    return x if alpha is None else lerp(upscale(downscale(x)), x, alpha)
 
 
 def to_uint8(images: Array) -> Array:

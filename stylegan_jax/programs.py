@@ -1,23 +1,27 @@
-"""The compiled training programs of a run, each made in the background before its resolution begins."""
+"""The compiled training programs of a run, each made before its resolution begins."""
 
 import concurrent.futures
+import functools
 import itertools
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 
-from stylegan_jax import config, convolutions, mesh, step
+from stylegan_jax import backend, config, mesh, step
 
 Request = TypeVar("Request")
 Made = TypeVar("Made")
 
 # Options of the compiler by backend. LLVM's first level takes a fifth less time than its second on the training step at
-# 64 px, which is then as fast.
-COMPILER_OPTIONS = {"cpu": {"xla_backend_optimization_level": 1}}
+# 64 px, which is then as fast. On GPUs a network's gradients are reduced in one piece.
+COMPILER_OPTIONS = {
+    "cpu": {"xla_backend_optimization_level": 1},
+    "gpu": {"xla_gpu_all_reduce_combine_threshold_bytes": 2**30},
+}
 
 MAX_SAMPLE_BATCH = 64
 LAYERS_AT_ONCE = 6  # Sampling's temporaries are 5.5 times the largest layer, at 256 and 1024 px of the paper's model.
@@ -51,8 +55,46 @@ def sample_batch(m: config.Model, resolution: int, devices: jax.sharding.Mesh) -
     return num_devices * 2 ** (max(1, min(fitting, wanted)).bit_length() - 1)
 
 
+def has_fade(alpha: float, devices: jax.sharding.Mesh) -> bool:
+    """Returns whether training at this alpha takes the program that can fade.
+
+    A stable resolution has a program of its own, which does without the lower one. On CPUs both take the same, for a
+    fade costs less there, some 2 % of a step, than to compile twice.
+    """
+    return alpha < 1 or platform_of(devices) == "cpu"
+
+
+class Programs(NamedTuple):
+    """Compiled for one resolution, batch and size of the images: (state, images, labels, phase) -> (state, metrics)."""
+
+    train: jax.stages.Compiled  # step.train_steps.
+    lazy_r1: jax.stages.Compiled | None  # step.lazy_r1_step, for the first batch of the stack; None without lazy R1.
+
+
+def make(
+    c: config.Config,
+    state: Any,
+    devices: jax.sharding.Mesh,
+    resolution: int,
+    batch: int,
+    size: int,
+    num_steps: int,
+    is_fading: bool,
+) -> Programs:
+    """Returns the programs of a part of a run; for the arguments see `train_program`."""
+    how = c, state, devices, resolution, batch, size, num_steps, is_fading
+    return Programs(train_program(*how), _compiled(_lazy_r1_of_first, *how) if c.train.r1_interval > 1 else None)
+
+
 def train_program(
-    c: config.Config, state: Any, devices: jax.sharding.Mesh, resolution: int, batch: int, size: int, num_steps: int
+    c: config.Config,
+    state: Any,
+    devices: jax.sharding.Mesh,
+    resolution: int,
+    batch: int,
+    size: int,
+    num_steps: int,
+    is_fading: bool = False,
 ) -> jax.stages.Compiled:
     """Returns `step.train_steps`, compiled: (state, images, labels, phase) -> (state, metrics).
 
@@ -64,23 +106,50 @@ def train_program(
         batch: images of a step, on all devices together.
         size: height and width of the images given, px; at least the resolution.
         num_steps: steps of a call.
+        is_fading: whether the resolution fades in. If not, the phase's alpha is None.
     """
-    m, stack = c.model, mesh.split_stack(devices)
-    shape = (num_steps, batch, size, size, m.channels)
-    images = jax.ShapeDtypeStruct(shape, np.uint8, sharding=stack)
+    return _compiled(step.train_steps, c, state, devices, resolution, batch, size, num_steps, is_fading)
+
+
+def _lazy_r1_of_first(state: Any, images: Any, labels: Any, phase: step.Phase, **how: Any) -> Any:
+    first = jax.tree.map(lambda x: x[0], (images, labels))
+    return step.lazy_r1_step(state, *first, phase, **how)
+
+
+def _compiled(
+    step_fn: Callable[..., Any],
+    c: config.Config,
+    state: Any,
+    devices: jax.sharding.Mesh,
+    resolution: int,
+    batch: int,
+    size: int,
+    num_steps: int,
+    is_fading: bool,
+) -> jax.stages.Compiled:
+    m, stack, whole = c.model, mesh.split_stack(devices), mesh.replicated(devices)
+    images = jax.ShapeDtypeStruct((num_steps, batch, size, size, m.channels), np.uint8, sharding=stack)
     labels = jax.ShapeDtypeStruct((num_steps, batch, m.num_labels), np.float32, sharding=stack)
-    scalar = jax.ShapeDtypeStruct((), np.float32, sharding=mesh.replicated(devices))
-    with convolutions.forms_for(platform_of(devices)):
-        lowered = step.train_steps.lower(
-            state,
-            images,
-            labels if m.num_labels else None,
-            step.Phase(alpha=scalar, lr=scalar),
-            c=c,
-            resolution=resolution,
-            batch_sharding=mesh.split(devices),
-        )
+    scalar = jax.ShapeDtypeStruct((), np.float32, sharding=whole)
+    phase = step.Phase(alpha=scalar if is_fading else None, lr=scalar)
+    fn = functools.partial(step_fn, c=c, resolution=resolution, batch_sharding=mesh.split(devices))
+    jitted = jax.jit(fn, donate_argnums=0, out_shardings=whole)
+    with backend.forms_for(platform_of(devices)):
+        lowered = jitted.lower(state, images, labels if m.num_labels else None, phase)
     return lowered.compile(COMPILER_OPTIONS.get(platform_of(devices)))
+
+
+def make_when_due(
+    requests: Iterable[Request], make_fn: Callable[[Request], Made], wait_fn: Callable[[], object]
+) -> Iterator[Made]:
+    """Returns what `make_ahead` does, but makes each after wait_fn, when it is asked for.
+
+    For GPUs, whose compiler times its choices on the device: they must neither disturb training nor be disturbed by it.
+    JAX keeps them in the folder of compiled programs.
+    """
+    for request, group in itertools.groupby(requests):
+        wait_fn()
+        yield from itertools.repeat(make_fn(request), len(list(group)))
 
 
 def make_ahead(requests: Iterable[Request], make_fn: Callable[[Request], Made]) -> Iterator[Made]:

@@ -49,6 +49,30 @@ def schedule_text(phases: Sequence[Any], sec_per_image: Mapping[int, float] | No
     return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows)
 
 
+class Averages:
+    """Means of scalars since the last tick. A checkpoint within a tick keeps them: a resumed run has the same means."""
+
+    def __init__(self, kept: Mapping[str, Sequence[float]] | None = None) -> None:
+        """Begins with what `kept` returned before."""
+        self._sums = {name: (float(total), int(count)) for name, (total, count) in (kept or {}).items()}
+
+    def add(self, values: Mapping[str, float]) -> None:
+        """Takes the values of some steps, as many each time."""
+        for name, value in values.items():
+            total, count = self._sums.get(name, (0.0, 0))
+            self._sums[name] = total + float(value), count + 1
+
+    def take(self) -> dict[str, float]:
+        """Returns the means, each over the times that it was given, and begins anew."""
+        means = {name: total / count for name, (total, count) in self._sums.items()}
+        self._sums = {}
+        return means
+
+    def kept(self) -> dict[str, list[float]]:
+        """Returns what to begin with after a restart, as plain JSON values."""
+        return {name: [total, count] for name, (total, count) in self._sums.items()}
+
+
 class Report:
     """The status line, scalars and pictures of one run; a context manager.
 

@@ -7,8 +7,9 @@ import flax
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.sharding import PartitionSpec
 
-from stylegan_jax import config, generator, ops
+from stylegan_jax import config, generator, mesh, ops
 
 
 class Latents(flax.struct.PyTreeNode):
@@ -41,7 +42,7 @@ def draw_labels(key: Array, n: int, m: config.Model) -> Array | None:
 
 
 def generate(
-    params: Any, latents: Latents, labels: Array | None, alpha: Array, m: config.Model, resolution: int
+    params: Any, latents: Latents, labels: Array | None, alpha: Array | None, m: config.Model, resolution: int
 ) -> tuple[Array, Array]:
     """Returns images [n, r, r, c] and the batch mean of w [w_size], before mixing."""
 
@@ -62,7 +63,7 @@ def sample(
     key: Array,
     first: Array,
     labels: Array | None,
-    alpha: Array,
+    alpha: Array | None,
     *,
     m: config.Model,
     n: int,
@@ -80,5 +81,10 @@ def sample(
     latents = jax.vmap(draw)(first + jnp.arange(n))
     if batch_sharding is not None:
         latents = jax.lax.with_sharding_constraint(latents, batch_sharding)
-    images, _ = generate(params, latents, labels, alpha, m, resolution)
-    return ops.to_uint8(images)
+
+    def images_of(params: Any, latents: Latents, labels: Array | None, alpha: Array | None) -> Array:
+        images, _ = generate(params, latents, labels, alpha, m, resolution)
+        return ops.to_uint8(images)
+
+    whole, part = PartitionSpec(), PartitionSpec(mesh.AXIS)
+    return mesh.per_device(images_of, batch_sharding, (whole, part, part, whole), part)(params, latents, labels, alpha)

@@ -3,21 +3,23 @@
 import dataclasses
 import functools
 import re
+from collections.abc import Callable
 from typing import Any
 
 import flax
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.sharding import NamedSharding as Sharding
 
-from stylegan_jax import accumulation, config, objectives, ops, sampling
+from stylegan_jax import accumulation, config, mesh, objectives, ops, sampling
 from stylegan_jax.state import AdamState, TrainState, adam
 
 
 class Phase(flax.struct.PyTreeNode):
     """The schedule's share in a step, as traced scalars: no compile when they change."""
 
-    alpha: Array  # float32 []
+    alpha: Array | None  # Weight of the resolution while it fades in; None when it does not. float32 []
     lr: Array  # float32 []
 
 
@@ -40,7 +42,7 @@ def _merge(params: Any, part: Any) -> Any:
 def _update(
     c: config.Config, resolution: int, grads: Any, opt: AdamState, params: Any, lr: Array
 ) -> tuple[Any, AdamState, Array]:
-    """Returns new parameters and optimizer state, and whether the update was skipped whole: a moment not finite.
+    """Returns new parameters and optimizer state, and whether the update was skipped whole: a square not finite.
 
     Args:
         c: settings.
@@ -54,7 +56,7 @@ def _update(
     updates, new_opt = adam(c.train.adam_beta2, c.train.adam_eps).update(grads, old_opt)
     new = jax.tree.map(lambda p, u: p - lr * u, old, updates)
     # Of a gradient that is not finite, or whose square is not. A sum is not finite if a term is not.
-    sums = [jnp.sum(nu, range(nu.ndim - 1)) for nu in jax.tree.leaves(new_opt.nu)]
+    sums = [jnp.sum(g * g, range(g.ndim - 1)) for g in jax.tree.leaves(grads)]
     is_finite = jnp.all(jnp.isfinite(jnp.concatenate(sums)))
     keep = functools.partial(jax.tree.map, lambda new, old: jnp.where(is_finite, new, old))
     new, new_opt = keep(new, old), keep(new_opt, old_opt)
@@ -80,6 +82,22 @@ def _track_w(state: TrainState, w_mean: Array, c: config.Config) -> Array:
     return ops.lerp(w_mean, state.w_avg, c.train.w_avg_beta)
 
 
+def _mean_gradients(
+    fn: Callable[[Any, Any], Any], shared: Any, batch: Any, c: config.Config, resolution: int, sharding: Sharding | None
+) -> Any:
+    """Returns `fn(shared, batch)`, see accumulation.mean_gradients, in as many parts as the schedule says."""
+    num_parts, group = c.schedule.num_parts(resolution), max(c.model.stddev_group, 1)
+    return accumulation.mean_gradients(fn, shared, batch, num_parts, group, sharding)
+
+
+def _means(values: objectives.Metrics) -> objectives.Metrics:
+    return {name: jnp.mean(value) for name, value in values.items()}
+
+
+def _axis_name(batch_sharding: Sharding | None) -> str | None:
+    return None if batch_sharding is None else mesh.AXIS
+
+
 def d_step(
     state: TrainState,
     c: config.Config,
@@ -89,53 +107,55 @@ def d_step(
     latents: sampling.Latents,
     t: Array,
     phase: Phase,
-    batch_sharding: jax.sharding.Sharding | None = None,
+    batch_sharding: Sharding | None = None,
 ) -> tuple[TrainState, objectives.Metrics]:
-    """Returns the state after one update of the discriminator and of w_avg, and the loss's values an image."""
-    params = grown(state.d_params, resolution)
+    """Returns the state after one update of the discriminator and of w_avg, and means of the loss's values."""
 
-    def gradients(batch: Any) -> tuple[Any, objectives.Metrics, Array]:
-        reals, labels, latents, t = batch
-        fakes, w_mean = sampling.generate(state.g_params, latents, labels, phase.alpha, c.model, resolution)
+    def gradients(shared: Any, batch: Any) -> tuple[Any, objectives.Metrics, Array]:
+        (d_params, g_params, alpha), (reals, labels, latents, t) = shared, batch
+        fakes, w_mean = sampling.generate(g_params, latents, labels, alpha, c.model, resolution)
         loss_fn = jax.grad(objectives.discriminator_loss, has_aux=True)
-        return *loss_fn(params, c, resolution, reals, fakes, labels, phase.alpha, t), w_mean
+        axis = _axis_name(batch_sharding)
+        grads, values = loss_fn(d_params, c, resolution, reals, fakes, labels, alpha, t, axis)
+        return grads, _means(values), w_mean
 
+    shared = grown(state.d_params, resolution), grown(state.g_params, resolution), phase.alpha
     batch = reals, labels, latents, t
-    grads, values, w_mean = _in_parts(gradients, batch, c, resolution, batch_sharding)
+    grads, values, w_mean = _mean_gradients(gradients, shared, batch, c, resolution, batch_sharding)
     state = _update_d(state, c, resolution, grads, phase.lr)
     return state.replace(w_avg=_track_w(state, w_mean, c)), values
 
 
-def _in_parts(fn: Any, batch: Any, c: config.Config, resolution: int, sharding: jax.sharding.Sharding | None) -> Any:
-    """Returns `fn(batch)`, see accumulation.in_parts, in as many parts as the schedule says."""
-    return accumulation.in_parts(fn, batch, c.schedule.num_parts(resolution), max(c.model.stddev_group, 1), sharding)
-
-
+@functools.partial(jax.jit, static_argnames=("c", "resolution", "batch_sharding"), donate_argnames="state")
 def lazy_r1_step(
     state: TrainState,
-    c: config.Config,
-    resolution: int,
-    reals: Array,
+    images: Array,
     labels: Array | None,
     phase: Phase,
-    batch_sharding: jax.sharding.Sharding | None = None,
-) -> TrainState:
-    """Returns the state after an update by R1 alone in iterations 0, k, 2 k ..., else as it is, for k = r1_interval.
+    *,
+    c: config.Config,
+    resolution: int,
+    batch_sharding: Sharding | None = None,
+) -> tuple[TrainState, objectives.Metrics]:
+    """Returns the state after an update of the discriminator by R1 alone, and the mean of R1.
 
-    "Lazy regularization" (Karras et al. 2020, Sec. 4.1). Iterations are counted by nimg, in batches of this size.
+    "Lazy regularization" (Karras et al. 2020, Sec. 4.1), to be called before every train.r1_interval-th iteration, with
+    the batch of the iteration. A program of its own: no device has to decide whether it is due.
+
+    Args: as of `train_step`.
     """
 
-    def update(state: TrainState) -> TrainState:
-        params = grown(state.d_params, resolution)
+    def gradients(shared: Any, batch: Any) -> tuple[Any, objectives.Metrics]:
+        (d_params, alpha), (reals, labels) = shared, batch
+        loss_fn = jax.grad(objectives.lazy_r1_loss, has_aux=True)
+        grads, values = loss_fn(d_params, c, resolution, reals, labels, alpha, _axis_name(batch_sharding))
+        return grads, _means(values)
 
-        def gradients(batch: Any) -> tuple[Any, objectives.Metrics, tuple[()]]:
-            return jax.grad(objectives.lazy_r1_loss)(params, c, resolution, *batch, phase.alpha), {}, ()
-
-        grads, _, _ = _in_parts(gradients, (reals, labels), c, resolution, batch_sharding)
-        return _update_d(state, c, resolution, grads, phase.lr)
-
-    iteration = state.nimg // reals.shape[0]
-    return jax.lax.cond(iteration % c.train.r1_interval == 0, update, lambda state: state, state)
+    shared = grown(state.d_params, resolution), phase.alpha
+    *_, mirror_key, _ = _keys(state, c)
+    batch = _reals(images, mirror_key, c, resolution, phase, batch_sharding), labels
+    grads, values = _mean_gradients(gradients, shared, batch, c, resolution, batch_sharding)
+    return _update_d(state, c, resolution, grads, phase.lr), values
 
 
 def ema_step(state: TrainState, c: config.Config, batch: int) -> TrainState:
@@ -151,20 +171,42 @@ def g_step(
     labels: Array | None,
     latents: sampling.Latents,
     phase: Phase,
-    batch_sharding: jax.sharding.Sharding | None = None,
+    batch_sharding: Sharding | None = None,
 ) -> tuple[TrainState, objectives.Metrics]:
-    """Returns the state after one update of the generator and of w_avg, and the loss's values an image."""
-    params = grown(state.g_params, resolution)
+    """Returns the state after one update of the generator and of w_avg, and means of the loss's values."""
 
-    def gradients(batch: Any) -> tuple[Any, objectives.Metrics, Array]:
+    def gradients(shared: Any, batch: Any) -> tuple[Any, Array, Array]:
+        g_params, d_params, alpha = shared
         loss_fn = jax.grad(objectives.generator_loss, has_aux=True)
-        grads, values = loss_fn(params, state.d_params, c, resolution, *batch, phase.alpha)
-        return grads, {"g_loss": values["g_loss"]}, values["w_mean"]
+        axis = _axis_name(batch_sharding)
+        grads, values = loss_fn(g_params, d_params, c, resolution, *batch, alpha, axis)
+        return grads, jnp.mean(values["g_loss"]), values["w_mean"]
 
-    grads, values, w_mean = _in_parts(gradients, (latents, labels), c, resolution, batch_sharding)
+    shared = grown(state.g_params, resolution), grown(state.d_params, resolution), phase.alpha
+    grads, g_loss, w_mean = _mean_gradients(gradients, shared, (latents, labels), c, resolution, batch_sharding)
     params, opt, is_skipped = _update(c, resolution, grads, state.g_opt, state.g_params, phase.lr)
-    num_skipped = state.num_skipped.at[0].add(is_skipped)
-    return state.replace(g_params=params, g_opt=opt, w_avg=_track_w(state, w_mean, c), num_skipped=num_skipped), values
+    num_skipped, w_avg = state.num_skipped.at[0].add(is_skipped), _track_w(state, w_mean, c)
+    return state.replace(g_params=params, g_opt=opt, w_avg=w_avg, num_skipped=num_skipped), {"g_loss": g_loss}
+
+
+def _keys(state: TrainState, c: config.Config) -> Array:
+    """Returns an iteration's keys: of D's and of G's latents, of places for WGAN-GP, of mirroring, of labels."""
+    return jax.random.split(jax.random.fold_in(jax.random.key(c.seed), state.nimg), 5)
+
+
+def _split(tree: Any, batch_sharding: Sharding | None) -> Any:
+    """Returns `tree` with its arrays split over the devices; else XLA may draw the whole batch on each."""
+    return tree if batch_sharding is None else jax.lax.with_sharding_constraint(tree, batch_sharding)
+
+
+def _reals(
+    images: Array, mirror_key: Array, c: config.Config, resolution: int, phase: Phase, batch_sharding: Sharding | None
+) -> Array:
+    """Returns stored images as the discriminator takes them, mirrored at random if the settings say so."""
+    keep = None
+    if c.data.mirror:
+        keep = _split(jax.random.uniform(mirror_key, (images.shape[0],)) < 0.5, batch_sharding)
+    return ops.process_reals(ops.box_downscale_uint8(images, resolution), keep, phase.alpha)
 
 
 @functools.partial(jax.jit, static_argnames=("c", "resolution", "batch_sharding"), donate_argnames="state")
@@ -176,11 +218,11 @@ def train_step(
     *,
     c: config.Config,
     resolution: int,
-    batch_sharding: jax.sharding.Sharding | None = None,
+    batch_sharding: Sharding | None = None,
 ) -> tuple[TrainState, objectives.Metrics]:
     """Returns the state after one iteration: discriminator, weight average, generator (official training_loop).
 
-    Chance is a function of (c.seed, state.nimg).
+    Chance is a function of (c.seed, state.nimg). Lazy R1 is apart: lazy_r1_step.
 
     Args:
         state: donated.
@@ -188,34 +230,26 @@ def train_step(
         labels: one-hot classes of the images, if the model has any. [n, num_labels]
         phase: alpha and learning rate.
         c: settings.
-        resolution: to train at, px. Each has one compiled program.
+        resolution: to train at, px. Each has a compiled program, and another while it fades in.
         batch_sharding: how batches are split over devices; None on a single device.
 
     Returns:
         The state, and scalars: means over the batch.
     """
     n = images.shape[0]
-    key = jax.random.fold_in(jax.random.key(c.seed), state.nimg)
-    d_key, g_key, t_key, mirror_key, label_key = jax.random.split(key, 5)
-
-    def split(tree: Any) -> Any:
-        # Without it, XLA may draw, and generate, the whole batch on every device.
-        return tree if batch_sharding is None else jax.lax.with_sharding_constraint(tree, batch_sharding)
-
+    d_key, g_key, t_key, mirror_key, label_key = _keys(state, c)
+    split = functools.partial(_split, batch_sharding=batch_sharding)
     draw = functools.partial(
         sampling.draw_latents, n=n, m=c.model, resolution=resolution, mixing_prob=c.train.style_mixing_prob
     )
-    keep = split(jax.random.uniform(mirror_key, (n,)) < 0.5) if c.data.mirror else None
-    reals = ops.process_reals(ops.box_downscale_uint8(images, resolution), keep, phase.alpha)
+    reals = _reals(images, mirror_key, c, resolution, phase, batch_sharding)
     t = split(jax.random.uniform(t_key, (n,)))
     state, d_values = d_step(state, c, resolution, reals, labels, split(draw(d_key)), t, phase, batch_sharding)
-    if c.train.r1_interval > 1:
-        state = lazy_r1_step(state, c, resolution, reals, labels, phase, batch_sharding)
     state = ema_step(state, c, n)
     g_labels = split(sampling.draw_labels(label_key, n, c.model))
     state, g_values = g_step(state, c, resolution, g_labels, split(draw(g_key)), phase, batch_sharding)
-    metrics = {name: jnp.mean(value) for name, value in (d_values | g_values).items()}
-    return state.replace(nimg=state.nimg + n), metrics | {"num_skipped": jnp.sum(state.num_skipped)}
+    state = state.replace(nimg=state.nimg + n)
+    return state, d_values | g_values | {"num_skipped": jnp.sum(state.num_skipped)}
 
 
 @functools.partial(jax.jit, static_argnames=("c", "resolution", "batch_sharding"), donate_argnames="state")
@@ -227,9 +261,9 @@ def train_steps(
     *,
     c: config.Config,
     resolution: int,
-    batch_sharding: jax.sharding.Sharding | None = None,
+    batch_sharding: Sharding | None = None,
 ) -> tuple[TrainState, objectives.Metrics]:
-    """Returns the state after one `train_step` for each batch of a stack, and the last one's metrics.
+    """Returns the state after one `train_step` for each batch of a stack, and means of their metrics.
 
     Args:
         state: donated.
@@ -237,8 +271,11 @@ def train_steps(
         labels: likewise. [steps, n, num_labels]
         phase: of all the steps.
         c: settings.
-        resolution: to train at, px. Each has one compiled program.
+        resolution: to train at, px.
         batch_sharding: how a batch is split over devices; None on a single device.
+
+    Returns:
+        The state, and scalars. num_skipped is the count after the last step.
     """
 
     def one(state: TrainState, batch: tuple[Array, Array | None]) -> tuple[TrainState, objectives.Metrics]:
@@ -247,4 +284,4 @@ def train_steps(
     if images.shape[0] == 1:  # XLA:CPU has slow convolutions alone within a loop, even one of a single step.
         return one(state, jax.tree.map(lambda x: x[0], (images, labels)))
     state, metrics = jax.lax.scan(one, state, (images, labels))
-    return state, {name: values[-1] for name, values in metrics.items()}
+    return state, _means(metrics) | {"num_skipped": metrics["num_skipped"][-1]}

@@ -363,7 +363,7 @@ def d_loss(values: dict[str, Any], train: config.Train, shape: tuple[int, int], 
         loss = loss + train.wgan_drift * np.asarray(losses.drift(values["real_scores"]))
     if shape[1] == 1:
         return loss[:, None]
-    penalty = train.r1_gamma / 2 * values["r1"] + train.r2_gamma / 2 * values["r2"]
+    penalty = train.r1_gamma / 2 * values.get("r1", 0.0) + train.r2_gamma / 2 * values.get("r2", 0.0)
     if train.gp_lambda:
         penalty = penalty + train.gp_lambda * values["gp"]
     return loss[:, None] + penalty[None, :]

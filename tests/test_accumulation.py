@@ -1,11 +1,13 @@
 """A batch that is computed in parts gives what the whole gives."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stylegan_jax import accumulation, mesh, state, step
+from stylegan_jax import accumulation, mesh, ops, programs, state, step
 from tests.small import MODEL, settings
 
 PHASE = step.Phase(alpha=jnp.float32(0.6), lr=jnp.float32(1e-3))
@@ -16,23 +18,49 @@ def test_parts_have_whole_blocks_from_all_of_the_batch():
     np.testing.assert_array_equal(parts, [[0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]])
 
 
-@pytest.mark.parametrize(("num_parts", "block"), [(1, 4), (2, 4), (4, 1), (3, 4)])
-def test_joining_undoes_splitting(num_parts, block):
-    x = jnp.arange(48.0).reshape(24, 2)
-    np.testing.assert_array_equal(accumulation.join_blocks(accumulation.split_blocks(x, num_parts, block), block), x)
-
-
+@pytest.mark.parametrize("num_devices", [None, 1, 4])
 @pytest.mark.parametrize("num_parts", [1, 2, 4])
-def test_gradients_and_values_are_those_of_the_whole(num_parts):
+def test_means_of_parts_on_devices_are_those_of_the_whole(num_parts, num_devices):
     x = jax.random.normal(jax.random.key(0), (16, 3))
 
-    def fn(batch):
-        values = jnp.sum(batch["x"] ** 2, axis=1)
-        return 2 * jnp.mean(batch["x"], axis=0), {"loss": values}, jnp.mean(batch["x"])
+    def fn(scale, batch):
+        return scale * jnp.mean(batch["x"], axis=0), {"loss": jnp.mean(batch["x"] ** 2)}
 
-    whole, parts = fn({"x": x}), accumulation.in_parts(fn, {"x": x}, num_parts, 2)
+    sharding = num_devices and mesh.split(mesh.make_mesh(jax.devices()[:num_devices]))
+    whole = fn(2.0, {"x": x})
+    mean = jax.jit(lambda x: accumulation.mean_gradients(fn, jnp.float32(2), {"x": x}, num_parts, 1, sharding))
+    parts = mean(x if sharding is None else jax.device_put(x, sharding))
     for ours, theirs in zip(jax.tree.leaves(parts), jax.tree.leaves(whole), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+@pytest.mark.parametrize("num_devices", [2, 4])
+def test_a_group_of_the_minibatch_deviation_may_lie_on_several_devices(num_devices):
+    # Of groups of 4 in a batch of 8: 2 devices have whole ones, 4 have halves.
+    x = jax.random.normal(jax.random.key(0), (8, 4, 4, 3))
+    sharding = mesh.split(mesh.make_mesh(jax.devices()[:num_devices]))
+
+    def loss(x, axis_name):
+        return jnp.mean(ops.minibatch_stddev(x, 4, axis_name=axis_name)[..., -1] ** 2 * x[:, :, :, 0])
+
+    def gradient(_, x):
+        return jax.grad(loss)(x, mesh.AXIS)
+
+    part = jax.sharding.PartitionSpec(mesh.AXIS)
+    ours = jax.jit(mesh.per_device(gradient, sharding, (part, part), part))(x, x)
+    np.testing.assert_allclose(ours / num_devices, jax.grad(loss)(x, None), atol=1e-8, rtol=1e-5)
+
+
+@pytest.mark.parametrize("num_parts", [1, 2])
+def test_devices_exchange_a_networks_gradients_once(num_parts):
+    c = settings(model={"resolution": 8}, schedule={"batch": 16, "accumulation": num_parts})
+    devices = mesh.make_mesh(jax.devices()[:2])
+    whole = mesh.replicated(devices)
+    shapes = jax.eval_shape(lambda: state.create(jax.random.key(0), c))
+    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), shapes)
+    text = programs.train_program(c, abstract, devices, 8, 16, 8, num_steps=1).as_text()
+    assert len(re.findall(r" all-reduce(?:-start)?\(", text)) == 2
+    assert not re.search(r" (all-gather|all-to-all|collective-permute|reduce-scatter)", text)
 
 
 def _after_a_step(num_parts: int, num_devices: int, **train) -> tuple[state.TrainState, dict]:
@@ -68,9 +96,13 @@ def test_a_step_in_parts_is_the_step_of_the_whole_batch(num_devices):
 
 @pytest.mark.slow
 def test_lazy_r1_is_accumulated_too():
-    whole, _ = _after_a_step(1, 1, r1_interval=4)
-    parts, _ = _after_a_step(2, 1, r1_interval=4)
-    _assert_same_gradients(parts, whole, "d_opt")
+    def after(num_parts: int) -> state.TrainState:
+        c = settings(schedule={"batch": 16, "accumulation": num_parts}, train={"r1_interval": 4})
+        s = jax.jit(state.create, static_argnums=1)(jax.random.key(0), c)
+        images = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), np.uint8)
+        return step.lazy_r1_step(s, images, None, PHASE, c=c, resolution=8)[0]
+
+    _assert_same_gradients(after(2), after(1), "d_opt")
 
 
 @pytest.mark.slow

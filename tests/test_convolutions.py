@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stylegan_jax import convolutions, cpu_convolutions
+from stylegan_jax import backend, convolutions, cpu_convolutions
 
 
 def large_winograd_conv(x, weight, scale=1.0):
@@ -99,7 +99,7 @@ def test_a_platform_that_is_named_comes_before_the_one_at_hand(monkeypatch):
         return convolutions.upscale_conv(jnp.zeros((1, 8, 8, 32)), jnp.zeros((3, 3, 32, 32)))
 
     assert form() == "tap_upscale_conv"
-    with convolutions.forms_for("tpu"):
+    with backend.forms_for("tpu"):
         assert form() == "strided_upscale_conv"
     assert form() == "tap_upscale_conv"
 

@@ -222,7 +222,7 @@ def check_discriminator_layers(r, network, images):
         {"params": network.params}, images, None, jnp.ones(()), resolution=m.resolution,
         capture_intermediates=True, mutable=["intermediates"],
     )  # fmt: skip
-    act = layers.NONLINEARITIES[m.nonlinearity]
+    act = ops.NONLINEARITIES[m.nonlinearity]
 
     def output(*path):
         return functools.reduce(lambda d, p: d[p], path, captured["intermediates"])["__call__"][0]
@@ -231,10 +231,15 @@ def check_discriminator_layers(r, network, images):
         level = re.search(r"lod(\d+)", name)
         resolution = m.resolution >> int(level[1]) if level else None
         block = re.fullmatch(r"(\d+)x\d+/(Conv0|Conv1_down)", name)
-        if block:
-            y = act(output(f"b{block[1]}", block[2].split("_")[0].lower()))
+        if block and block[2] == "Conv0":  # Before the blur, which ours captures with it.
+            size = int(block[1])
+            before = output(f"from_rgb{size}") if size == m.resolution else output(f"b{2 * size}")
+            conv0 = layers.Conv(m.fmaps(size), use_equalized_lr=m.use_equalized_lr)
+            y = act(conv0.apply({"params": network.params[f"b{size}"]["conv0"]}, before))
+        elif block:
+            y = output(f"b{block[1]}", "conv1")
         elif name.startswith("FromRGB"):
-            y = act(output(f"from_rgb{resolution}"))
+            y = output(f"from_rgb{resolution}")
         elif name.startswith("Grow"):
             y = output(f"b{resolution}")
         elif name.startswith("Downscale2D"):
@@ -242,7 +247,7 @@ def check_discriminator_layers(r, network, images):
         elif name == "4x4/MinibatchStddev":
             y = ops.minibatch_stddev(output("b8"), m.stddev_group, m.stddev_features)
         elif name in ("4x4/Conv", "4x4/Dense0"):
-            y = act(output(name[4:].lower()))
+            y = output(name[4:].lower())
         else:
             y = {"4x4/Dense1": output("dense1"), "scores_out": scores[:, None]}[name]
         r.check(f"layers/{name}", y[:1], nhwc)
@@ -257,7 +262,7 @@ def downscale_after_nonlinearity(call, args, kwargs, context):
     if not isinstance(block, discriminator.DiscriminatorBlock) or context.method_name != "__call__":
         return call(*args, **kwargs)
     blocks_conv = functools.partial(layers.Conv, use_equalized_lr=block.model.use_equalized_lr)
-    act, params, x = layers.NONLINEARITIES[block.model.nonlinearity], block.variables["params"], args[0]
+    act, params, x = ops.NONLINEARITIES[block.model.nonlinearity], block.variables["params"], args[0]
     for name in ("conv0", "conv1"):
         features = params[name]["bias"].shape[0]
         x = act(blocks_conv(features, parent=None).apply({"params": params[name]}, x))

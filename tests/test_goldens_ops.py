@@ -70,7 +70,7 @@ def check_conv(r, func, kwargs, is_progan):
         "conv2d_downscale2d": convolutions.conv_downscale,
         "conv2d": convolutions.conv,
     }[func]
-    layer = layers.Conv(features, k, use_bias=False, conv_fn=conv_fn, **scaled(kwargs))
+    layer = layers.Conv(features, k, bias_fn=None, conv_fn=conv_fn, **scaled(kwargs))
     check_gradients(r, lambda x, p: layer.apply({"params": p}, x), weight=("weight", convert))
 
 
@@ -94,7 +94,7 @@ def check_noise(r):
     def apply(x, p):
         return layers.Epilogue(model).apply({"params": p | {"bias": jnp.zeros(x.shape[-1])}}, x, None, noise)
 
-    with mock.patch.dict(layers.NONLINEARITIES, {model.nonlinearity: lambda x: x}):
+    with mock.patch.dict(ops.NONLINEARITIES, {model.nonlinearity: lambda x: x}):
         check_gradients(r, apply, noise_strength=("Noise/weight", np.asarray))
 
 
@@ -185,7 +185,7 @@ def check_call(r, case):
         check_dense(r, kwargs)
     elif func == "apply_bias":
         factor = kwargs.get("lrmul", 1)
-        check_gradients(r, lambda x, p: layers.add_bias(x, p["bias"] * factor), bias=("bias", np.asarray))
+        check_gradients(r, lambda x, p: ops.add_bias(x, p["bias"] * factor), bias=("bias", np.asarray))
     elif func == "minibatch_stddev_layer":
         group, features = kwargs["group_size"], kwargs["num_new_features"]
         order = official.image_order(len(official.load("ops")[f"{case}/x"]), group)

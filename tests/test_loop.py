@@ -1,4 +1,5 @@
 import collections
+import contextlib
 import json
 import os
 import pathlib
@@ -103,13 +104,49 @@ def test_batches_are_the_same_however_they_are_stacked():
 def test_a_chunk_refuses_batches_that_are_not_on_the_devices():
     devices = mesh.make_mesh()
     chunk = next(schedule.chunks(settings().schedule, 16))
-    program = jax.jit(lambda s, images, labels, phase: (s, {"alpha": phase.alpha + images.sum()}))
+    train = jax.jit(lambda s, images, labels, phase: (s, {"alpha": phase.alpha + images.sum()}))
+    lazy_r1 = jax.jit(lambda s, images, labels, phase: (s, {"r1": images.sum()}))
+    program = programs.Programs(train, lazy_r1)
     images = np.ones((1, 8), np.uint8)
     with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
         loop._run_chunk(None, chunk, [dataset.Batch(images, None)], program, devices)
     batch = dataset.Batch(mesh.put(images, mesh.split_stack(devices)), None)
-    _, metrics = loop._run_chunk(None, chunk, [batch], program, devices)
-    assert metrics["alpha"] == 9
+    _, metrics = loop._run_chunk(None, chunk, [batch, batch], program, devices)
+    assert metrics == [{"alpha": 9}, {"alpha": 9}]
+    _, metrics = loop._run_chunk(None, chunk, [batch, batch], program, devices, has_lazy_r1=True)
+    assert metrics == [{"r1": 8}, {"alpha": 9}, {"alpha": 9}]
+
+
+def test_lazy_r1_comes_before_every_kth_iteration():
+    c = settings(train={"r1_interval": 8}, schedule={"batch_by_resolution": ((16, 16),), "total_kimg": 1.0})
+    chunks = [chunk for chunk in schedule.chunks(c.schedule, 16) if chunk.phase.batch == 16]
+    iterations = [chunk.start_nimg // 16 for chunk in chunks if loop._has_lazy_r1(chunk, c)]
+    assert len(iterations) > 2 and np.all(np.diff(iterations) == 8)
+    assert not any(loop._has_lazy_r1(chunk, settings()) for chunk in chunks)
+
+
+@pytest.mark.slow
+def test_a_run_with_lazy_r1_logs_it(tmp_path):
+    loop.train(settings(train={"r1_interval": 4}, schedule={"total_kimg": 0.064}), tmp_path)
+    assert all(line["r1"] > 0 for line in logged(tmp_path))
+
+
+@pytest.mark.slow
+def test_scalars_are_means_of_the_tick_also_if_it_was_interrupted(tmp_path, monkeypatch):
+    c = settings(schedule={"stable_kimg": 1.0, "total_kimg": 0.256, "tick_kimg": 0.128})
+    loop.train(c, tmp_path / "whole")
+    calls = iter([None] * 2 + ["a signal"] + [None] * 100)
+    monkeypatch.setattr(loop.distributed, "stop_requests", lambda: contextlib.nullcontext(lambda: next(calls)))
+    loop.train(c, tmp_path / "interrupted")
+    assert [int(place.name) for place in (tmp_path / "interrupted/checkpoints").iterdir()] == [96]
+    loop.train(c, tmp_path / "interrupted")
+    assert logged(tmp_path / "interrupted") == logged(tmp_path / "whole")
+    each = settings(schedule={"stable_kimg": 1.0, "total_kimg": 0.256})
+    loop.train(each, tmp_path / "each")  # A tick a chunk.
+    losses = [line["d_loss"] for line in logged(tmp_path / "each")]
+    assert [line["d_loss"] for line in logged(tmp_path / "whole")] == pytest.approx(
+        [np.mean(losses[:4]), np.mean(losses[4:])]
+    )
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stylegan_jax import config, convolutions, discriminator, layers, losses, objectives, ops, sampling, state, step
+from stylegan_jax import backend, config, discriminator, layers, losses, objectives, ops, sampling, state, step
 from tests.small import settings
 
 N, ALPHA = 8, np.float32(0.5)
@@ -124,7 +124,7 @@ def test_in_bfloat16_gradients_point_where_they_do_in_float32():
 
 
 def test_in_bfloat16_products_of_features_are_bfloat16_and_those_of_latents_float32(monkeypatch):
-    monkeypatch.setattr(convolutions, "_is_cpu", lambda: False)  # A CPU rounds the factors alone.
+    monkeypatch.setattr(backend, "platform", lambda: "tpu")  # A CPU rounds the factors alone.
     with_features, of_vectors, of_images = set(), set(), set()
     for equation in filter(is_product, training_equations(BFLOAT16)):
         operands = [v.aval for v in equation.invars]
@@ -140,9 +140,9 @@ def test_in_bfloat16_products_of_features_are_bfloat16_and_those_of_latents_floa
     assert of_images == {jnp.dtype(jnp.bfloat16), np.dtype(np.float32)}  # The discriminator's, then the generator's.
 
 
-@pytest.mark.parametrize("is_cpu", [False, True])
-def test_in_bfloat16_no_sum_is_over_bfloat16(monkeypatch, is_cpu):
-    monkeypatch.setattr(convolutions, "_is_cpu", lambda: is_cpu)
+@pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
+def test_in_bfloat16_no_sum_is_over_bfloat16(monkeypatch, platform):
+    monkeypatch.setattr(backend, "platform", lambda: platform)
     sums = [e for e in training_equations(BFLOAT16) if e.primitive.name == "reduce_sum"]
     operands = [e.invars[0].aval for e in sums if e.invars[0].aval.size > e.outvars[0].aval.size]
     assert dtypes(operands) == {np.dtype(np.float32)}
@@ -175,13 +175,13 @@ def test_in_bfloat16_a_training_step_keeps_the_dtypes_and_skips_nothing():
     assert all(np.isfinite(x) for x in metrics.values()) and metrics["num_skipped"] == 0
 
 
-@pytest.mark.parametrize("is_cpu", [False, True])
+@pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
 @pytest.mark.parametrize(
     ("stated", "expected"),
     [("default", jax.lax.Precision.HIGHEST), ("high", jax.lax.Precision.HIGH)],  # The tests' own setting is highest.
 )
-def test_every_product_has_the_stated_precision(monkeypatch, stated, expected, is_cpu):
-    monkeypatch.setattr(convolutions, "_is_cpu", lambda: is_cpu)
+def test_every_product_has_the_stated_precision(monkeypatch, stated, expected, platform):
+    monkeypatch.setattr(backend, "platform", lambda: platform)
     c = settings(model={"matmul_precision": stated, "num_labels": 3})
     precisions = {e.params["precision"] for e in training_equations(c) if is_product(e)}
     assert precisions == {(expected, expected)}

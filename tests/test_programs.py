@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from stylegan_jax import config, convolutions, mesh, programs, state, step
+from stylegan_jax import backend, config, mesh, programs, state, step
 from tests.small import settings
 
 PATIENCE_SEC = 20.0  # Until a thread that should act is called stuck.
@@ -45,6 +45,23 @@ def test_an_error_is_raised_where_its_program_is_asked_for():
         next(ahead)
 
 
+def test_what_is_made_when_due_waits_first():
+    events = []
+    due = programs.make_when_due(
+        [8, 8, 16], lambda request: events.append(request) or request, lambda: events.append("idle")
+    )
+    assert events == []
+    assert [next(due), next(due)] == [8, 8] and events == ["idle", 8]
+    assert list(due) == [16] and events == ["idle", 8, "idle", 16]
+
+
+def test_a_stable_resolution_has_a_program_of_its_own_but_on_cpus():
+    cpu = mesh.make_mesh()
+    gpu = types.SimpleNamespace(devices=np.asarray([types.SimpleNamespace(platform="gpu")]))
+    assert [programs.has_fade(alpha, gpu) for alpha in (0.0, 0.5, 1.0)] == [True, True, False]
+    assert [programs.has_fade(alpha, cpu) for alpha in (0.5, 1.0)] == [True, True]
+
+
 @pytest.mark.parametrize("num_steps", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_a_program_takes_the_state_that_it_returns(num_steps):
     c, devices = settings(model={"num_labels": 3}), mesh.make_mesh()
@@ -54,9 +71,10 @@ def test_a_program_takes_the_state_that_it_returns(num_steps):
     program = programs.train_program(c, abstract, devices, resolution=8, batch=8, size=16, num_steps=num_steps)
     stack = np.zeros((num_steps, 8, 16, 16, 3), np.uint8), np.zeros((num_steps, 8, 3), np.float32)
     batches = mesh.put(stack, mesh.split_stack(devices))
-    phase = mesh.put(step.Phase(alpha=np.float32(1), lr=np.float32(1e-3)), whole)
+    phase = mesh.put(step.Phase(alpha=None, lr=np.float32(1e-3)), whole)
     for _ in range(2):
         s, metrics = program(s, *batches, phase)
+    assert {x.sharding for x in jax.tree.leaves(s)} == {whole}
     assert int(s.nimg) == 16 * num_steps
     assert all(np.isfinite(value) for value in metrics.values())
 
@@ -65,15 +83,15 @@ def test_a_program_is_made_for_its_devices_whatever_is_at_hand(monkeypatch):
     seen = []
 
     def lower(*args, **kwargs):
-        seen.append(convolutions._platform.get())
+        seen.append(backend._platform.get())
         return lowered
 
     lowered = unittest.mock.Mock()
     monkeypatch.setattr(jax, "default_backend", lambda: "another")
-    monkeypatch.setattr(step, "train_steps", types.SimpleNamespace(lower=lower))
+    monkeypatch.setattr(programs.jax, "jit", lambda *args, **kwargs: types.SimpleNamespace(lower=lower))
     devices = mesh.make_mesh()
     programs.train_program(settings(), None, devices, resolution=8, batch=8, size=8, num_steps=1)
-    assert seen == ["cpu"] and convolutions._platform.get() is None
+    assert seen == ["cpu"] and backend._platform.get() is None
     lowered.compile.assert_called_once_with(programs.COMPILER_OPTIONS["cpu"])
     assert programs.steps_per_call(settings(), devices) == 1
 

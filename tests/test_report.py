@@ -198,3 +198,14 @@ def test_a_full_disk_is_an_error_at_once_and_at_most_the_last_line_is_torn(tmp_p
     lines = (tmp_path / "scalars.jsonl").read_text().splitlines()
     assert [json.loads(line)["nimg"] for line in lines[:-1]] == list(range(len(lines) - 1))
     assert nimg == len(lines) - 1 < 399
+
+
+def test_averages_are_over_what_was_given_and_survive_a_restart():
+    averages = report.Averages()
+    averages.add({"loss": 1.0, "r1": 8.0})
+    averages.add({"loss": 2.0})
+    resumed = report.Averages(json.loads(json.dumps(averages.kept())))
+    for each in (averages, resumed):
+        each.add({"loss": 6.0})
+        assert each.take() == {"loss": 3.0, "r1": 8.0}
+        assert each.take() == {}

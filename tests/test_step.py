@@ -159,7 +159,8 @@ def test_steps_in_one_call_equal_single_ones(num_steps, tolerance):
         )
     assert int(many.nimg) == int(single.nimg) == 32
     assert ours.keys() == theirs.keys()
-    assert max(abs(float(ours[name]) - float(theirs[name])) for name in ours) <= tolerance
+    if num_steps == 1:  # Else ours are means over the steps.
+        assert all(ours[name] == theirs[name] for name in ours)
     for name in ("d_opt", "g_opt", "ema_params", "w_avg"):
         a, b = (jax.tree.leaves(getattr(x, name)) for x in (many, single))
         largest = max(np.max(np.abs(x)) for x in b)
@@ -213,20 +214,6 @@ def test_every_loss_takes_a_step(g_loss, d_loss, weights):
     assert all(np.isfinite(v) for v in metrics.values()) and int(metrics["num_skipped"]) == 0
 
 
-def test_lazy_r1_makes_an_update_of_its_own_every_kth_iteration():
-    c = settings(train={"r1_interval": 4})
-    s, n = jax.tree.map(jnp.copy, initial(c)), 8
-    counts, compiled = [], step.train_step._cache_size()
-    for nimg in range(0, 5 * n, n):
-        assert int(s.nimg) == nimg
-        before = int(s.d_opt.count)
-        s, metrics = step.train_step(s, images(n), None, PHASE, c=c, resolution=8)
-        counts.append(int(s.d_opt.count) - before)
-        assert "r1" not in metrics and all(np.isfinite(v) for v in metrics.values())
-    assert counts == [2, 1, 1, 1, 2]
-    assert step.train_step._cache_size() == compiled + 1
-
-
 def test_lazy_r1_equals_two_updates_with_corrected_adam():
     k, c = 4, settings(train={"r1_interval": 4})
     s, n = jittered(initial(c)), 8
@@ -234,9 +221,10 @@ def test_lazy_r1_equals_two_updates_with_corrected_adam():
     latents = sampling.draw_latents(jax.random.key(1), n, c.model, 8, 0.9)
 
     @jax.jit
-    def ours(s, nimg):
-        after, _ = step.d_step(s.replace(nimg=nimg), c, 8, reals, None, latents, jnp.zeros(n), PHASE)
-        return step.lazy_r1_step(after, c, 8, reals, None, PHASE)
+    def ours(s):
+        after, values = step.d_step(s, c, 8, reals, None, latents, jnp.zeros(n), PHASE)
+        assert "r1" not in values
+        return step.lazy_r1_step(after, images(n, resolution=8), None, PHASE, c=c, resolution=8)
 
     def score(params, x):
         return discriminator.Discriminator(c.model).apply({"params": params}, x, None, PHASE.alpha, resolution=8)
@@ -254,19 +242,17 @@ def test_lazy_r1_equals_two_updates_with_corrected_adam():
             # Of 16 px, twice these 8: each pixel is four there, with a quarter of the gradient.
             return k * c.train.r1_gamma / 2 * jnp.mean(jnp.sum(gradients**2, (1, 2, 3))) / 4
 
-        params, opt, results = s.d_params, s.d_opt, []
+        params, opt = s.d_params, s.d_opt
         for fn in (loss, r1):
             updates, opt = optimizer.update(jax.grad(fn)(params), opt)
             params = jax.tree.map(lambda p, u: p - 0.8 * PHASE.lr * u, params, updates)
-            results.append((params, opt.nu))
-        return results
+        return params, opt.nu, r1(s.d_params) / (k * c.train.r1_gamma / 2)
 
-    expected = by_hand(s)
-    for nimg, (params, nu) in {0: expected[1], n: expected[0], 3 * n: expected[0], 4 * n: expected[1]}.items():
-        after = ours(s, jnp.int32(nimg))
-        for got, reference, tolerance in [(after.d_params, params, 1e-4), (after.d_opt.nu, nu, 1e-5)]:
-            for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(reference), strict=True):
-                assert np.max(np.abs(a - b)) <= tolerance * np.max(np.abs(b))
+    (after, values), (params, nu, value) = ours(s), by_hand(s)
+    for got, reference, tolerance in [(after.d_params, params, 1e-4), (after.d_opt.nu, nu, 1e-5)]:
+        for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(reference), strict=True):
+            assert np.max(np.abs(a - b)) <= tolerance * np.max(np.abs(b))
+    assert values.keys() == {"r1"} and 0.5 * value < values["r1"] < 2 * value  # It is measured after the loss's update.
 
 
 def test_penalties_scale_as_if_the_image_were_enlarged_by_repeating_pixels():
