@@ -1,24 +1,37 @@
-"""Which kind of device a program is traced for: some functions have a form that it is fast at."""
+"""The kind of device that a program is traced for: some functions have a form that it is fast at."""
 
 import contextlib
 import contextvars
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 
-_platform: contextvars.ContextVar[str | None] = contextvars.ContextVar("platform", default=None)
+MIN_TRITON_CAPABILITY = (8, 0)  # Of NVIDIA GPUs: Ampere.
+
+_device: contextvars.ContextVar[Any] = contextvars.ContextVar("device", default=None)
 
 
 @contextlib.contextmanager
-def forms_for(platform: str) -> Iterator[None]:
-    """Lets what is traced here take the forms for devices of a platform, such as "tpu", whatever is at hand."""
-    token = _platform.set(platform)
+def forms_for(device: Any) -> Iterator[None]:
+    """Lets what is traced here take the forms for devices like this, which may be elsewhere, whatever is at hand."""
+    token = _device.set(device)
     try:
         yield
     finally:
-        _platform.reset(token)
+        _device.reset(token)
 
 
 def platform() -> str:
     """Returns "cpu", "gpu" or "tpu"."""
-    return _platform.get() or jax.default_backend()
+    return _device.get().platform if _device.get() is not None else jax.default_backend()
+
+
+def has_triton() -> bool:
+    """Returns whether kernels in Triton can be compiled: for NVIDIA GPUs from Ampere on."""
+    if platform() != "gpu":
+        return False
+    capability = str(getattr(_device.get() or jax.devices()[0], "compute_capability", "")).split(".")
+    if not all(part.isdecimal() for part in capability):  # As of AMD's.
+        return False
+    return tuple(map(int, capability)) >= MIN_TRITON_CAPABILITY

@@ -48,7 +48,7 @@ _sloped.defvjp(  # By g it is its own derivative; that by y is zero.
 
 
 def _takes_kernels(x: Array) -> bool:
-    return backend.platform() == "gpu" and gpu_kernels.supports(x)
+    return backend.has_triton() and gpu_kernels.supports(x)
 
 
 def _apart(*arrays: Array) -> tuple[Array, ...]:
@@ -113,7 +113,7 @@ def color_act(images: Array, kernel: Array, bias: Array, nonlinearity: str) -> A
         bias: [c]
         nonlinearity: "lrelu" or "relu".
     """
-    if backend.platform() != "gpu":
+    if not backend.has_triton():
         return bias_act(images @ kernel, bias, nonlinearity)
     return _color_act(images, kernel.astype(jnp.float32), bias, nonlinearity)
 

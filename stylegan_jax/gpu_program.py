@@ -1,4 +1,4 @@
-"""What a program that XLA compiled for a GPU consists of: kernels, the bytes that each moves, and a floor of their time.
+"""What a program that XLA compiled for a GPU consists of: kernels, the bytes that they move, a floor of their time.
 
 It is read from the compiled program's text and needs no GPU. Bytes are those of whole operands and results: a kernel
 that reads a part of an array is counted for all of it, and what stays in the cache is counted again.

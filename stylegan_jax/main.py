@@ -36,7 +36,10 @@ COORDINATOR = flags.DEFINE_string(
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes of the run, with --coordinator; or 1, alone.")
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process from 0, with --coordinator.")
 TOPOLOGY = flags.DEFINE_string(
-    "topology", None, "TPUs to plan for with --mode=plan, not the devices at hand: v5e:4x4, v5p:2x2x1. Needs libtpu."
+    "topology",
+    None,
+    "Devices to plan for with --mode=plan, not those at hand: TPUs, v5e:4x4 or v5p:2x2x1, which needs libtpu; or GPUs, "
+    "v100, a100, h100, h200 or b200 and their number, h100:8, which needs their compiler.",
 )
 CLASSES = flags.DEFINE_list("classes", [], "Names of classes to draw, with --mode=sample: cat,dog.")
 flags.mark_flags_as_required(["config", "workdir"])

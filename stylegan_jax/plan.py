@@ -6,7 +6,6 @@ that the devices keep for themselves.
 
 import contextlib
 import dataclasses
-import importlib.util
 import itertools
 import json
 import math
@@ -19,25 +18,17 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import topologies
 
-from stylegan_jax import checks, config, mesh, programs, progress, schedule, state, step
+from stylegan_jax import checks, config, estimate, mesh, programs, progress, schedule, state, step, topology
 from stylegan_jax.data import sources, store
 
-GIB = 2**30
-NUM_CALLS = 3  # That are timed, after one that is not.
+GIB = topology.GIB
+NUM_CALLS = 3  # Timed calls, after one warm-up.
 SLOW_SEC = 10.0  # A first call that takes longer is the timing.
 
-# Memory, GiB; peak of bfloat16, FLOP/s; bandwidth of the memory, byte/s: cloud.google.com/tpu/docs, a version's page.
-PUBLISHED = {
-    "TPU v4": (32, 275e12, 1228e9),
-    "TPU v5 lite": (16, 197e12, 819e9),
-    "TPU v5": (95, 459e12, 2765e9),
-    "TPU v6 lite": (32, 918e12, 1640e9),
-}
-PASSES = {"default": 1, "high": 3, "highest": 6}  # bfloat16 products that a TPU makes of one of float32.
-
-HEADER = "px G D batch each parts remat temp_GiB peak_GiB fits compile GFLOP/image MB/image images/s time"
+HEADER = (
+    "px G D batch each parts remat temp_GiB peak_GiB fits compile GFLOP/image MB/image step_ms by images/s read/s time"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +44,7 @@ class Trial:
     bytes_per_image: float | None = None  # Read and written, by the compiler's count.
     fits: bool = False
     images_per_sec: float | None = None  # Of all devices: measured, or an estimate where they are not here.
+    binds: str | None = None  # What the estimate says takes most of the time: "arithmetic" or "memory".
     used_bytes: int | None = None  # Where devices tell: what this process has used at most, up to now.
 
 
@@ -67,61 +59,13 @@ class Row:
     batch: int
     kimg: float  # Length of training at this resolution.
     trials: tuple[Trial, ...]  # The first is as the settings say; the last fits, if any does.
+    read_per_sec: float | None = None  # Pictures of images_px that all hosts decode; None where they are kept raw.
 
     @property
     def hours(self) -> float | None:
         """Of training at this resolution, in the way that fits."""
         speed = self.trials[-1].images_per_sec
         return self.kimg * 1000 / speed / 3600 if speed else None
-
-
-# ---- devices
-
-
-def topology_devices(name: str) -> list[Any]:
-    """Returns the devices of a TPU slice that need not be here, such as "v5e:4x4": programs can be compiled for them.
-
-    Raises:
-        ValueError: there is no such slice, the package libtpu is missing, or nothing is published here of its devices.
-    """
-    if importlib.util.find_spec("libtpu") is None:
-        raise ValueError(f"--topology={name} needs the TPU's compiler, which is not installed; pip install libtpu.")
-    # Else libtpu asks a cloud's server about this machine, and wants its TPUs for itself, which may be in use.
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-16")  # Of any; without, it warns that it does not know.
-    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-    jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_enable_compilation_cache", False)  # JAX can write there what is not for here, but not read.
-    options: dict[str, Any] = {"chip_config_name": "megacore"} if name.lower().startswith("v4:") else {}
-    if set(name.partition(":")[2].split("x")) == {"1"}:
-        options["chips_per_host_bounds"] = (1, 1, 1)
-    try:
-        devices: list[Any] = topologies.get_topology_desc(name, "tpu", **options).devices
-    except RuntimeError as error:
-        like = f"--topology={name}: use a TPU slice like v5e:4x4, v5p:2x2x1 or v6e:2x4"
-        raise ValueError(f"{like} ({str(error).splitlines()[0]}).") from error
-    if devices[0].device_kind not in PUBLISHED:
-        raise ValueError(f"--topology={name} is of {devices[0].device_kind}; use one of {', '.join(PUBLISHED)}.")
-    return devices
-
-
-def memory_bytes(device: Any, is_here: bool) -> int:
-    """Returns the memory of a device: by itself where it is here, else as published."""
-    if not is_here:
-        return PUBLISHED[device.device_kind][0] * GIB
-    host_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // jax.local_device_count()
-    return (device.memory_stats() or {}).get("bytes_limit", host_bytes)  # CPUs have none, and share the machine's.
-
-
-def estimated_speed(m: config.Model, kind: str, flops_per_image: float, bytes_per_image: float) -> float:
-    """Returns the images/s of a device at its published limits: that of its arithmetic, or of its memory.
-
-    No step reaches a limit; but the compiler counts as read what lies in fast memory, too.
-    """
-    passes = PASSES[m.matmul_precision] if m.compute_dtype == "float32" else 1
-    _, peak, bandwidth = PUBLISHED[kind]
-    return 1 / max(flops_per_image * passes / peak, bytes_per_image / bandwidth)
 
 
 # ---- trials
@@ -156,31 +100,30 @@ def images_size(c: config.Config, resolution: int) -> int:
 
 
 def try_program(c: config.Config, devices: jax.sharding.Mesh, is_here: bool, resolution: int) -> Trial:
-    """Returns how the program of a resolution compiles and, if it fits, how fast it is."""
+    """Returns how the program of a resolution compiles and, if it fits, how fast it is, when it does not fade."""
     device, num_devices, whole = devices.devices.flat[0], devices.devices.size, mesh.replicated(devices)
     batch, parts, size = c.schedule.batch_at(resolution), c.schedule.num_parts(resolution), images_size(c, resolution)
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), _abstract_state(c))
     trial, start_sec = Trial(parts, c.model.remat), time.perf_counter()
+    num_steps, is_fading = programs.steps_per_call(c, devices), programs.has_fade(1.0, devices)
     try:
-        num_steps = programs.steps_per_call(c, devices)
-        program = programs.train_program(c, abstract, devices, resolution, batch, size, num_steps)
+        program = programs.train_program(c, abstract, devices, resolution, batch, size, num_steps, is_fading)
         compile_sec, m = time.perf_counter() - start_sec, program.memory_analysis()
         images_shape = num_steps, batch, size, size, c.model.channels
         peak = m.argument_size_in_bytes + m.output_size_in_bytes - m.alias_size_in_bytes + m.temp_size_in_bytes
         # XLA:CPU's own peak leaves temporaries out. The code lies in the same memory.
         peak = max(peak, getattr(m, "peak_memory_in_bytes", 0)) + m.generated_code_size_in_bytes
         peak += math.prod(images_shape) // num_devices  # Images of the next call.
-        # XLA counts a device's, and the body of a loop once: a step of a call, and a part of a step.
-        cost, images = program.cost_analysis() or {}, batch / parts / num_devices
-        flops, transferred = cost.get("flops", 0.0) / images, cost.get("bytes accessed", 0.0) / images
-        trial = Trial(parts, c.model.remat, compile_sec, m.temp_size_in_bytes, peak, flops, transferred)
-        if peak > memory_bytes(device, is_here):
+        work = estimate.program_work(program, device, batch // num_devices * num_steps, num_steps * parts)
+        trial = Trial(parts, c.model.remat, compile_sec, m.temp_size_in_bytes, peak, work.flops, work.num_bytes)
+        if peak > estimate.memory_bytes(device, is_here):
             return trial
         if is_here:
-            speed, used_bytes = _measured(program, c, devices, images_shape)
+            speed, used_bytes = _measured(program, c, devices, images_shape, is_fading)
             return dataclasses.replace(trial, fits=True, images_per_sec=speed, used_bytes=used_bytes)
-        speed = num_devices * estimated_speed(c.model, device.device_kind, flops, transferred)
-        return dataclasses.replace(trial, fits=True, images_per_sec=speed)
+        least = estimate.floor(work, c.model, device)
+        binds = "arithmetic" if least.arithmetic_seconds > least.memory_seconds else "memory"
+        return dataclasses.replace(trial, fits=True, images_per_sec=num_devices / least.seconds, binds=binds)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -192,7 +135,11 @@ def _abstract_state(c: config.Config) -> state.TrainState:
 
 
 def _measured(
-    program: jax.stages.Compiled, c: config.Config, devices: jax.sharding.Mesh, images_shape: tuple[int, ...]
+    program: jax.stages.Compiled,
+    c: config.Config,
+    devices: jax.sharding.Mesh,
+    images_shape: tuple[int, ...],
+    is_fading: bool,
 ) -> tuple[float, int | None]:
     """Returns images/s of the program on random images, and the memory that the fullest device has used."""
     create = jax.jit(state.create, static_argnums=1, out_shardings=mesh.replicated(devices))
@@ -201,7 +148,8 @@ def _measured(
     if n := c.model.num_labels:
         labels = np.eye(n, dtype=np.float32)[rng.integers(n, size=images_shape[:2])]
     images, labels = mesh.put((images, labels), mesh.split_stack(devices))
-    phase = mesh.put(step.Phase(alpha=np.float32(1), lr=np.float32(0)), mesh.replicated(devices))
+    phase = step.Phase(alpha=np.float32(1) if is_fading else None, lr=np.float32(0))
+    phase = mesh.put(phase, mesh.replicated(devices))
     seconds: list[float] = []
     while len(seconds) <= NUM_CALLS and max(seconds, default=0.0) < SLOW_SEC:
         start_sec = time.perf_counter()
@@ -214,23 +162,28 @@ def _measured(
 # ---- the plan
 
 
-def plan(c: config.Config, folder: str | os.PathLike, topology: str | None = None) -> str:
+def plan(c: config.Config, folder: str | os.PathLike, topology_name: str | None = None) -> str:
     """Returns the plan as text, after compiling the program of each resolution; plan.json has all numbers.
 
     Args:
         c: settings of the run.
         folder: where to write; made if needed.
-        topology: TPUs to plan for, in place of the devices at hand; see `topology_devices`.
+        topology_name: TPUs or GPUs to plan for, in place of the devices at hand; see `topology.devices`.
     """
-    devices, is_here = mesh.make_mesh(topology_devices(topology) if topology else None), topology is None
+    is_here = topology_name is None
+    found = topology.devices(topology_name) if topology_name else jax.devices()
+    devices = mesh.make_mesh(found)
     checks.check_devices(c, devices.devices.size)
     file, s, rows, start_sec = pathlib.Path(folder) / "plan.json", _abstract_state(c), list[Row](), time.monotonic()
+    kind, num_hosts = devices.devices.flat[0].device_kind, topology.num_hosts(found)
     about = {
-        "device": devices.devices.flat[0].device_kind,
+        "device": kind,
         "num_devices": devices.devices.size,
-        "memory_bytes": memory_bytes(devices.devices.flat[0], is_here),
-        "topology": topology,
+        "num_hosts": num_hosts,
+        "memory_bytes": estimate.memory_bytes(devices.devices.flat[0], is_here),
+        "topology": topology_name,
         "is_measured": is_here,
+        "dollars_per_hour": devices.devices.size * topology.LIMITS[kind].dollars_per_hour if not is_here else None,
         "checkpoint_bytes": sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(s)),
     }
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -238,6 +191,7 @@ def plan(c: config.Config, folder: str | os.PathLike, topology: str | None = Non
     resolutions = sorted({stage.resolution for stage in stages})
     # Compiling takes time with the square of the number of layers: on TPUs 8 times as long at 1024 px as at 8 px.
     ends = list(itertools.accumulate(r.bit_length() ** 2 for r in resolutions))
+    read_per_sec = {size: estimate.reading_speed(c, size) for size in {images_size(c, r) for r in resolutions}}
     with contextlib.closing(progress.make_line(sys.stdout, ends[-1], time.monotonic)) as line:
         for r, done in zip(resolutions, [0, *ends], strict=False):
 
@@ -250,7 +204,9 @@ def plan(c: config.Config, folder: str | os.PathLike, topology: str | None = Non
             trials = find_fitting(choices(c, r, devices.devices.size), trial)
             kimg = sum(stage.end_nimg - stage.start_nimg for stage in stages if stage.resolution == r) / 1000
             g, d = (sum(x.size for x in jax.tree.leaves(step.grown(p, r))) for p in (s.g_params, s.d_params))
-            rows.append(Row(r, images_size(c, r), g, d, c.schedule.batch_at(r), kimg, trials))
+            size = images_size(c, r)
+            speed = read_per_sec[size] and read_per_sec[size] * num_hosts
+            rows.append(Row(r, size, g, d, c.schedule.batch_at(r), kimg, trials, speed))
             values = about | {"rows": [dataclasses.asdict(row) | {"hours": row.hours} for row in rows]}
             file.write_text(json.dumps(values, indent=1) + "\n")  # Each time, for compiling can take hours.
     return plan_text(c, about, rows)
@@ -266,24 +222,47 @@ def plan_text(c: config.Config, about: Mapping[str, Any], rows: Sequence[Row]) -
             sizes = [*params, str(row.batch), str(row.batch // about["num_devices"]), str(t.accumulation)]
             gib = ["?" if n is None else f"{n / GIB:.3g}" for n in (t.temp_bytes, t.peak_bytes)]
             cost = [f"{n / u:.3g}" if n else "?" for n, u in ((t.flops_per_image, 1e9), (t.bytes_per_image, 1e6))]
-            speed = [f"{mark}{t.images_per_sec:.3g}", mark + duration(row.hours * 3600)] if t.fits else ["-", "-"]
+            speed = ["-"] * 5
+            if t.fits:
+                step_ms, read = f"{mark}{1000 * row.batch / t.images_per_sec:.3g}", row.read_per_sec
+                speed = [step_ms, t.binds or "-", f"{mark}{t.images_per_sec:.3g}", f"{read:.3g}" if read else "-"]
+                speed.append(mark + duration(row.hours * 3600))
             is_remat, fits = ("yes" if t.remat else "no"), ("yes" if t.fits else "NO")
             table.append([str(row.resolution), *sizes, is_remat, *gib, fits, duration(t.compile_sec), *cost, *speed])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    estimate = "~: not measured, but what published limits allow, by the compiler's count of operations and bytes"
+    estimate = "~: not measured, but what published limits allow, by the compiled program's operations and bytes"
     how = "images/s: measured" if about["is_measured"] else estimate
     hours = [row.hours for row in rows if row.hours]
     total = "at least " * (len(hours) < len(rows)) + mark + duration(sum(hours) * 3600)
+    if about["dollars_per_hour"]:
+        total += (
+            f", ${sum(hours) * about['dollars_per_hour']:,.0f} at ${about['dollars_per_hour']:,.2f} an hour (mid-2025)"
+        )
     used = [f"{t.used_bytes / GIB:.3g} GiB to {row.resolution} px" for row in rows for t in row.trials if t.used_bytes]
     lines = [
         f"{about['num_devices']} x {about['device']} of {about['memory_bytes'] / GIB:.2f} GiB; {how}",
         *["  ".join(cell.rjust(w) for cell, w in zip(cells, widths, strict=True)) for cells in table],
         *advice(c, rows),
+        *_reading_advice(c, rows),
         f"memory that was used: {', '.join(used) or 'not told by these devices; peak_GiB is what the compiler says'}",
         f"a checkpoint: {about['checkpoint_bytes'] / GIB:.3g} GiB at most; {c.report.keep_checkpoints} are kept",
         f"training, without its ticks: {total}",
     ]
     return "\n".join(lines)
+
+
+def _reading_advice(c: config.Config, rows: Sequence[Row]) -> list[str]:
+    """Returns what to say of reading, if a size has to be decoded: which resolutions would wait for pictures."""
+    if not any(row.read_per_sec for row in rows):
+        return []
+    waiting = [row for row in rows if row.read_per_sec and row.read_per_sec < (row.trials[-1].images_per_sec or 0)]
+    text = f"read/s: pictures that {c.data.num_workers} threads of this machine decode, for each host"
+    if waiting:
+        slowest = min(waiting, key=lambda row: row.read_per_sec / row.trials[-1].images_per_sec)
+        factor = slowest.trials[-1].images_per_sec / slowest.read_per_sec
+        sizes = ", ".join(str(row.resolution) for row in waiting)
+        text += f"; at {sizes} px the devices would wait: use {factor:.1f} times data.num_workers={c.data.num_workers}"
+    return [text]
 
 
 def advice(c: config.Config, rows: Sequence[Row]) -> list[str]:

@@ -134,7 +134,7 @@ def _compiled(
     phase = step.Phase(alpha=scalar if is_fading else None, lr=scalar)
     fn = functools.partial(step_fn, c=c, resolution=resolution, batch_sharding=mesh.split(devices))
     jitted = jax.jit(fn, donate_argnums=0, out_shardings=whole)
-    with backend.forms_for(platform_of(devices)):
+    with backend.forms_for(devices.devices.flat[0]):
         lowered = jitted.lower(state, images, labels if m.num_labels else None, phase)
     return lowered.compile(COMPILER_OPTIONS.get(platform_of(devices)))
 

@@ -2,11 +2,19 @@
 
 import pathlib
 import runpy
+import types
 
 from stylegan_jax import config
 
 CONFIGS = sorted((pathlib.Path(__file__).parent.parent / "configs").glob("*.py"))
 MODEL = {"resolution": 16, "fmap_base": 128, "fmap_max": 16, "z_size": 16, "w_size": 16, "mapping_fmaps": 16}
+
+
+# Devices that are not here, for backend.forms_for.
+CPU, TPU = (types.SimpleNamespace(platform=platform) for platform in ("cpu", "tpu"))
+GPU, OLD_GPU, AMD_GPU = (
+    types.SimpleNamespace(platform="gpu", compute_capability=name) for name in ("9.0", "7.0", "gfx90a")
+)
 
 
 def read_config(path: pathlib.Path) -> dict:

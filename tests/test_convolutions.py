@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from stylegan_jax import backend, convolutions, cpu_convolutions
+from tests.small import TPU
 
 
 def large_winograd_conv(x, weight, scale=1.0):
@@ -99,7 +100,7 @@ def test_a_platform_that_is_named_comes_before_the_one_at_hand(monkeypatch):
         return convolutions.upscale_conv(jnp.zeros((1, 8, 8, 32)), jnp.zeros((3, 3, 32, 32)))
 
     assert form() == "tap_upscale_conv"
-    with backend.forms_for("tpu"):
+    with backend.forms_for(TPU):
         assert form() == "strided_upscale_conv"
     assert form() == "tap_upscale_conv"
 

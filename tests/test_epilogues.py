@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from stylegan_jax import backend, epilogues, gpu_kernels, ops
+from tests.small import AMD_GPU, CPU, GPU, OLD_GPU, TPU
 
 BLUR = (1, 2, 1)
 
@@ -15,7 +16,7 @@ BLUR = (1, 2, 1)
 @pytest.fixture
 def gpu_forms(monkeypatch):
     monkeypatch.setattr(gpu_kernels, "INTERPRET", True)
-    with backend.forms_for("gpu"):
+    with backend.forms_for(GPU):
         yield
 
 
@@ -83,8 +84,9 @@ def test_the_epilogue_takes_kernels_on_a_gpu_where_they_can(gpu_forms, monkeypat
 
     assert [form(jnp.zeros((1, 8, 8, c))) for c in (512, 24, 12, 3)] == ["kernels", "kernels", "plain", "plain"]
     assert form(jnp.zeros((1, 5, 8, 16))) == "plain"
-    with backend.forms_for("tpu"):
-        assert form(jnp.zeros((1, 8, 8, 512))) == "plain"
+    for device in (CPU, TPU, OLD_GPU, AMD_GPU):
+        with backend.forms_for(device):
+            assert form(jnp.zeros((1, 8, 8, 512))) == "plain"
 
 
 @pytest.mark.parametrize("without", ["noise", "style"])
@@ -159,16 +161,16 @@ def plain_blur(x, taps):
     return sum(a * b * padded[:, i : i + h, j : j + w] for i, a in enumerate(weights) for j, b in enumerate(weights))
 
 
-@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+@pytest.mark.parametrize("device", [CPU, GPU], ids=lambda device: device.platform)
 @pytest.mark.parametrize("shape", [(2, 8, 8, 16), (1, 12, 20, 3), (3, 4, 16, 24)], ids=str)
 @pytest.mark.parametrize("taps", [BLUR, (1, 3, 3, 1), (1, 2)], ids=str)
 @pytest.mark.parametrize("nonlinearity", ["lrelu", "relu"])
 def test_what_follows_a_convolution_of_the_discriminator_equals_its_definition(
-    monkeypatch, platform, shape, taps, nonlinearity
+    monkeypatch, device, shape, taps, nonlinearity
 ):
     monkeypatch.setattr(gpu_kernels, "INTERPRET", True)
     for name, ours, plain, arrays_fn in discriminator_maps(nonlinearity, taps):
-        with backend.forms_for(platform):
+        with backend.forms_for(device):
             got = jax.jit(functools.partial(values_and_derivatives, ours))(*arrays_fn(*shape))
         expected = jax.jit(functools.partial(values_and_derivatives, plain))(*arrays_fn(*shape))
         assert_equal(got, expected, 2e-6), name

@@ -1,6 +1,7 @@
 """What is planned follows from the compiler's numbers, and each wrong topology is one clear sentence."""
 
 import ast
+import dataclasses
 import importlib.util
 import json
 import types
@@ -9,7 +10,7 @@ import jax
 import pytest
 from jax.experimental import topologies
 
-from stylegan_jax import config, mesh, plan, programs
+from stylegan_jax import config, estimate, gpu_program, mesh, plan, programs, topology
 from tests.small import settings
 
 GIB = plan.GIB
@@ -32,6 +33,7 @@ def row(trials: tuple[plan.Trial, ...], resolution: int = 16, kimg: float = 180.
 
 def about(**changes) -> dict:
     values = {"device": "A", "num_devices": 4, "memory_bytes": 16 * GIB, "is_measured": True, "checkpoint_bytes": GIB}
+    values["dollars_per_hour"] = None
     return values | changes
 
 
@@ -101,8 +103,27 @@ def test_the_table_has_a_line_a_trial_under_its_header():
     assert " ".join(first) == "4 x A of 16.00 GiB; images/s: measured"
     assert header == plan.HEADER.split()
     sizes = ["16", "26.00M", "23.00M", "32", "8"]
-    assert lines[0] == [*sizes, "1", "no", "?", "?", "NO", "1", "min", "00", "s", "?", "?", "-", "-"]
-    assert lines[1] == [*sizes, "2", "no", "8", "9", "yes", "10", "s", "?", "?", "50", "1", "h", "00", "min"]
+    assert lines[0] == [*sizes, "1", "no", "?", "?", "NO", "1", "min", "00", "s", "?", "?", *["-"] * 5]
+    assert lines[1] == [
+        *sizes,
+        "2",
+        "no",
+        "8",
+        "9",
+        "yes",
+        "10",
+        "s",
+        "?",
+        "?",
+        "640",
+        "-",
+        "50",
+        "-",
+        "1",
+        "h",
+        "00",
+        "min",
+    ]
     assert len({len(line) for line in text.splitlines()[1:4]}) == 1
 
 
@@ -123,9 +144,11 @@ def test_what_devices_have_used_is_told_where_they_tell():
     assert "memory that was used: 1.5 GiB to 16 px" in text(3 * GIB // 2)
 
 
-def test_the_estimated_speed_is_of_arithmetic_or_of_memory():
-    def speed(flops: float, transferred: float, **model) -> float:
-        return plan.estimated_speed(settings(model=model).model, "TPU v5 lite", flops, transferred)
+def test_the_least_time_is_of_arithmetic_or_of_memory():
+    def speed(flops: float, transferred: float, kind: str = "TPU v5 lite", **model) -> float:
+        work = estimate.Work(flops, transferred, (), 1)
+        device = types.SimpleNamespace(device_kind=kind)
+        return 1 / estimate.floor(work, settings(model=model).model, device).seconds
 
     assert speed(1e12, 0, compute_dtype="bfloat16") == pytest.approx(197)
     assert speed(1e12, 1e9, compute_dtype="bfloat16") == pytest.approx(197)
@@ -133,6 +156,40 @@ def test_the_estimated_speed_is_of_arithmetic_or_of_memory():
     assert speed(1e12, 0, compute_dtype="bfloat16", matmul_precision="highest") == pytest.approx(197)
     assert speed(1e12, 0) == pytest.approx(197)
     assert speed(1e12, 0, matmul_precision="highest") == pytest.approx(197 / 6)
+    assert speed(1e12, 0, "NVIDIA H100") == pytest.approx(494)
+    assert speed(1e12, 0, "NVIDIA H100", matmul_precision="highest") == pytest.approx(67)
+
+
+def test_a_gpus_least_time_is_added_up_kernel_by_kernel():
+    def kernel(flops: float, num_bytes: int) -> gpu_program.Kernel:
+        return gpu_program.Kernel("", "fusion", 2, num_bytes, flops, "", "")
+
+    work = estimate.Work(0, 0, (kernel(989e12, 0), kernel(0, 3352 * 10**9)), num_images=4)
+    device = types.SimpleNamespace(device_kind="NVIDIA H100")
+    least = estimate.floor(work, settings(model={"compute_dtype": "bfloat16"}).model, device)
+    assert (least.seconds, least.arithmetic_seconds, least.memory_seconds) == pytest.approx((1, 0.5, 0.5))
+
+
+def test_reading_is_timed_where_pictures_have_to_be_decoded():
+    c = config.from_dict({"data": {"source": "somewhere"}})
+    assert estimate.reading_speed(c, 256) is None
+    assert estimate.reading_speed(c, 512) > 1
+    assert estimate.reading_speed(settings(), 512) is None
+
+
+def test_devices_that_would_wait_for_pictures_are_told():
+    rows = [dataclasses.replace(row(trials_at(17), r), read_per_sec=read) for r, read in ((8, None), (16, 20.0))]
+    text = plan.plan_text(settings(), about(), rows)
+    assert "at 16 px the devices would wait: use 2.5 times data.num_workers=4" in text
+    assert "would wait" not in plan.plan_text(settings(), about(), [dataclasses.replace(rows[1], read_per_sec=60.0)])
+    assert "read/s:" not in plan.plan_text(settings(), about(), rows[:1])
+
+
+def test_the_cost_is_of_all_devices_where_prices_are_known():
+    rows = [row(trials_at(17), 8)]
+    assert plan.plan_text(settings(), about(dollars_per_hour=9.6), rows).endswith(
+        "training, without its ticks: 1 h 00 min, $10 at $9.60 an hour (mid-2025)"
+    )
 
 
 def test_images_are_given_at_the_size_of_a_store_and_procedural_ones_at_full_size():
@@ -145,9 +202,9 @@ def test_memory_is_the_devices_own_or_published_or_a_share_of_the_machines():
     def device(**stats) -> types.SimpleNamespace:
         return types.SimpleNamespace(device_kind="TPU v5 lite", memory_stats=lambda: stats or None)
 
-    assert plan.memory_bytes(device(bytes_limit=123), is_here=True) == 123
-    assert plan.memory_bytes(device(bytes_limit=123), is_here=False) == 16 * GIB
-    assert 4 * plan.memory_bytes(device(), is_here=True) < 2**60
+    assert estimate.memory_bytes(device(bytes_limit=123), is_here=True) == 123
+    assert estimate.memory_bytes(device(bytes_limit=123), is_here=False) == 16 * GIB
+    assert 4 * estimate.memory_bytes(device(), is_here=True) < 2**60
 
 
 # ---- programs
@@ -188,14 +245,14 @@ def test_the_plan_of_a_small_run_is_made_from_its_programs(tmp_path, capsys):
 # ---- topologies
 
 
-def topology(monkeypatch, found_fn, name: str) -> list:
+def found_devices(monkeypatch, found_fn, name: str) -> list:
     for variable in ("SKIP_MDS_QUERY", "WORKER_HOSTNAMES", "ACCELERATOR_TYPE"):
         monkeypatch.setenv(f"TPU_{variable}", "1")  # So that it is as before, after the test.
     monkeypatch.setenv("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "libtpu" or None)
     monkeypatch.setattr(topologies, "get_topology_desc", found_fn)
     monkeypatch.setattr(jax.config, "update", lambda name, value: None)
-    return plan.topology_devices(name)
+    return topology.devices(name)
 
 
 def test_a_missing_compiler_says_what_to_install(monkeypatch, tmp_path):
@@ -209,9 +266,9 @@ def test_an_unknown_topology_is_one_sentence(monkeypatch):
         raise jax.errors.JaxRuntimeError("INVALID_ARGUMENT: Invalid TPU external name: TPU v5x\nand more")
 
     with pytest.raises(ValueError) as caught:
-        topology(monkeypatch, fail, "v5x:2x2")
+        found_devices(monkeypatch, fail, "v5x:2x2")
     assert str(caught.value) == (
-        "--topology=v5x:2x2: use a TPU slice like v5e:4x4, v5p:2x2x1 or v6e:2x4 "
+        "--topology=v5x:2x2: use a TPU slice like v5e:4x4, v5p:2x2x1 or v6e:2x4, or GPUs like h100:8 "
         "(INVALID_ARGUMENT: Invalid TPU external name: TPU v5x)."
     )
 
@@ -219,7 +276,7 @@ def test_an_unknown_topology_is_one_sentence(monkeypatch):
 def test_devices_without_published_numbers_are_refused(monkeypatch):
     devices = [types.SimpleNamespace(device_kind="TPU v3")]
     with pytest.raises(ValueError, match="v3:2x2 is of TPU v3; use one of TPU v4, TPU v5 lite"):
-        topology(monkeypatch, lambda *a, **k: types.SimpleNamespace(devices=devices), "v3:2x2")
+        found_devices(monkeypatch, lambda *a, **k: types.SimpleNamespace(devices=devices), "v3:2x2")
 
 
 @pytest.mark.parametrize(
@@ -237,4 +294,35 @@ def test_a_topology_is_asked_for_as_the_cloud_has_it(monkeypatch, name, options)
         assert args == (name, "tpu") and kwargs == options
         return types.SimpleNamespace(devices=devices)
 
-    assert topology(monkeypatch, find, name) == devices
+    assert found_devices(monkeypatch, find, name) == devices
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("h100", "--topology=h100: say how many, as in h100:8"),
+        ("h100:0", "say how many"),
+        ("h100:2x2", "say how many"),
+        ("a100:12", "--topology=a100:12: use up to 8 GPUs, or a multiple of 8"),
+        ("h100:8", r"needs the compiler for NVIDIA GPUs, which is not installed; pip install 'jax-cuda12-plugin=="),
+    ],
+)
+def test_a_topology_of_gpus_that_cannot_be_is_one_sentence(monkeypatch, name, message):
+    monkeypatch.setattr(topology, "missing_packages", lambda: "pip install 'jax-cuda12-plugin==0'")
+    monkeypatch.setattr(jax.config, "update", lambda name, value: None)
+    with pytest.raises(ValueError, match=message):
+        topology.devices(name)
+
+
+def test_what_compiles_for_gpus_is_named_in_the_version_of_jax(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    how = topology.missing_packages()
+    assert f"jax-cuda12-pjrt=={jax.__version__} jax-cuda12-plugin=={jax.__version__} 'nvidia-cuda-nvcc-cu12<13'" in how
+
+
+def test_every_gpu_has_limits_and_a_description():
+    for kind, chip in topology.GPUS.items():
+        limits = topology.LIMITS[f"NVIDIA {kind.upper()}"]
+        text = topology._target_config(kind)
+        assert f"core_count: {chip.num_cores}\n" in text and f"device_memory_size: {limits.memory_bytes}\n" in text
+        assert f'device_description_str: "NVIDIA {kind.upper()}"' in text

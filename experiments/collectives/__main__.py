@@ -11,10 +11,10 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from stylegan_jax import config, mesh, plan, programs, state
+from stylegan_jax import config, mesh, programs, state, topology
 
 DEVICES = flags.DEFINE_list("devices", ["1", "2", "4", "8"], "Numbers of simulated devices, or of a topology's first.")
-TOPOLOGY = flags.DEFINE_string("topology", None, "Compile for TPUs that are not here, such as v5e:4x4; needs libtpu.")
+TOPOLOGY = flags.DEFINE_string("topology", None, "Compile for devices that are not here: v5e:4x4, h100:8.")
 RESOLUTION = flags.DEFINE_integer("resolution", 16, "Resolution that is trained at, px.")
 FMAP_MAX = flags.DEFINE_integer("fmap_max", 64, "Most feature maps; the paper's model has 512.")
 BATCH = flags.DEFINE_integer("batch", 4, "Images of a device.")
@@ -58,7 +58,7 @@ def settings() -> config.Config:
 def find_devices() -> Sequence[jax.Device]:
     """Returns the simulated devices, or those that the topology describes."""
     if TOPOLOGY.value:
-        return plan.topology_devices(TOPOLOGY.value)
+        return topology.devices(TOPOLOGY.value)
     return jax.devices()
 
 

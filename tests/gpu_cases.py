@@ -1,0 +1,90 @@
+"""Compiles parts of the networks for an H100 that is not here, and prints as JSON what their programs consist of.
+
+python -m tests.gpu_cases, with XLA's CUDA plugin to be imported; test_gpu_program.py runs it in a process of its own.
+"""
+
+import collections
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+
+from stylegan_jax import backend, config, convolutions, discriminator, generator, gpu_program, topology
+
+BATCH, PX = 4, 256  # Of the paper's model: 64 maps, from and to 128 at half the resolution.
+MODEL = config.Model(compute_dtype="bfloat16")
+
+
+def penalized(fn, params, x, *others):
+    """Returns the gradients that training takes of fn: of its sum and, as R1 does, of the squared gradient of x."""
+
+    def loss(params, x):
+        y, pull = jax.vjp(lambda x: fn(params, x, *others), x)
+        (x_grad,) = pull(jnp.ones_like(y))
+        return jnp.sum(y.astype(jnp.float32) ** 2) + jnp.sum(x_grad.astype(jnp.float32) ** 2)
+
+    return jax.grad(loss, argnums=(0, 1))(params, x)
+
+
+def resampling(name: str, dtype: str, size: int, channels: int, features: int):
+    """Returns (function, arguments): a convolution with resampling and all its derivatives."""
+    x = jax.ShapeDtypeStruct((BATCH, size, size, channels), dtype)
+    weight = jax.ShapeDtypeStruct((3, 3, channels, features), jnp.float32)
+    conv = getattr(convolutions, name)
+    return functools.partial(penalized, lambda weight, x: conv(x, weight, 0.5)), (weight, x)
+
+
+def blocks():
+    """Yields (name, function, arguments) of a block of each network."""
+    features, more = MODEL.fmaps(PX), MODEL.fmaps(PX // 2)
+    g, d = generator.SynthesisBlock(MODEL, PX), discriminator.DiscriminatorBlock(MODEL, PX)
+    x = jnp.zeros((BATCH, PX // 2, PX // 2, more), jnp.bfloat16)
+    ws, noise = jnp.zeros((BATCH, 2, MODEL.w_size)), [jnp.zeros((BATCH, PX, PX, 1))] * 2
+    params = jax.eval_shape(g.init, jax.random.key(0), x, ws, noise)
+
+    def g_gradients(params, x, ws, noise):
+        def loss(params, x, ws):
+            return jnp.sum(g.apply(params, x, ws, noise).astype(jnp.float32) ** 2)
+
+        return jax.grad(loss, argnums=(0, 1, 2))(params, x, ws)
+
+    yield "synthesis block", g_gradients, (params, x, ws, noise)
+    yield "synthesis block, forward", g.apply, (params, x, ws, noise)
+    x = jnp.zeros((BATCH, PX, PX, features), jnp.bfloat16)
+    yield (
+        "discriminator block, R1",
+        functools.partial(penalized, d.apply),
+        (jax.eval_shape(d.init, jax.random.key(0), x), x),
+    )
+
+
+def cases():
+    """Yields (name, function, arguments)."""
+    for dtype in ("float32", "bfloat16"):
+        yield f"upscale_conv, {dtype}", *resampling("upscale_conv", dtype, PX // 2, 128, 64)
+        yield f"conv_downscale, {dtype}", *resampling("conv_downscale", dtype, PX, 64, 128)
+    yield from blocks()
+
+
+def main() -> None:
+    """Prints {case: {"bytes": ..., "convolutions": {kind: number}, "unrecognized": ...}}."""
+    device = topology.devices("h100:1")[0]
+    sharding = jax.sharding.SingleDeviceSharding(device)
+    results = {}
+    for name, fn, args in cases():
+        placed = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), args)
+        with backend.forms_for(device):
+            text = jax.jit(fn).lower(*placed).compile().as_text()
+        kernels = gpu_program.kernels(text)
+        convolutions_of = collections.Counter(f"{k.call} {k.window}" for k in kernels if k.window)
+        results[name] = {
+            "bytes": sum(k.count * k.num_bytes for k in kernels),
+            "convolutions": dict(sorted(convolutions_of.items())),
+            "unrecognized": sum(not k.is_recognized for k in kernels),
+        }
+    print(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()
