@@ -51,8 +51,9 @@ class Model:
     remat: bool = False  # Compute the features of a resolution again for the gradients, which takes time for memory.
     # Of features and convolutions; parameters, statistics, images, scores and losses are float32 in any case.
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
-    # Of float32 products: "highest" is float32 throughout, "high" is faster; "default" leaves it to JAX, which takes
-    # TF32 on recent NVIDIA GPUs, bfloat16 on TPUs and float32 on CPUs unless jax_default_matmul_precision says other.
+    # Of float32 products, but for those of latents: "highest" is float32 throughout, "high" is faster; "default" leaves
+    # it to JAX, which takes TF32 on recent NVIDIA GPUs, bfloat16 on TPUs and float32 on CPUs unless
+    # jax_default_matmul_precision says other.
     matmul_precision: Literal["default", "high", "highest"] = "default"
 
     @property

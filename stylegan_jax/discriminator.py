@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from stylegan_jax import config, convolutions, epilogues, layers, ops
+from stylegan_jax import activations, config, convolutions, layers, ops
 
 
 class DiscriminatorBlock(nn.Module):
@@ -18,10 +18,10 @@ class DiscriminatorBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         m, r = self.model, self.resolution
-        act = functools.partial(epilogues.bias_act, nonlinearity=m.nonlinearity)
+        act = functools.partial(activations.bias_act, nonlinearity=m.nonlinearity)
         blurred = act
         if m.blur_filter is not None:
-            blurred = functools.partial(epilogues.bias_act_blur, nonlinearity=m.nonlinearity, taps=m.blur_filter)
+            blurred = functools.partial(activations.bias_act_blur, nonlinearity=m.nonlinearity, taps=m.blur_filter)
         conv = functools.partial(layers.Conv, use_equalized_lr=m.use_equalized_lr)
         x = conv(m.fmaps(r), bias_fn=blurred, name="conv0")(x)
         return conv(m.fmaps(r // 2), conv_fn=convolutions.conv_downscale, bias_fn=act, name="conv1")(x)
@@ -54,7 +54,7 @@ class Discriminator(nn.Module):
             Scores. [n]
         """
         m = self.model
-        act = functools.partial(epilogues.bias_act, nonlinearity=m.nonlinearity)
+        act = functools.partial(activations.bias_act, nonlinearity=m.nonlinearity)
         conv, dense = (functools.partial(f, use_equalized_lr=m.use_equalized_lr) for f in (layers.Conv, layers.Dense))
 
         def features_of(image: Array, r: int) -> Array:

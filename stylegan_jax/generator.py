@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from stylegan_jax import config, convolutions, epilogues, layers, ops
+from stylegan_jax import activations, config, convolutions, layers, ops
 
 SMALL_NOISE_PX = 64  # Noise maps up to this resolution are drawn at once.
 
@@ -17,14 +17,13 @@ SMALL_NOISE_PX = 64  # Noise maps up to this resolution are drawn at once.
 class Mapping(nn.Module):
     """The mapping network f: z to w (StyleGAN, Fig. 1b).
 
-    It computes in float32 whatever model.compute_dtype is: an error of w moves every style of the image, and its few
-    products of vectors take no time.
+    It computes in float32 whatever model.compute_dtype and model.matmul_precision are, and so do the styles: an error
+    of w moves every style of the image, and a few products of vectors take no time.
     """
 
     model: config.Model
 
     @nn.compact
-    @layers.at_matmul_precision
     def __call__(self, z: Array, labels: Array | None = None) -> Array:
         """Returns intermediate latents w.
 
@@ -38,7 +37,8 @@ class Mapping(nn.Module):
         m, x = self.model, z
         if m.num_labels:
             if m.embed_labels:
-                labels = labels @ self.param("label_embedding", nn.initializers.normal(1), (m.num_labels, m.z_size))
+                embedding = self.param("label_embedding", nn.initializers.normal(1), (m.num_labels, m.z_size))
+                labels = jnp.matmul(labels, embedding, precision="highest")
             x = jnp.concatenate([x, labels], axis=-1)
         if m.normalize_latents:
             x = ops.pixel_norm(x)
@@ -48,7 +48,8 @@ class Mapping(nn.Module):
                 features,
                 lr_multiplier=m.mapping_lr_multiplier,
                 use_equalized_lr=m.use_equalized_lr,
-                bias_fn=functools.partial(epilogues.bias_act, nonlinearity=m.nonlinearity),
+                bias_fn=functools.partial(activations.bias_act, nonlinearity=m.nonlinearity),
+                precision="highest",
                 name=f"dense{i}",
             )(x)
         return x

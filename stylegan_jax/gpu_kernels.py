@@ -14,6 +14,8 @@ from jax import Array
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
+from stylegan_jax import backend
+
 INTERPRET = False  # Whether Pallas computes in JAX what a GPU would, for tests on other devices.
 TILE = 4096  # Elements that a program holds at once: 32 a thread.
 MAX_TILE_MAPS = 64  # Feature maps of a tile: a row of 128 bytes in bfloat16.
@@ -27,10 +29,10 @@ def _power_of_two_in(number: int) -> int:
     return number & -number
 
 
-def supports(x: Array) -> bool:
-    """Returns whether kernels can take features [n, h, w, c] of this shape."""
+def can_take(x: Array) -> bool:
+    """Returns whether kernels can be compiled, and take features [n, h, w, c] of this shape."""
     _, h, w, c = x.shape
-    return _power_of_two_in(c) >= MIN_TILE_MAPS and _power_of_two_in(h * w) >= MIN_TILE_PIXELS
+    return backend.has_triton() and _power_of_two_in(c) >= MIN_TILE_MAPS and _power_of_two_in(h * w) >= MIN_TILE_PIXELS
 
 
 def flat(x: Array) -> Array:

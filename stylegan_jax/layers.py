@@ -7,9 +7,10 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jax import Array
 
-from stylegan_jax import config, convolutions, epilogues, ops
+from stylegan_jax import activations, config, convolutions, epilogues, ops
 
 RELU_GAIN = math.sqrt(2)  # He et al. 2015: keeps the variance through a ReLU.
 
@@ -68,11 +69,13 @@ class Dense(nn.Module):
     lr_multiplier: float = 1.0
     use_equalized_lr: bool = True
     bias_fn: BiasFn | None = ops.add_bias  # None: no bias.
+    precision: str | None = None  # Of the product; None: what the context asks for.
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         weight, factor = _weight(self, (x.shape[-1], self.features), self.lr_multiplier)
-        return _with_bias(self, x @ weight.astype(x.dtype) * factor)  # The product is smaller than the weight.
+        product = jnp.matmul(x, weight.astype(x.dtype), precision=self.precision)
+        return _with_bias(self, product * factor)  # The product is smaller than the weight.
 
 
 class Conv(nn.Module):
@@ -106,7 +109,7 @@ class FromRGB(nn.Module):
         weight, factor = _weight(self, (1, 1, images.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         kernel = (weight[0, 0] * factor).astype(images.dtype)
-        return epilogues.color_act(images, kernel, bias, self.nonlinearity)
+        return activations.color_act(images, kernel, bias, self.nonlinearity)
 
 
 class Epilogue(nn.Module):
@@ -131,7 +134,10 @@ class Epilogue(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         style, taps = None, m.blur_filter if self.has_blur else None
         if m.use_styles:
-            style = Dense(2 * channels, gain=1.0, use_equalized_lr=m.use_equalized_lr, name="style")(w)
+            dense = Dense(
+                2 * channels, gain=1.0, use_equalized_lr=m.use_equalized_lr, precision="highest", name="style"
+            )
+            style = dense(w)
         if m.use_instance_norm and not m.use_pixel_norm:
             return epilogues.styled(x, noise, strength, bias, style, m.nonlinearity, taps)
         x = x if taps is None else ops.blur(x, taps)

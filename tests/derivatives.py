@@ -1,0 +1,34 @@
+"""Values with first and second derivatives, to compare forms of one function by."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape, np.float32)
+
+
+def values_and_derivatives(fn, *arrays, order=2):
+    """Returns fn's value, its gradients and, in second order, gradients of the squares of those of the first array."""
+
+    def first(*arrays):
+        y, pull = jax.vjp(fn, *arrays)
+        cotangent = jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape).astype(y.dtype)
+        return y, pull(cotangent)
+
+    def penalty(*arrays):
+        y, (x_grad, *_) = first(*arrays)
+        return jnp.sum(x_grad.astype(jnp.float32) ** 2) + jnp.sum(y.astype(jnp.float32) ** 3)
+
+    y, gradients = first(*arrays)
+    second = jax.grad(penalty, argnums=tuple(range(len(arrays))))(*arrays) if order == 2 else ()
+    return y, *gradients, *second
+
+
+def assert_equal(ours, plain, tolerance):
+    assert len(ours) == len(plain)
+    for i, (a, b) in enumerate(zip(ours, plain, strict=True)):
+        assert a.shape == b.shape and a.dtype == b.dtype
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        assert np.max(np.abs(a - b)) <= tolerance * np.max(np.abs(b)), f"result {i}"
