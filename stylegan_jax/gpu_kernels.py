@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.experimental import pallas as pl
-from jax.experimental.pallas import triton
 
 from stylegan_jax import backend
 
@@ -96,8 +95,14 @@ def call(
         in_specs=[spec(kind, x.shape) for kind, x in inputs],
         out_specs=[spec(output[0], out.shape) for output, out in zip(outputs, shapes, strict=True)],
         interpret=INTERPRET,
-        compiler_params=None if INTERPRET else triton.CompilerParams(num_warps=4, num_stages=2),
+        compiler_params=None if INTERPRET else _triton_params(),
     )(*(x for _, x in inputs))
+
+
+def _triton_params() -> Any:
+    from jax.experimental.pallas import triton  # Where it is used, for other devices do without.
+
+    return triton.CompilerParams(num_warps=4, num_stages=2)
 
 
 class Tiles(NamedTuple):

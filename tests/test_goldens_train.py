@@ -30,12 +30,12 @@ def iterate(s, images, keep, labels, d_latents, g_latents, t, phase, *, c, resol
     reals = ops.process_reals(images, keep, phase.alpha)
     fakes, _ = sampling.generate(s.g_params, d_latents, real_labels, phase.alpha, c.model, resolution)
     d_loss = jax.grad(objectives.discriminator_loss, has_aux=True)
-    d_grads, _ = d_loss(s.d_params, c, resolution, reals, fakes, real_labels, phase.alpha, t)
-    middle, d_values = step.d_step(s, c, resolution, reals, real_labels, d_latents, t, phase)
+    d_grads, d_values = d_loss(s.d_params, c, resolution, reals, fakes, real_labels, phase.alpha, t)
+    middle, _ = step.d_step(s, c, resolution, reals, real_labels, d_latents, t, phase)
     middle = step.ema_step(middle, c, len(images))
     g_loss = jax.grad(objectives.generator_loss, has_aux=True)
-    g_grads, _ = g_loss(middle.g_params, middle.d_params, c, resolution, g_latents, fake_labels, phase.alpha)
-    end, g_values = step.g_step(middle, c, resolution, fake_labels, g_latents, phase)
+    g_grads, g_values = g_loss(middle.g_params, middle.d_params, c, resolution, g_latents, fake_labels, phase.alpha)
+    end, _ = step.g_step(middle, c, resolution, fake_labels, g_latents, phase)
     return middle, end, reals, d_values | g_values, {"D": d_grads, "G": g_grads}
 
 

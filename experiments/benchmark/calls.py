@@ -58,7 +58,8 @@ def train_program(c: config.Config, train_state: state.TrainState, resolution: i
     images = jax.device_put(np.random.default_rng(SEED).integers(0, 256, shape, np.uint8))
     labels = _labels(c.model, num_steps * batch)
     labels = None if labels is None else labels.reshape(num_steps, batch, -1)
-    phase = step.Phase(alpha=np.float32(1), lr=np.float32(LEARNING_RATE))
+    alpha = np.float32(1) if programs.has_fade(1.0, devices) else None
+    phase = step.Phase(alpha=alpha, lr=np.float32(LEARNING_RATE))
     args = (jax.tree.map(jnp.copy, train_state), images, labels, phase)
     options = programs.COMPILER_OPTIONS.get(programs.platform_of(devices))
     return Program(step.train_steps, args, {"c": c, "resolution": resolution}, True, options, num_steps)
@@ -66,7 +67,7 @@ def train_program(c: config.Config, train_state: state.TrainState, resolution: i
 
 def sample_program(c: config.Config, train_state: state.TrainState, resolution: int, batch: int) -> Program:
     """Returns the sampling of a batch of uint8 images from the averaged generator, the drawing of noise included."""
-    args = (train_state.ema_params, jax.random.key(SEED), jnp.int32(0), _labels(c.model, batch), np.float32(1))
+    args = (train_state.ema_params, jax.random.key(SEED), jnp.int32(0), _labels(c.model, batch), None)
     return Program(sampling.sample, args, {"m": c.model, "n": batch, "resolution": resolution}, False, None)
 
 

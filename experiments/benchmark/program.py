@@ -1,0 +1,85 @@
+"""What the training step consists of on devices that are not here: python -m experiments.benchmark.program [--flags].
+
+Nothing runs: the step is compiled for a GPU, and its kernels, their bytes and a floor of its time are read from the
+compiled program. What XLA chooses by trying, it does not choose here.
+"""
+
+import collections
+import dataclasses
+import sys
+
+import jax
+from absl import app, flags, logging
+
+from experiments.benchmark import measure, options, summary
+from stylegan_jax import config, estimate, mesh, programs, state, topology
+
+TOPOLOGY = flags.DEFINE_string("topology", "h100:1", "GPUs to compile for: v100, a100, h100, h200, b200, and how many.")
+TRAIN = flags.DEFINE_string("train", "8:128,64:32,256:16,1024:4", "Resolutions and batches, of all devices together.")
+PRECISION = flags.DEFINE_enum("precision", "bfloat16", list(measure.PRECISIONS), "Of features and convolutions.")
+FADE = flags.DEFINE_bool("fade", False, "Compile the program of a resolution that fades in.")
+TOP = flags.DEFINE_integer("top", 0, "Kernels to list that move most, at each resolution.")
+
+HEADER = ("px", "batch", "kernels", "GB", "TFLOP", "unrecognized", "floor ms", "arithmetic ms", "memory ms", "temp GB")
+
+
+def compiled(c: config.Config, devices: jax.sharding.Mesh, resolution: int, batch: int) -> jax.stages.Compiled:
+    """Returns the program that trains at `resolution` px, for devices that may be elsewhere."""
+    whole = mesh.replicated(devices)
+    shapes = jax.eval_shape(lambda: state.create(jax.random.key(0), c))
+    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), shapes)
+    num_steps = programs.steps_per_call(c, devices)
+    return programs.train_program(c, abstract, devices, resolution, batch, resolution, num_steps, FADE.value)
+
+
+def report(c: config.Config, devices: jax.sharding.Mesh, resolution: int, batch: int) -> list[str]:
+    """Returns a row under HEADER, of a step, after printing what is asked for of its kernels."""
+    program, device = compiled(c, devices, resolution, batch), devices.devices.flat[0]
+    num_steps, each = programs.steps_per_call(c, devices), batch // devices.devices.size
+    work = estimate.program_work(program, device, each * num_steps, num_steps)
+    least = estimate.floor(work, c.model, device)
+    of_step = [dataclasses.replace(k, count=k.count // num_steps) for k in work.kernels if k.count >= num_steps]
+    convolutions = collections.Counter()
+    for k in of_step:
+        if k.window:
+            convolutions[f"{k.call} {k.window}"] += k.count
+    for name, count in convolutions.most_common() if TOP.value else ():
+        print(f"  {count:3d} {name}")
+    for k in sorted(of_step, key=lambda k: -k.num_bytes)[: TOP.value]:
+        print(f"  {k.num_bytes / 1e6:8.1f} MB {k.call} {k.name} {k.source[-70:]}")
+    ms = [1000 * each * s for s in dataclasses.astuple(least)]
+    return [
+        *map(str, (resolution, batch, sum(k.count for k in of_step))),
+        f"{each * work.num_bytes / 1e9:.2f}",
+        f"{each * work.flops / 1e12:.2f}",
+        str(sum(not k.is_recognized for k in of_step)),
+        *(f"{value:.1f}" for value in ms),
+        f"{program.memory_analysis().temp_size_in_bytes / 1e9:.2f}",
+    ]
+
+
+def main(argv: list[str]) -> None:
+    """Compiles as the flags say, and prints a table."""
+    logging.set_verbosity(logging.WARNING)
+    c = config.from_dict({"model": {"compute_dtype": PRECISION.value}})
+    try:
+        options.check_no_arguments(argv)
+        wanted = options.pairs("train", TRAIN.value, c.model.resolutions[1:])
+        devices = mesh.make_mesh(topology.devices(TOPOLOGY.value))
+        for _, batch in wanted:
+            options.check_group("train", batch, c.model.stddev_group)
+            if batch % devices.devices.size:
+                raise ValueError(f"--train: a batch of {batch} does not divide among {devices.devices.size} devices")
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    rows = []
+    for resolution, batch in wanted:
+        print(f"compiling {resolution} px for {TOPOLOGY.value}", flush=True)
+        rows.append(report(c, devices, resolution, batch))
+    print(
+        f"a device's step on {TOPOLOGY.value}, {PRECISION.value}, R1 in every step\n" + summary.aligned([HEADER, *rows])
+    )
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=options.parse_flags)
