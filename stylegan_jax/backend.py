@@ -2,6 +2,7 @@
 
 import contextlib
 import contextvars
+import importlib.util
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,8 +29,8 @@ def platform() -> str:
 
 
 def has_triton() -> bool:
-    """Returns whether kernels in Triton can be compiled: for NVIDIA GPUs from Ampere on."""
-    if platform() != "gpu":
+    """Returns whether kernels in Triton can be compiled: for NVIDIA GPUs from Ampere on, as long as JAX has Triton."""
+    if platform() != "gpu" or importlib.util.find_spec("jax.experimental.pallas.triton") is None:
         return False
     capability = str(getattr(_device.get() or jax.devices()[0], "compute_capability", "")).split(".")
     if not all(part.isdecimal() for part in capability):  # As of AMD's.

@@ -10,7 +10,7 @@ import json
 import jax
 import jax.numpy as jnp
 
-from stylegan_jax import backend, config, convolutions, discriminator, generator, gpu_program, topology
+from stylegan_jax import backend, config, convolutions, discriminator, generator, gpu_program, mesh, topology
 
 BATCH, PX = 4, 256  # Of the paper's model: 64 maps, from and to 128 at half the resolution.
 MODEL = config.Model(compute_dtype="bfloat16")
@@ -69,13 +69,14 @@ def cases():
 
 def main() -> None:
     """Prints {case: {"bytes": ..., "convolutions": {kind: number}, "unrecognized": ...}}."""
-    device = topology.devices("h100:1")[0]
-    sharding = jax.sharding.SingleDeviceSharding(device)
+    devices = mesh.make_mesh(topology.devices("h100:1"))
+    whole = mesh.replicated(devices)
     results = {}
     for name, fn, args in cases():
-        placed = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), args)
-        with backend.forms_for(device):
-            text = jax.jit(fn).lower(*placed).compile().as_text()
+        placed = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), args)
+        with backend.forms_for(devices.devices.flat[0]):  # In shard_map, as in training: Pallas asks it for the device.
+            jitted = jax.jit(mesh.per_device(fn, mesh.split(devices), whole.spec, whole.spec))
+            text = jitted.lower(*placed).compile().as_text()
         kernels = gpu_program.kernels(text)
         convolutions_of = collections.Counter(f"{k.call} {k.window}" for k in kernels if k.window)
         results[name] = {
