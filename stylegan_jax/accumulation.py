@@ -54,7 +54,8 @@ def mean_gradients(
             zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(fn, shared, first))
             total, _ = jax.lax.scan(add, zeros, parts)
             means = jax.tree.map(lambda x: x / num_parts, total)
-        return means if batch_sharding is None else jax.lax.pmean(means, mesh.AXIS)
+        # Alone, a device would exchange them with itself, which costs copies.
+        return means if batch_sharding is None or batch_sharding.num_devices == 1 else jax.lax.pmean(means, mesh.AXIS)
 
     whole, stack = PartitionSpec(), PartitionSpec(None, mesh.AXIS)
     parts = jax.tree.map(lambda x: split_blocks(x, num_parts, block) if num_parts > 1 else x[None], batch)

@@ -86,7 +86,8 @@ def _statistics(
     *blurred, means, squares = gpu_kernels.call(kernel, inputs, outputs, x.shape)
     mean = jnp.mean(means, axis=1)
     between = jnp.mean((means - mean[:, None]) ** 2, axis=1)  # Variance of the parts' means.
-    inverse_std = jax.lax.rsqrt(between + jnp.sum(squares, axis=1) / p + ops.EPSILON)
+    within = jnp.maximum(jnp.sum(squares, axis=1), 0) / p  # Rounding makes less than 0 of what is flat.
+    inverse_std = jax.lax.rsqrt(between + within + ops.EPSILON)
     return (*blurred, x)[0], mean, inverse_std
 
 

@@ -21,6 +21,7 @@ MAX_TILE_MAPS = 64  # Feature maps of a tile: a row of 128 bytes in bfloat16.
 MIN_TILE_MAPS = 8  # With fewer, rows are shorter than what memory is read in.
 MIN_TILE_PIXELS = 16
 MAX_TILES = 8  # That a program takes in turn.
+MAX_SIZE = 2**31  # Places of elements are int32.
 
 
 def _power_of_two_in(number: int) -> int:
@@ -31,7 +32,8 @@ def _power_of_two_in(number: int) -> int:
 def can_take(x: Array) -> bool:
     """Returns whether kernels can be compiled, and take features [n, h, w, c] of this shape."""
     _, h, w, c = x.shape
-    return backend.has_triton() and _power_of_two_in(c) >= MIN_TILE_MAPS and _power_of_two_in(h * w) >= MIN_TILE_PIXELS
+    has_tiles = _power_of_two_in(c) >= MIN_TILE_MAPS and _power_of_two_in(h * w) >= MIN_TILE_PIXELS
+    return backend.has_triton() and has_tiles and x.size < MAX_SIZE
 
 
 def flat(x: Array) -> Array:
