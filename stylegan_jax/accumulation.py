@@ -54,8 +54,10 @@ def mean_gradients(
             zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(fn, shared, first))
             total, _ = jax.lax.scan(add, zeros, parts)
             means = jax.tree.map(lambda x: x / num_parts, total)
-        # Alone, a device would exchange them with itself, which costs copies.
-        return means if batch_sharding is None or batch_sharding.num_devices == 1 else jax.lax.pmean(means, mesh.AXIS)
+        if batch_sharding is None or batch_sharding.num_devices == 1:  # It would exchange them with itself, by copies.
+            return means
+        # The barrier keeps them together, or XLA exchanges the small ones apart, with those of the next network.
+        return jax.lax.pmean(jax.lax.optimization_barrier(means), mesh.AXIS)
 
     whole, stack = PartitionSpec(), PartitionSpec(None, mesh.AXIS)
     parts = jax.tree.map(lambda x: split_blocks(x, num_parts, block) if num_parts > 1 else x[None], batch)

@@ -41,7 +41,7 @@ def _act_forward(x: Array, nonlinearity: str) -> tuple[Array, Array]:
 
 
 _act.defvjp(_act_forward, lambda nonlinearity, y, g: (_sloped(y, g, nonlinearity),))
-_sloped.defvjp(  # By g it is its own derivative; that by y is zero.
+_sloped.defvjp(  # Its derivative by g is itself; its derivative by y is zero.
     lambda y, g, nonlinearity: (_sloped(y, g, nonlinearity), y),
     lambda nonlinearity, y, g: (None, _sloped(y, g, nonlinearity)),
 )
@@ -100,8 +100,8 @@ _sloped_blur.defvjp(
 def color_act(images: Array, kernel: Array, bias: Array, nonlinearity: str) -> Array:
     """Returns f(images @ kernel + bias), the discriminator's way from RGB, in the dtype of `images`.
 
-    For GPUs as sums of products, which XLA fuses with the nonlinearity: of features nothing is written but the result,
-    and in the backward pass only what the result's gradient is.
+    GPUs compute sums of products, which XLA fuses with the nonlinearity. A matrix product would write its features
+    first, and the backward pass f' g; here neither is written.
 
     Args:
         images: [n, h, w, k], for few channels k.
@@ -139,7 +139,8 @@ def _colors_gradient(y: Array, g: Array, kernel: Array, nonlinearity: str) -> Ar
     """Returns (f' g) @ kernel.T, in the dtype of y. [n, h, w, k]"""
     if gpu_kernels.can_take(y):
         return gpu_bias_act.colors_gradient(y, g, kernel, nonlinearity)
-    return (ops.activation_gradient(y, g.astype(jnp.float32), nonlinearity) @ kernel.T).astype(y.dtype)
+    sloped = ops.activation_gradient(y, g.astype(jnp.float32), nonlinearity)
+    return jnp.matmul(sloped, kernel.T, precision="highest").astype(y.dtype)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -148,7 +149,8 @@ def _kernel_gradient(y: Array, g: Array, colors: Array, nonlinearity: str) -> tu
     if gpu_kernels.can_take(y):
         return gpu_bias_act.kernel_gradient(y, g, colors, nonlinearity)
     sloped = ops.activation_gradient(y, g.astype(jnp.float32), nonlinearity)
-    return jnp.einsum("nhwk,nhwc->kc", colors.astype(jnp.float32), sloped), jnp.sum(sloped, axis=(0, 1, 2))
+    kernel_grad = jnp.einsum("nhwk,nhwc->kc", colors.astype(jnp.float32), sloped, precision="highest")
+    return kernel_grad, jnp.sum(sloped, axis=(0, 1, 2))
 
 
 def _color_act_forward(colors: Array, kernel: Array, bias: Array, nonlinearity: str):

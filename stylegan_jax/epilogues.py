@@ -35,8 +35,8 @@ def styled(
         return plain_styled(x, noise, strength, bias, style, nonlinearity, taps)
     n, h, w, c = x.shape
     if noise is None or strength is None:
-        noise, strength = jnp.zeros((1, h, w, 1)), jnp.zeros(c)
-    style = jnp.zeros((n, 2 * c)) if style is None else style
+        noise, strength = jnp.zeros((1, h, w, 1), jnp.float32), jnp.zeros(c, jnp.float32)
+    style = jnp.zeros((n, 2 * c), jnp.float32) if style is None else style
     return fused_styled(x, noise, strength, bias, style, nonlinearity, None if taps is None else tuple(taps))
 
 

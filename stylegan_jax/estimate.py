@@ -68,22 +68,22 @@ def floor(work: Work, m: config.Model, device: Any) -> gpu_program.Floor:
 def reading_speed(c: config.Config, size: int) -> float | None:
     """Returns how many pictures of `size` px a host like this decodes a second, in data.num_workers threads.
 
-    Of a store, as --mode=prepare makes it. None for sizes that it keeps raw, and for pictures that are drawn here.
+    Of a store, as --mode=prepare makes it. None for sizes that it keeps raw, for pictures that are drawn here, and for
+    more channels than pictures have.
     """
-    if size <= store.MAX_LEVEL_PX or c.data.source in sources.PROCEDURAL:
+    if size <= store.MAX_LEVEL_PX or c.data.source in sources.PROCEDURAL or c.model.channels not in pictures.MODES:
         return None
     rng = np.random.default_rng(0)
     smooth = np.linspace(0, 200, size)[:, None, None] + np.linspace(0, 40, size)[None, :, None]
     noise = rng.normal(0, 4, (size, size, c.model.channels))  # With which files are about as large as FFHQ's.
     encoded = shards.encode(np.clip(smooth + noise, 0, 255).astype(np.uint8))
-    done, stop_sec = [], time.perf_counter() + READING_SEC
+    done, start_sec = list[float](), time.perf_counter()
 
     def decode(_: int) -> None:
-        while time.perf_counter() < stop_sec:
+        while not done or time.perf_counter() < start_sec + READING_SEC:
             pictures.load(encoded)
             done.append(time.perf_counter())
 
-    start_sec = time.perf_counter()
     with concurrent.futures.ThreadPoolExecutor(c.data.num_workers) as pool:
         list(pool.map(decode, range(c.data.num_workers)))
     return len(done) / (max(done) - start_sec)

@@ -69,7 +69,12 @@ class Start(nn.Module):
             return jnp.broadcast_to(const, (w.shape[0], 4, 4, c))
         # The gain keeps the variance after a sum over w alone: official "gain / 4".
         dense = layers.Dense(
-            16 * c, gain=layers.RELU_GAIN / 4, use_equalized_lr=m.use_equalized_lr, bias_fn=None, name="dense"
+            16 * c,
+            gain=layers.RELU_GAIN / 4,
+            use_equalized_lr=m.use_equalized_lr,
+            bias_fn=None,
+            precision="highest",
+            name="dense",
         )
         return dense(w).reshape(-1, 4, 4, c)
 

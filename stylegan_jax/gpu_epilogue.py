@@ -222,10 +222,11 @@ def backward(
     scale, _ = jnp.split(style, 2, axis=-1)
     layer = gpu_kernels.flat(x), gpu_kernels.flat(g), noise.reshape(-1, h * w), strength, bias, mean
     shift_grad, products = _gradient_sums(*layer, nonlinearity)
-    gain, slope = inverse_std * (scale + 1), inverse_std**2 * products / (h * w)
+    scale_grad = inverse_std * products
+    gain, slope = inverse_std * (scale + 1), inverse_std * scale_grad / (h * w)
     x_grad, bias_grad, strength_grad = _input_gradient(*layer, gain, shift_grad / (h * w), slope, nonlinearity)
     noise_grad = jnp.sum(x_grad.astype(jnp.float32) * strength[None, None, :], axis=2).reshape(n, h, w, 1)
     if noise.shape[0] < n:
         noise_grad = jnp.sum(noise_grad, axis=0, keepdims=True)
-    style_grad = jnp.concatenate([inverse_std * products, shift_grad], axis=-1)
+    style_grad = jnp.concatenate([scale_grad, shift_grad], axis=-1)
     return x_grad.reshape(x.shape), noise_grad, strength_grad, bias_grad, style_grad

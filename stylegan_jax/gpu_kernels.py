@@ -20,12 +20,12 @@ TILE = 4096  # Elements that a program holds at once: 32 a thread.
 MAX_TILE_MAPS = 64  # Feature maps of a tile: a row of 128 bytes in bfloat16.
 MIN_TILE_MAPS = 8  # With fewer, rows are shorter than what memory is read in.
 MIN_TILE_PIXELS = 16
-MAX_TILES = 8  # That a program takes in turn.
+MAX_TILES = 8  # Tiles of a program, at most; it takes them in turn.
 MAX_SIZE = 2**31  # Places of elements are int32.
 
 
 def _power_of_two_in(number: int) -> int:
-    """Returns the largest power of two that divides `number`: the sides of Triton's tiles are such."""
+    """Returns the largest power of two that divides `number`: Triton's tiles have such sides."""
     return number & -number
 
 

@@ -89,6 +89,8 @@ def keep_programs() -> None:
 
 def run(c: config.Config, mode: str, folder: pathlib.Path) -> None:
     """Does what `mode` says. Raises ValueError if it cannot."""
+    if TOPOLOGY.value is not None and mode != "plan":
+        raise ValueError(f"--topology={TOPOLOGY.value} is for --mode=plan alone; leave it out.")
     if mode != "plan" and remote.is_remote(c.data.source):
         with progress.counting("bytes") as progress_fn:
             sources.local_path(c.data.source, c.data, progress_fn)

@@ -41,7 +41,7 @@ def activation_gradient(y: Array, g: Array, nonlinearity: str) -> Array:
 def add_bias(x: Array, bias: Array) -> Array:
     """Returns x + bias over the last axis, in the dtype of `x`.
 
-    The sum itself is in that of the bias: so is then the bias's gradient, a sum over all pixels.
+    The sum is computed in the dtype of the bias, and so is the bias's gradient, which is a sum over all pixels.
     """
     return (x + bias.reshape((1,) * (x.ndim - 1) + (-1,))).astype(x.dtype)
 

@@ -40,7 +40,7 @@ class Trial:
     compile_sec: float = 0.0
     temp_bytes: int | None = None  # Activations, mostly. None: the compiler found no place for them.
     peak_bytes: int | None = None  # Of the program, and of the images that wait for its next call.
-    flops_per_image: float | None = None  # As compiled. Lazy R1 counts as if it were in every iteration.
+    flops_per_image: float | None = None  # As compiled, with lazy R1's share.
     bytes_per_image: float | None = None  # Read and written, by the compiler's count.
     fits: bool = False
     images_per_sec: float | None = None  # Of all devices: measured, or an estimate where they are not here.
@@ -107,27 +107,39 @@ def try_program(c: config.Config, devices: jax.sharding.Mesh, is_here: bool, res
     trial, start_sec = Trial(parts, c.model.remat), time.perf_counter()
     num_steps, is_fading = programs.steps_per_call(c, devices), programs.has_fade(1.0, devices)
     try:
-        program = programs.train_program(c, abstract, devices, resolution, batch, size, num_steps, is_fading)
-        compile_sec, m = time.perf_counter() - start_sec, program.memory_analysis()
+        found = programs.make(c, abstract, devices, resolution, batch, size, num_steps, is_fading)
+        compile_sec, each = time.perf_counter() - start_sec, batch // num_devices
         images_shape = num_steps, batch, size, size, c.model.channels
-        peak = m.argument_size_in_bytes + m.output_size_in_bytes - m.alias_size_in_bytes + m.temp_size_in_bytes
-        # XLA:CPU's own peak leaves temporaries out. The code lies in the same memory.
-        peak = max(peak, getattr(m, "peak_memory_in_bytes", 0)) + m.generated_code_size_in_bytes
-        peak += math.prod(images_shape) // num_devices  # Images of the next call.
-        work = estimate.program_work(program, device, batch // num_devices * num_steps, num_steps * parts)
-        trial = Trial(parts, c.model.remat, compile_sec, m.temp_size_in_bytes, peak, work.flops, work.num_bytes)
+        memory = [program.memory_analysis() for program in found if program]
+        peak = max(map(_peak_bytes, memory)) + math.prod(images_shape) // num_devices  # Images of the next call.
+        work = [(estimate.program_work(found.train, device, each * num_steps, num_steps * parts), 1.0)]
+        if found.lazy_r1:
+            share = 1 / c.train.r1_interval
+            work.append((estimate.program_work(found.lazy_r1, device, each, parts), share))
+        flops, num_bytes = (sum(getattr(w, name) * share for w, share in work) for name in ("flops", "num_bytes"))
+        temp_bytes = max(m.temp_size_in_bytes for m in memory)
+        trial = Trial(parts, c.model.remat, compile_sec, temp_bytes, peak, flops, num_bytes)
         if peak > estimate.memory_bytes(device, is_here):
             return trial
         if is_here:
-            speed, used_bytes = _measured(program, c, devices, images_shape, is_fading)
+            speed, used_bytes = _measured(found, c, devices, images_shape, is_fading)
             return dataclasses.replace(trial, fits=True, images_per_sec=speed, used_bytes=used_bytes)
-        least = estimate.floor(work, c.model, device)
-        binds = "arithmetic" if least.arithmetic_seconds > least.memory_seconds else "memory"
-        return dataclasses.replace(trial, fits=True, images_per_sec=num_devices / least.seconds, binds=binds)
+        least = [(estimate.floor(w, c.model, device), share) for w, share in work]
+        names = ("seconds", "arithmetic_seconds", "memory_seconds")
+        seconds, arithmetic, memory_sec = (sum(getattr(f, name) * share for f, share in least) for name in names)
+        binds = "arithmetic" if arithmetic > memory_sec else "memory"
+        return dataclasses.replace(trial, fits=True, images_per_sec=num_devices / seconds, binds=binds)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         return dataclasses.replace(trial, compile_sec=trial.compile_sec or time.perf_counter() - start_sec)
+
+
+def _peak_bytes(m: Any) -> int:
+    """Returns the memory that a program takes, from its memory analysis."""
+    peak = m.argument_size_in_bytes + m.output_size_in_bytes - m.alias_size_in_bytes + m.temp_size_in_bytes
+    # XLA:CPU's own peak leaves temporaries out. The code lies in the same memory.
+    return max(peak, getattr(m, "peak_memory_in_bytes", 0)) + m.generated_code_size_in_bytes
 
 
 def _abstract_state(c: config.Config) -> state.TrainState:
@@ -135,13 +147,13 @@ def _abstract_state(c: config.Config) -> state.TrainState:
 
 
 def _measured(
-    program: jax.stages.Compiled,
+    found: programs.Programs,
     c: config.Config,
     devices: jax.sharding.Mesh,
     images_shape: tuple[int, ...],
     is_fading: bool,
 ) -> tuple[float, int | None]:
-    """Returns images/s of the program on random images, and the memory that the fullest device has used."""
+    """Returns images/s of the programs on random images, and the memory that the fullest device has used."""
     create = jax.jit(state.create, static_argnums=1, out_shardings=mesh.replicated(devices))
     train_state, rng = create(jax.random.key(c.seed), c), np.random.default_rng(c.seed)
     images, labels = rng.integers(0, 256, images_shape, np.uint8), None
@@ -150,13 +162,19 @@ def _measured(
     images, labels = mesh.put((images, labels), mesh.split_stack(devices))
     phase = step.Phase(alpha=np.float32(1) if is_fading else None, lr=np.float32(0))
     phase = mesh.put(phase, mesh.replicated(devices))
-    seconds: list[float] = []
-    while len(seconds) <= NUM_CALLS and max(seconds, default=0.0) < SLOW_SEC:
-        start_sec = time.perf_counter()
-        train_state, _ = jax.block_until_ready(program(train_state, images, labels, phase))
-        seconds.append(time.perf_counter() - start_sec)
+    sec_per_image = 0.0
+    for program, calls_an_image in (
+        (found.train, 1 / math.prod(images_shape[:2])),
+        (found.lazy_r1, 1 / images_shape[1] / c.train.r1_interval),
+    ):
+        seconds: list[float] = []
+        while program and len(seconds) <= NUM_CALLS and max(seconds, default=0.0) < SLOW_SEC:
+            start_sec = time.perf_counter()
+            train_state, _ = jax.block_until_ready(program(train_state, images, labels, phase))
+            seconds.append(time.perf_counter() - start_sec)
+        sec_per_image += float(np.mean(seconds[1:] or seconds or [0.0])) * calls_an_image
     used = [(d.memory_stats() or {}).get("peak_bytes_in_use") for d in jax.local_devices()]
-    return math.prod(images_shape[:2]) / float(np.mean(seconds[1:] or seconds)), max(used) if all(used) else None
+    return 1 / sec_per_image, max(used) if all(used) else None
 
 
 # ---- the plan
@@ -171,7 +189,7 @@ def plan(c: config.Config, folder: str | os.PathLike, topology_name: str | None 
         topology_name: TPUs or GPUs to plan for, in place of the devices at hand; see `topology.devices`.
     """
     is_here = topology_name is None
-    found = topology.devices(topology_name) if topology_name else jax.devices()
+    found = jax.devices() if is_here else topology.devices(topology_name)
     devices = mesh.make_mesh(found)
     checks.check_devices(c, devices.devices.size)
     file, s, rows, start_sec = pathlib.Path(folder) / "plan.json", _abstract_state(c), list[Row](), time.monotonic()
@@ -230,8 +248,8 @@ def plan_text(c: config.Config, about: Mapping[str, Any], rows: Sequence[Row]) -
             is_remat, fits = ("yes" if t.remat else "no"), ("yes" if t.fits else "NO")
             table.append([str(row.resolution), *sizes, is_remat, *gib, fits, duration(t.compile_sec), *cost, *speed])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    estimate = "~: not measured, but what published limits allow, by the compiled program's operations and bytes"
-    how = "images/s: measured" if about["is_measured"] else estimate
+    limits = "~: not measured, but what published limits allow, by the compiled program's operations and bytes"
+    how = "images/s: measured" if about["is_measured"] else limits
     hours = [row.hours for row in rows if row.hours]
     total = "at least " * (len(hours) < len(rows)) + mark + duration(sum(hours) * 3600)
     if about["dollars_per_hour"]:

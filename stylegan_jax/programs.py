@@ -35,8 +35,8 @@ def platform_of(devices: jax.sharding.Mesh) -> str:
 def steps_per_call(c: config.Config, devices: jax.sharding.Mesh) -> int:
     """Returns how many steps the devices take in a call: those between two updates of the schedule.
 
-    A CPU takes single ones: within a loop, XLA:CPU computes plain convolutions 25 times more slowly, and of the paper's
-    model the layers with the fewest feature maps are such.
+    A CPU takes single ones: within a loop, XLA:CPU computes plain convolutions 25 times more slowly, and the paper's
+    narrowest layers use them.
     """
     return 1 if platform_of(devices) == "cpu" else c.schedule.refresh_steps
 
@@ -144,8 +144,8 @@ def make_when_due(
 ) -> Iterator[Made]:
     """Returns what `make_ahead` does, but makes each after wait_fn, when it is asked for.
 
-    For GPUs, whose compiler times its choices on the device: they must neither disturb training nor be disturbed by it.
-    JAX keeps them in the folder of compiled programs.
+    GPUs' compiler times its choices on the device: no program runs there meanwhile, which would disturb them and be
+    disturbed. JAX keeps the choices in the folder of compiled programs.
     """
     for request, group in itertools.groupby(requests):
         wait_fn()

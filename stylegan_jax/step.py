@@ -140,7 +140,7 @@ def lazy_r1_step(
     """Returns the state after an update of the discriminator by R1 alone, and the mean of R1.
 
     "Lazy regularization" (Karras et al. 2020, Sec. 4.1), to be called before every train.r1_interval-th iteration, with
-    the batch of the iteration. A program of its own: no device has to decide whether it is due.
+    the batch of the iteration. It is a program of its own, so that no device has to decide whether it is due.
 
     Args: as of `train_step`.
     """

@@ -96,9 +96,13 @@ def devices(name: str) -> list[Any]:
     Raises:
         ValueError: there is no such topology, its compiler is missing, or nothing is published here of its devices.
     """
+    name = name.strip().lower()
+    is_tpu = name.startswith("v") and not name.startswith("v100")
+    if name.partition(":")[0] not in GPUS and not is_tpu:
+        raise ValueError(f"--topology={name}: use GPUs like h100:8 ({', '.join(GPUS)}), or a TPU slice like v5e:4x4.")
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_compilation_cache", False)  # JAX can write there what is not for here, but not read.
-    found = _gpus(name) if name.partition(":")[0] in GPUS else _tpus(name)
+    found = _tpus(name) if is_tpu else _gpus(name)
     if found[0].device_kind not in LIMITS:
         raise ValueError(f"--topology={name} is of {found[0].device_kind}; use one of {', '.join(LIMITS)}.")
     return found

@@ -10,7 +10,7 @@ def normal(*shape, seed=0):
 
 
 def values_and_derivatives(fn, *arrays, order=2):
-    """Returns fn's value, its gradients and, in second order, gradients of the squares of those of the first array."""
+    """Returns fn's value, its gradients and, in second order, gradients of their squares."""
 
     def first(*arrays):
         y, pull = jax.vjp(fn, *arrays)
@@ -18,8 +18,8 @@ def values_and_derivatives(fn, *arrays, order=2):
         return y, pull(cotangent)
 
     def penalty(*arrays):
-        y, (x_grad, *_) = first(*arrays)
-        return jnp.sum(x_grad.astype(jnp.float32) ** 2) + jnp.sum(y.astype(jnp.float32) ** 3)
+        y, gradients = first(*arrays)
+        return sum(jnp.sum(g.astype(jnp.float32) ** 2) for g in gradients) + jnp.sum(y.astype(jnp.float32) ** 3)
 
     y, gradients = first(*arrays)
     second = jax.grad(penalty, argnums=tuple(range(len(arrays))))(*arrays) if order == 2 else ()

@@ -10,7 +10,19 @@ import json
 import jax
 import jax.numpy as jnp
 
-from stylegan_jax import backend, config, convolutions, discriminator, generator, gpu_program, mesh, topology
+from stylegan_jax import (
+    backend,
+    config,
+    convolutions,
+    discriminator,
+    generator,
+    gpu_program,
+    layers,
+    mesh,
+    programs,
+    state,
+    topology,
+)
 
 BATCH, PX = 4, 256  # Of the paper's model: 64 maps, from and to 128 at half the resolution.
 MODEL = config.Model(compute_dtype="bfloat16")
@@ -52,11 +64,26 @@ def blocks():
     yield "synthesis block", g_gradients, (params, x, ws, noise)
     yield "synthesis block, forward", g.apply, (params, x, ws, noise)
     x = jnp.zeros((BATCH, PX, PX, features), jnp.bfloat16)
+    color, image = layers.FromRGB(features, "lrelu"), jnp.zeros((BATCH, PX, PX, 3), jnp.bfloat16)
+    params = jax.eval_shape(color.init, jax.random.key(0), image)
+    yield "from RGB, R1", functools.partial(penalized, color.apply), (params, image)
     yield (
         "discriminator block, R1",
         functools.partial(penalized, d.apply),
         (jax.eval_shape(d.init, jax.random.key(0), x), x),
     )
+
+
+def contents(text: str) -> dict:
+    """Returns what a compiled program consists of."""
+    kernels = gpu_program.kernels(text)
+    convolutions_of = collections.Counter(f"{k.call} {k.window}" for k in kernels if k.window)
+    return {
+        "bytes": sum(k.count * k.num_bytes for k in kernels),
+        "convolutions": dict(sorted(convolutions_of.items())),
+        "unrecognized": sum(not k.is_recognized for k in kernels),
+        "all-reduces": sum(k.count for k in kernels if k.call.startswith("all-reduce")),
+    }
 
 
 def cases():
@@ -67,23 +94,26 @@ def cases():
     yield from blocks()
 
 
+def step_text(devices: jax.sharding.Mesh) -> str:
+    """Returns four training steps of the paper's model at 8 px, compiled: XLA would split gradients of this size."""
+    c, whole = config.from_dict({"model": {"compute_dtype": "bfloat16"}}), mesh.replicated(devices)
+    shapes = jax.eval_shape(lambda: state.create(jax.random.key(0), c))
+    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), shapes)
+    return programs.train_program(c, abstract, devices, 8, 8, 8, num_steps=4).as_text()
+
+
 def main() -> None:
-    """Prints {case: {"bytes": ..., "convolutions": {kind: number}, "unrecognized": ...}}."""
-    devices = mesh.make_mesh(topology.devices("h100:1"))
+    """Prints {case: {"bytes": ..., "convolutions": {kind: number}, "unrecognized": ..., "all-reduces": ...}}."""
+    two = topology.devices("h100:2")
+    devices = mesh.make_mesh(two[:1])
     whole = mesh.replicated(devices)
     results = {}
     for name, fn, args in cases():
         placed = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), args)
         with backend.forms_for(devices.devices.flat[0]):  # In shard_map, as in training: Pallas asks it for the device.
             jitted = jax.jit(mesh.per_device(fn, mesh.split(devices), whole.spec, whole.spec))
-            text = jitted.lower(*placed).compile().as_text()
-        kernels = gpu_program.kernels(text)
-        convolutions_of = collections.Counter(f"{k.call} {k.window}" for k in kernels if k.window)
-        results[name] = {
-            "bytes": sum(k.count * k.num_bytes for k in kernels),
-            "convolutions": dict(sorted(convolutions_of.items())),
-            "unrecognized": sum(not k.is_recognized for k in kernels),
-        }
+            results[name] = contents(jitted.lower(*placed).compile().as_text())
+    results["four steps on two devices"] = contents(step_text(mesh.make_mesh(two)))
     print(json.dumps(results, indent=1))
 
 

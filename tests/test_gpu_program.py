@@ -94,6 +94,7 @@ def test_what_an_h100_would_run_is_as_recorded(compiled, name):
     now, recorded = compiled[name], CASES[name]
     assert now["unrecognized"] == 0
     assert now["convolutions"] == recorded["convolutions"]
+    assert now["all-reduces"] == recorded["all-reduces"]  # One a network and step.
     assert now["bytes"] == pytest.approx(recorded["bytes"], rel=TOLERANCE)
 
 

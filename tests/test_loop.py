@@ -117,6 +117,18 @@ def test_a_chunk_refuses_batches_that_are_not_on_the_devices():
     assert metrics == [{"r1": 8}, {"alpha": 9}, {"alpha": 9}]
 
 
+def test_on_a_gpu_programs_are_made_when_they_are_due_and_the_device_is_idle(monkeypatch):
+    events, c, devices = [], settings(), mesh.make_mesh()
+    monkeypatch.setattr(programs, "platform_of", lambda devices: "gpu")
+    monkeypatch.setattr(programs, "make", lambda c, state, devices, *request: events.append(request) or request)
+    data = types.SimpleNamespace(size=lambda resolution: 16)
+    chunks = list(schedule.chunks(c.schedule, 16))
+    made = loop._programs(chunks, c, data, {}, devices, 4, lambda: events.append("idle"))
+    assert events == [] and next(made) == (8, 8, 16, 4, False)
+    assert list(made)[-1] == (16, 8, 16, 4, False)
+    assert events == ["idle", (8, 8, 16, 4, False), "idle", (16, 8, 16, 4, True), "idle", (16, 8, 16, 4, False)]
+
+
 def test_lazy_r1_comes_before_every_kth_iteration():
     c = settings(train={"r1_interval": 8}, schedule={"batch_by_resolution": ((16, 16),), "total_kimg": 1.0})
     chunks = [chunk for chunk in schedule.chunks(c.schedule, 16) if chunk.phase.batch == 16]

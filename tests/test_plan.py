@@ -175,6 +175,18 @@ def test_reading_is_timed_where_pictures_have_to_be_decoded():
     assert estimate.reading_speed(c, 256) is None
     assert estimate.reading_speed(c, 512) > 1
     assert estimate.reading_speed(settings(), 512) is None
+    assert estimate.reading_speed(config.from_dict({"model": {"channels": 5}, "data": {"source": "x"}}), 512) is None
+
+
+@pytest.mark.slow
+def test_lazy_r1_takes_its_share(tmp_path):
+    def trial(**train) -> dict:
+        plan.plan(settings(train=train, schedule={"total_kimg": 0.03}), tmp_path)
+        return json.loads((tmp_path / "plan.json").read_text())["rows"][0]["trials"][0]
+
+    each, rare, rarer = trial(), trial(r1_interval=4), trial(r1_interval=16)
+    assert rarer["flops_per_image"] < rare["flops_per_image"] < each["flops_per_image"]
+    assert rare["compile_sec"] > 0 and rare["images_per_sec"] > 0
 
 
 def test_devices_that_would_wait_for_pictures_are_told():
@@ -214,7 +226,7 @@ def test_a_compiler_that_finds_no_place_is_a_trial_that_does_not_fit(monkeypatch
     def fail(*args):
         raise jax.errors.JaxRuntimeError(message)
 
-    monkeypatch.setattr(programs, "train_program", fail)
+    monkeypatch.setattr(programs, "make", fail)
     message = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm."
     found = plan.try_program(settings(), mesh.make_mesh(), True, 8)
     assert not found.fits and found.peak_bytes is None and found.compile_sec > 0
@@ -300,11 +312,13 @@ def test_a_topology_is_asked_for_as_the_cloud_has_it(monkeypatch, name, options)
 @pytest.mark.parametrize(
     ("name", "message"),
     [
+        ("", "--topology=: use GPUs like h100:8"),
+        ("rtx4090:1", r"use GPUs like h100:8 \(v100, a100, h100, h200, b200\), or a TPU slice like v5e:4x4"),
         ("h100", "--topology=h100: say how many, as in h100:8"),
         ("h100:0", "say how many"),
         ("h100:2x2", "say how many"),
         ("a100:12", "--topology=a100:12: use up to 8 GPUs, or a multiple of 8"),
-        ("h100:8", r"needs the compiler for NVIDIA GPUs, which is not installed; pip install 'jax-cuda12-plugin=="),
+        ("H100:8", r"needs the compiler for NVIDIA GPUs, which is not installed; pip install 'jax-cuda12-plugin=="),
     ],
 )
 def test_a_topology_of_gpus_that_cannot_be_is_one_sentence(monkeypatch, name, message):

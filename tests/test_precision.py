@@ -7,7 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stylegan_jax import backend, config, discriminator, layers, losses, objectives, ops, sampling, state, step
+from stylegan_jax import (
+    backend,
+    config,
+    discriminator,
+    generator,
+    layers,
+    losses,
+    objectives,
+    ops,
+    sampling,
+    state,
+    step,
+)
 from tests.small import settings
 
 N, ALPHA = 8, np.float32(0.5)
@@ -189,3 +201,16 @@ def test_every_product_has_the_stated_precision(monkeypatch, stated, expected, p
     assert of_features == {(expected, expected)}
     # The discriminator's as stated; those of latents, styles and labels are exact whatever is stated.
     assert of_vectors == {(expected, expected), (jax.lax.Precision.HIGHEST,) * 2}
+
+
+@pytest.mark.parametrize("part", ["style", "start"])
+def test_products_of_latents_are_float32_whatever_is_asked_for(part):
+    m = config.Model(const_input=False)
+    if part == "style":
+        module, args = layers.Epilogue(m), (jnp.zeros((1, 4, 4, 8)), jnp.zeros((1, 512)), jnp.zeros((1, 4, 4, 1)))
+    else:
+        module, args = generator.Start(m), (jnp.zeros((1, 512)),)
+    params = jax.eval_shape(module.init, jax.random.key(0), *args)
+    with jax.default_matmul_precision("default"):
+        found = equations(jax.make_jaxpr(module.apply)(params, *args).jaxpr)
+    assert {e.params["precision"] for e in found if is_product(e)} == {(jax.lax.Precision.HIGHEST,) * 2}

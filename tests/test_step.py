@@ -215,9 +215,11 @@ def test_every_loss_takes_a_step(g_loss, d_loss, weights):
 
 
 def test_lazy_r1_equals_two_updates_with_corrected_adam():
-    k, c = 4, settings(train={"r1_interval": 4})
+    k, c = 4, settings(train={"r1_interval": 4}, data={"mirror": True})
     s, n = jittered(initial(c)), 8
-    reals = ops.process_reals(jnp.asarray(images(n, resolution=8)), None, PHASE.alpha)
+    mirror_key = jax.random.split(jax.random.fold_in(jax.random.key(c.seed), 0), 5)[3]
+    keep = jax.random.uniform(mirror_key, (n,)) < 0.5
+    reals = ops.process_reals(jnp.asarray(images(n, resolution=8)), keep, PHASE.alpha)
     latents = sampling.draw_latents(jax.random.key(1), n, c.model, 8, 0.9)
 
     @jax.jit

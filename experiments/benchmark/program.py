@@ -18,7 +18,7 @@ TOPOLOGY = flags.DEFINE_string("topology", "h100:1", "GPUs to compile for: v100,
 TRAIN = flags.DEFINE_string("train", "8:128,64:32,256:16,1024:4", "Resolutions and batches, of all devices together.")
 PRECISION = flags.DEFINE_enum("precision", "bfloat16", list(measure.PRECISIONS), "Of features and convolutions.")
 FADE = flags.DEFINE_bool("fade", False, "Compile the program of a resolution that fades in.")
-TOP = flags.DEFINE_integer("top", 0, "Kernels to list that move most, at each resolution.")
+TOP = flags.DEFINE_integer("top", 0, "Kernels to list that move most, at each resolution.", lower_bound=0)
 
 HEADER = ("px", "batch", "kernels", "GB", "TFLOP", "unrecognized", "floor ms", "arithmetic ms", "memory ms", "temp GB")
 
@@ -65,6 +65,8 @@ def main(argv: list[str]) -> None:
     try:
         options.check_no_arguments(argv)
         wanted = options.pairs("train", TRAIN.value, c.model.resolutions[1:])
+        if not wanted:
+            raise ValueError("--train names nothing; give resolutions and batches, such as 64:32")
         devices = mesh.make_mesh(topology.devices(TOPOLOGY.value))
         for _, batch in wanted:
             options.check_group("train", batch, c.model.stddev_group)
