@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import functools
+import inspect
 import itertools
 import os
 import threading
@@ -132,7 +133,8 @@ def _compiled(
     labels = jax.ShapeDtypeStruct((num_steps, batch, m.num_labels), np.float32, sharding=stack)
     scalar = jax.ShapeDtypeStruct((), np.float32, sharding=whole)
     phase = step.Phase(alpha=scalar if is_fading else None, lr=scalar)
-    fn = functools.partial(step_fn, c=c, resolution=resolution, batch_sharding=mesh.split(devices))
+    # Without its own jit, which would be traced within this one.
+    fn = functools.partial(inspect.unwrap(step_fn), c=c, resolution=resolution, batch_sharding=mesh.split(devices))
     jitted = jax.jit(fn, donate_argnums=0, out_shardings=whole)
     with backend.forms_for(devices.devices.flat[0]):
         lowered = jitted.lower(state, images, labels if m.num_labels else None, phase)
