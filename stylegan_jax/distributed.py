@@ -77,7 +77,9 @@ def check_same(name: str, value: str) -> None:
 def stop_requests() -> Iterator[Callable[[], str | None]]:
     """Yields a function that returns why to stop now, after a signal or preemption notice to any process, or None.
 
-    All processes must call it equally often: it answers all of them alike. A second Ctrl-C ends this one at once.
+    Signals are SIGTERM, SIGINT (Ctrl-C), SIGHUP (a terminal that was closed) and SIGUSR1 (SLURM's warning), but for
+    those that the process was started to ignore. All processes must call the function equally often: it answers all of
+    them alike. A second Ctrl-C ends this one at once.
     """
     is_alone = jax.process_count() == 1
     received: list[str] = []
@@ -97,8 +99,8 @@ def stop_requests() -> Iterator[Callable[[], str | None]]:
         is_agreed = multihost_utils.reached_preemption_sync_point(next(counter))
         return "a signal or preemption notice" if is_agreed else None
 
-    numbers = (signal.SIGTERM, signal.SIGINT) if is_alone else (signal.SIGINT,)
-    old = {number: signal.signal(number, note) for number in numbers}
+    numbers = [signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, *([signal.SIGTERM] if is_alone else [])]
+    old = {n: signal.signal(n, note) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
     try:
         yield reason
     finally:

@@ -36,7 +36,7 @@ MAX_SKIPPED_CHUNKS = 25  # Chunks whose updates were all skipped before the run 
 def train(c: config.Config, folder: pathlib.Path) -> state.TrainState:
     """Trains from the newest checkpoint in `folder`, or from the beginning, to the end of the schedule.
 
-    Ctrl-C and SIGTERM end it early, after saving; the same call goes on from there.
+    Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 end it early, after saving; the same call goes on from there.
 
     Returns:
         The last state.

@@ -1,5 +1,6 @@
 """Command line: python -m stylegan_jax.main --config configs/demo.py --workdir DIR [--mode=...] [--config.seed=1]."""
 
+import contextlib
 import difflib
 import errno
 import os
@@ -144,8 +145,9 @@ def main(argv: list[str]) -> None:
     if code == 0 and jax.process_count() > 1:
         jax.distributed.shutdown()  # All processes come to it together.
     # Python would wait for threads that are stuck in a read, or make a program that this start comes no more to.
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # Of a reader that went away.
+            stream.flush()
     os._exit(code)
 
 

@@ -75,7 +75,8 @@ def make_line(stream: TextIO, total: int, clock_fn: Callable[[], float]) -> "_Te
         total: what `done` will be at the end.
         clock_fn: returns seconds.
     """
-    return _TerminalLine(stream, total) if stream.isatty() else _PlainLine(stream, clock_fn)
+    lasting: Any = _Lasting(stream)
+    return _TerminalLine(lasting, total) if stream.isatty() else _PlainLine(lasting, clock_fn)
 
 
 @contextlib.contextmanager
@@ -102,6 +103,25 @@ def counting(
             lines[0].update(done, f"{name}: {done} of {total}, {format_duration(left_sec)} left", is_last=done == total)
 
         yield show
+
+
+class _Lasting:
+    """A stream whose reader may go away: that must not end a run of days."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class _TerminalLine:
@@ -141,8 +161,7 @@ class _PlainLine:
             self.log(text)
 
     def log(self, text: str) -> None:
-        with contextlib.suppress(OSError):  # A reader that went away must not end a run of days.
-            print(text, file=self._stream, flush=True)
+        print(text, file=self._stream, flush=True)
 
     def close(self) -> None:
         """Leaves the stream to its owner."""

@@ -55,7 +55,7 @@ def test_alone_nothing_is_started():
     distributed.check_same("settings", "anything")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
 def test_a_signal_is_a_reason_to_stop_and_the_old_handlers_come_back(number):
     before = signal.getsignal(number)
     with distributed.stop_requests() as stop_fn:
@@ -63,6 +63,16 @@ def test_a_signal_is_a_reason_to_stop_and_the_old_handlers_come_back(number):
         os.kill(os.getpid(), number)
         assert stop_fn() == signal.Signals(number).name
     assert signal.getsignal(number) is before
+
+
+def test_a_signal_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # As under nohup.
+    try:
+        with distributed.stop_requests() as stop_fn:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop_fn() is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_second_interrupt_ends_at_once():

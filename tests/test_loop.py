@@ -183,7 +183,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit(undisturbed, tmp_path, number,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_a_signal_saves_where_the_run_is_and_ends_it_well(tmp_path, number):
     c = settings(schedule={"stable_kimg": 1e6, "total_kimg": 1e5, "tick_kimg": 1e4})
     command = [sys.executable, "-c", RUN, json.dumps(config.to_dict(c)), str(tmp_path)]

@@ -1,4 +1,7 @@
+import contextlib
 import io
+import os
+import pty
 
 import pytest
 
@@ -41,3 +44,18 @@ def test_before_anything_is_done_no_time_is_foretold():
     with progress.counting("pictures", stream, Clock()) as show:
         show(0, 2000)
     assert stream.getvalue() == "pictures: 0 of 2000, - left\n"
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_reader_that_goes_away_does_not_end_a_run(is_terminal):
+    reader, writer = pty.openpty() if is_terminal else os.pipe()
+    stream = os.fdopen(writer, "w")
+    line = progress.make_line(stream, 1000, Clock())
+    line.update(1, "before", is_last=True)
+    os.close(reader)
+    for done in range(100):
+        line.update(done, "a status " * 20, is_last=True)
+        line.log("a line " * 20)
+    line.close()
+    with contextlib.suppress(OSError):  # Of what is still in its buffer.
+        stream.close()
