@@ -34,13 +34,6 @@ def draw_latents(key: Array, n: int, m: config.Model, resolution: int, mixing_pr
     )
 
 
-def draw_labels(key: Array, n: int, m: config.Model) -> Array | None:
-    """Returns one-hot labels of uniformly drawn classes [n, num_labels], or None for an unconditional model."""
-    if not m.num_labels:
-        return None
-    return jax.nn.one_hot(jax.random.randint(key, (n,), 0, m.num_labels), m.num_labels)
-
-
 def generate(
     params: Any, latents: Latents, labels: Array | None, alpha: Array | None, m: config.Model, resolution: int
 ) -> tuple[Array, Array]:

@@ -152,7 +152,7 @@ def lazy_r1_step(
         return grads, _means(values)
 
     shared = grown(state.d_params, resolution), phase.alpha
-    *_, mirror_key, _ = _keys(state, c)
+    *_, mirror_key = _keys(state, c)
     batch = _reals(images, mirror_key, c, resolution, phase, batch_sharding), labels
     grads, values = _mean_gradients(gradients, shared, batch, c, resolution, batch_sharding)
     return _update_d(state, c, resolution, grads, phase.lr), values
@@ -190,8 +190,8 @@ def g_step(
 
 
 def _keys(state: TrainState, c: config.Config) -> Array:
-    """Returns an iteration's keys: of D's and of G's latents, of places for WGAN-GP, of mirroring, of labels."""
-    return jax.random.split(jax.random.fold_in(jax.random.key(c.seed), state.nimg), 5)
+    """Returns an iteration's keys: of D's and of G's latents, of places for WGAN-GP, of mirroring."""
+    return jax.random.split(jax.random.fold_in(jax.random.key(c.seed), state.nimg), 4)
 
 
 def _split(tree: Any, batch_sharding: Sharding | None) -> Any:
@@ -237,7 +237,7 @@ def train_step(
         The state, and scalars: means over the batch.
     """
     n = images.shape[0]
-    d_key, g_key, t_key, mirror_key, label_key = _keys(state, c)
+    d_key, g_key, t_key, mirror_key = _keys(state, c)
     split = functools.partial(_split, batch_sharding=batch_sharding)
     draw = functools.partial(
         sampling.draw_latents, n=n, m=c.model, resolution=resolution, mixing_prob=c.train.style_mixing_prob
@@ -246,8 +246,8 @@ def train_step(
     t = split(jax.random.uniform(t_key, (n,)))
     state, d_values = d_step(state, c, resolution, reals, labels, split(draw(d_key)), t, phase, batch_sharding)
     state = ema_step(state, c, n)
-    g_labels = split(sampling.draw_labels(label_key, n, c.model))
-    state, g_values = g_step(state, c, resolution, g_labels, split(draw(g_key)), phase, batch_sharding)
+    # The labels of these real images are those of random ones, as the official code draws them; latents are others.
+    state, g_values = g_step(state, c, resolution, labels, split(draw(g_key)), phase, batch_sharding)
     state = state.replace(nimg=state.nimg + n)
     return state, d_values | g_values | {"num_skipped": jnp.sum(state.num_skipped)}
 
