@@ -87,6 +87,7 @@ def strided_conv_downscale(x: Array, weight: Array, scale: float = 1.0) -> Array
 
 def _precision() -> str | None:
     """Returns the precision of products that the context asks for."""
+    # JAX declares the setting at run time, where mypy does not see it.
     return jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
 
 

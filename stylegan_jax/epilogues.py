@@ -102,8 +102,8 @@ _fused.defvjp(_fused_forward, _fused_backward)
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _fused_gradients(layer: Sequence[Array], statistics: Sequence[Array], g: Array, nonlinearity: str):
     """Returns the gradients of blurred x, noise, strength, bias and style. Its own derivative is the plain form's."""
-    x, noise, strength, bias, style = layer
-    return gpu_epilogue.backward(x, noise, strength, bias, style, *statistics, g, nonlinearity)  # type: ignore[call-arg]
+    (x, noise, strength, bias, style), (mean, inverse_std) = layer, statistics
+    return gpu_epilogue.backward(x, noise, strength, bias, style, mean, inverse_std, g, nonlinearity)
 
 
 def _fused_gradients_forward(layer: Sequence[Array], statistics: Sequence[Array], g: Array, nonlinearity: str):

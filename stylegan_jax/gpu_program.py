@@ -106,14 +106,14 @@ def _kernels_of(name: str, computations: Mapping[str, list[str]], count: int) ->
             name=instruction,
             call=target[1] if target else operation,
             count=count,
-            num_bytes=sum(map(_num_bytes, operands)) + _num_bytes(shape),
+            num_bytes=sum(map(shape_bytes, operands)) + shape_bytes(shape),
             flops=flops,
             window=window[1] if window else "",
             source=source[1] if source else "",
         )
 
 
-def _num_bytes(shape: str) -> int:
+def shape_bytes(shape: str) -> int:
     """Returns the bytes of all arrays in the text of a shape, which may be a tuple."""
     return sum(BYTES[dtype] * int(np.prod(_ints(dims), dtype=np.int64)) for dtype, dims in _SHAPE.findall(shape))
 

@@ -96,9 +96,9 @@ def _train(c: config.Config, folder: pathlib.Path, devices: jax.sharding.Mesh) -
             while len(running) > num_in_flight:
                 done, metrics = running.popleft()
                 values = jax.device_get(metrics)  # Waits until the devices have done it.
-                skipped.append(int(values[-1].pop("num_skipped")))
+                skipped.append(int(values[-1]["num_skipped"]))
                 for value in values:
-                    averages.add(value)
+                    averages.add({name: v for name, v in value.items() if name != "num_skipped"})
                 log.progress(done.end_nimg, done.phase.resolution, alpha=done.phase.alpha)
                 _check_finite(skipped, c, done.end_nimg, manager)
             distances = watcher.tick(train_state, chunk, averages.take()) if chunk.is_tick else {}

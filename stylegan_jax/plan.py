@@ -101,9 +101,9 @@ def images_size(c: config.Config, resolution: int) -> int:
 
 def try_program(c: config.Config, devices: jax.sharding.Mesh, is_here: bool, resolution: int) -> Trial:
     """Returns how the program of a resolution compiles and, if it fits, how fast it is, when it does not fade."""
-    device, num_devices, whole = devices.devices.flat[0], devices.devices.size, mesh.replicated(devices)
+    device, num_devices = devices.devices.flat[0], devices.devices.size
     batch, parts, size = c.schedule.batch_at(resolution), c.schedule.num_parts(resolution), images_size(c, resolution)
-    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), _abstract_state(c))
+    abstract = state.abstract(c, mesh.replicated(devices))
     trial, start_sec = Trial(parts, c.model.remat), time.perf_counter()
     num_steps, is_fading = programs.steps_per_call(c, devices), programs.has_fade(1.0, devices)
     try:
@@ -140,10 +140,6 @@ def _peak_bytes(m: Any) -> int:
     peak = m.argument_size_in_bytes + m.output_size_in_bytes - m.alias_size_in_bytes + m.temp_size_in_bytes
     # XLA:CPU's own peak leaves temporaries out. The code lies in the same memory.
     return max(peak, getattr(m, "peak_memory_in_bytes", 0)) + m.generated_code_size_in_bytes
-
-
-def _abstract_state(c: config.Config) -> state.TrainState:
-    return jax.eval_shape(lambda key: state.create(key, c), jax.random.key(c.seed))
 
 
 def _measured(
@@ -192,7 +188,7 @@ def plan(c: config.Config, folder: str | os.PathLike, topology_name: str | None 
     found = jax.devices() if is_here else topology.devices(topology_name)
     devices = mesh.make_mesh(found)
     checks.check_devices(c, devices.devices.size)
-    file, s, rows, start_sec = pathlib.Path(folder) / "plan.json", _abstract_state(c), list[Row](), time.monotonic()
+    file, s, rows, start_sec = pathlib.Path(folder) / "plan.json", state.abstract(c), list[Row](), time.monotonic()
     kind, num_hosts = devices.devices.flat[0].device_kind, topology.num_hosts(found)
     about = {
         "device": kind,

@@ -72,19 +72,15 @@ class Programs(NamedTuple):
     lazy_r1: jax.stages.Compiled | None  # step.lazy_r1_step, for the first batch of the stack; None without lazy R1.
 
 
-def make(
-    c: config.Config,
-    state: Any,
-    devices: jax.sharding.Mesh,
-    resolution: int,
-    batch: int,
-    size: int,
-    num_steps: int,
-    is_fading: bool,
-) -> Programs:
-    """Returns the programs of a part of a run; for the arguments see `train_program`."""
-    how = c, state, devices, resolution, batch, size, num_steps, is_fading
-    return Programs(train_program(*how), _compiled(_lazy_r1_of_first, *how) if c.train.r1_interval > 1 else None)
+def make(c: config.Config, *how: Any) -> Programs:
+    """Returns the programs of a part of a run; arguments are those of `train_program`, up to is_fading."""
+    lazy_r1_program = functools.partial(train_program, step_fn=_lazy_r1_of_first)
+    return Programs(train_program(c, *how), lazy_r1_program(c, *how) if c.train.r1_interval > 1 else None)
+
+
+def _lazy_r1_of_first(state: Any, images: Any, labels: Any, phase: step.Phase, **how: Any) -> Any:
+    first = jax.tree.map(lambda x: x[0], (images, labels))
+    return step.lazy_r1_step(state, *first, phase, **how)
 
 
 def train_program(
@@ -96,8 +92,9 @@ def train_program(
     size: int,
     num_steps: int,
     is_fading: bool = False,
+    step_fn: Callable[..., Any] = step.train_steps,
 ) -> jax.stages.Compiled:
-    """Returns `step.train_steps`, compiled: (state, images, labels, phase) -> (state, metrics).
+    """Returns `step_fn`, compiled: (state, images, labels, phase) -> (state, metrics).
 
     Args:
         c: settings.
@@ -108,26 +105,8 @@ def train_program(
         size: height and width of the images given, px; at least the resolution.
         num_steps: steps of a call.
         is_fading: whether the resolution fades in. If not, the phase's alpha is None.
+        step_fn: a function like `step.train_steps`.
     """
-    return _compiled(step.train_steps, c, state, devices, resolution, batch, size, num_steps, is_fading)
-
-
-def _lazy_r1_of_first(state: Any, images: Any, labels: Any, phase: step.Phase, **how: Any) -> Any:
-    first = jax.tree.map(lambda x: x[0], (images, labels))
-    return step.lazy_r1_step(state, *first, phase, **how)
-
-
-def _compiled(
-    step_fn: Callable[..., Any],
-    c: config.Config,
-    state: Any,
-    devices: jax.sharding.Mesh,
-    resolution: int,
-    batch: int,
-    size: int,
-    num_steps: int,
-    is_fading: bool,
-) -> jax.stages.Compiled:
     m, stack, whole = c.model, mesh.split_stack(devices), mesh.replicated(devices)
     images = jax.ShapeDtypeStruct((num_steps, batch, size, size, m.channels), np.uint8, sharding=stack)
     labels = jax.ShapeDtypeStruct((num_steps, batch, m.num_labels), np.float32, sharding=stack)

@@ -79,6 +79,12 @@ def create(key: Array, c: config.Config) -> TrainState:
     )
 
 
+def abstract(c: config.Config, sharding: jax.sharding.Sharding | None = None) -> TrainState:
+    """Returns the shapes, dtypes and sharding of a run's state, for compilers."""
+    shapes = jax.eval_shape(lambda: create(jax.random.key(c.seed), c))
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
+
+
 def reset_optimizers(state: TrainState) -> TrainState:
     """Returns `state` with the optimizers as at the beginning, as when the growth state changes."""
     g_opt, d_opt = jax.tree.map(jnp.zeros_like, (state.g_opt, state.d_opt))

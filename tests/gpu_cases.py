@@ -96,10 +96,10 @@ def cases():
 
 def step_text(devices: jax.sharding.Mesh) -> str:
     """Returns four training steps of the paper's model at 8 px, compiled: XLA would split gradients of this size."""
-    c, whole = config.from_dict({"model": {"compute_dtype": "bfloat16"}}), mesh.replicated(devices)
-    shapes = jax.eval_shape(lambda: state.create(jax.random.key(0), c))
-    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), shapes)
-    return programs.train_program(c, abstract, devices, 8, 8, 8, num_steps=4).as_text()
+    c = config.from_dict({"model": {"compute_dtype": "bfloat16"}})
+    return programs.train_program(
+        c, state.abstract(c, mesh.replicated(devices)), devices, 8, 8, 8, num_steps=4
+    ).as_text()
 
 
 def main() -> None:

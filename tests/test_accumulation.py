@@ -55,9 +55,7 @@ def test_a_group_of_the_minibatch_deviation_may_lie_on_several_devices(num_devic
 def test_devices_exchange_a_networks_gradients_once(num_parts):
     c = settings(model={"resolution": 8}, schedule={"batch": 16, "accumulation": num_parts})
     devices = mesh.make_mesh(jax.devices()[:2])
-    whole = mesh.replicated(devices)
-    shapes = jax.eval_shape(lambda: state.create(jax.random.key(0), c))
-    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), shapes)
+    abstract = state.abstract(c, mesh.replicated(devices))
     text = programs.train_program(c, abstract, devices, 8, 16, 8, num_steps=1).as_text()
     assert len(re.findall(r" all-reduce(?:-start)?\(", text)) == 2
     assert not re.search(r" (all-gather|all-to-all|collective-permute|reduce-scatter)", text)

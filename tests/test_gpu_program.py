@@ -41,7 +41,7 @@ ENTRY %main (x: bf16[2,8,8,3], k: bf16[5,3,3,3], s: (bf16[8,16], bf16[16,4])) ->
   %conv = (bf16[2,8,8,5]{3,2,1,0}, u8[0]{0}) custom-call(%x, %k), window={size=3x3 pad=1_1x1_1}, dim_labels=b01f_o01i->b01f, custom_call_target="__cudnn$convForward"
   ROOT %y = bf16[2,8,8,5]{3,2,1,0} get-tuple-element(%conv), index=0
 }
-"""  # noqa: E501
+"""  # noqa: E501 (XLA writes an instruction a line.)
 
 
 def test_kernels_are_read_with_their_bytes_operations_and_numbers():

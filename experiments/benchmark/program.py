@@ -25,10 +25,7 @@ HEADER = ("px", "batch", "kernels", "GB", "TFLOP", "unrecognized", "floor ms", "
 
 def compiled(c: config.Config, devices: jax.sharding.Mesh, resolution: int, batch: int) -> jax.stages.Compiled:
     """Returns the program that trains at `resolution` px, for devices that may be elsewhere."""
-    whole = mesh.replicated(devices)
-    shapes = jax.eval_shape(lambda: state.create(jax.random.key(0), c))
-    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), shapes)
-    num_steps = programs.steps_per_call(c, devices)
+    abstract, num_steps = state.abstract(c, mesh.replicated(devices)), programs.steps_per_call(c, devices)
     return programs.train_program(c, abstract, devices, resolution, batch, resolution, num_steps, FADE.value)
 
 

@@ -8,10 +8,9 @@ import re
 from collections.abc import Sequence
 
 import jax
-import numpy as np
 from absl import app, flags
 
-from stylegan_jax import config, mesh, programs, state, topology
+from stylegan_jax import config, gpu_program, mesh, programs, state, topology
 
 DEVICES = flags.DEFINE_list("devices", ["1", "2", "4", "8"], "Numbers of simulated devices, or of a topology's first.")
 TOPOLOGY = flags.DEFINE_string("topology", None, "Compile for devices that are not here: v5e:4x4, h100:8.")
@@ -24,8 +23,6 @@ _OPERATION = re.compile(
     r" = (?P<shape>\(?[a-z0-9]+\[.*?) (?P<kind>all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)"
     r"(?:-start)?\("
 )
-_ARRAY = re.compile(r"(?P<dtype>[a-z]+[0-9]*)\[(?P<dims>[0-9,]*)\]")
-_BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8, "u64": 8, "f64": 8}
 
 
 def collectives(text: str) -> list[tuple[str, int, str]]:
@@ -38,10 +35,7 @@ def collectives(text: str) -> list[tuple[str, int, str]]:
     for line in text.splitlines():
         match = _OPERATION.search(line)
         if match:
-            size = sum(
-                _BYTES[a["dtype"]] * int(np.prod([int(d) for d in a["dims"].split(",") if d], dtype=np.int64))
-                for a in _ARRAY.finditer(match["shape"])
-            )
+            size = gpu_program.shape_bytes(match["shape"])
             name = re.search(r'op_name="([^"]*)"', line)
             found.append((match["kind"], size, name[1] if name else ""))
     return found
@@ -65,12 +59,10 @@ def find_devices() -> Sequence[jax.Device]:
 def step_text(c: config.Config, num_devices: int) -> tuple[str, int]:
     """Returns the compiled step of one batch on so many devices, as HLO, and the bytes of both networks' gradients."""
     devices = mesh.make_mesh(find_devices()[:num_devices])
-    shapes = jax.eval_shape(lambda key: state.create(key, c), jax.random.key(0))
-    whole = mesh.replicated(devices)
-    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), shapes)
+    abstract = state.abstract(c, mesh.replicated(devices))
     batch, r = num_devices * BATCH.value, c.model.resolution
     program = programs.train_program(c, abstract, devices, resolution=r, batch=batch, size=r, num_steps=1)
-    gradients = jax.tree.leaves((shapes.g_params, shapes.d_params))
+    gradients = jax.tree.leaves((abstract.g_params, abstract.d_params))
     return program.as_text(), sum(4 * leaf.size for leaf in gradients)
 
 
