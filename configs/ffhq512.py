@@ -11,7 +11,8 @@ run it.
 
 import ml_collections
 
-from stylegan_jax import config, schedule
+from stylegan_jax import config
+from stylegan_jax.config import schedule
 
 
 def get_config(num_devices: str = "8") -> ml_collections.ConfigDict:

@@ -15,8 +15,12 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_dict, config_flags
 
-from stylegan_jax import checkpoint, config, distributed, draw, inspection, loop, plan, prepare, progress
-from stylegan_jax.data import remote, sources
+from stylegan_jax import config
+from stylegan_jax.data import inspection, prepare, remote, sources
+from stylegan_jax.devices import distributed
+from stylegan_jax.images import draw
+from stylegan_jax.runs import checkpoint, progress
+from stylegan_jax.training import loop, plan
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "File of settings, such as configs/demo.py.", lock_config=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder to write to: of a run, its checkpoints, pictures and logs.")

@@ -21,7 +21,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_default_matmul_precision", "highest")
 
-pytest_plugins = ["goldens_report"]  # The table of the worst error a file.
+pytest_plugins = ["tests.goldens_report"]  # The table of the worst error a file.
 
 
 @pytest.fixture(autouse=True, scope="module")

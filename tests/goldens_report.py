@@ -2,8 +2,9 @@
 
 from typing import Any
 
-import official
 import pytest
+
+from tests import official
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -10,19 +10,10 @@ import json
 import jax
 import jax.numpy as jnp
 
-from stylegan_jax import (
-    backend,
-    config,
-    convolutions,
-    discriminator,
-    generator,
-    gpu_program,
-    layers,
-    mesh,
-    programs,
-    state,
-    topology,
-)
+from stylegan_jax import config
+from stylegan_jax.devices import backend, gpu_program, mesh, topology
+from stylegan_jax.networks import convolutions, discriminator, generator, layers
+from stylegan_jax.training import programs, state
 
 BATCH, PX = 4, 256  # Of the paper's model: 64 maps, from and to 128 at half the resolution.
 MODEL = config.Model(compute_dtype="bfloat16")

@@ -20,7 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stylegan_jax import config, discriminator, generator, losses, ops, sampling
+from stylegan_jax import config
+from stylegan_jax.networks import discriminator, generator, ops, sampling
+from stylegan_jax.training import losses
 
 SELECTION = pathlib.Path(__file__).parent / "goldens"
 TOLERANCE = 2e-5  # Of the largest recorded magnitude; float32 sums in another order differ by a fifth of it.

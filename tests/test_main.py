@@ -9,7 +9,8 @@ import types
 import jax
 import pytest
 
-from stylegan_jax import checkpoint, main
+from stylegan_jax import main
+from stylegan_jax.runs import checkpoint
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -27,7 +28,8 @@ SMALL = {
 ENDING = """
 import sys, threading
 from absl import app
-from stylegan_jax import loop, main, programs
+from stylegan_jax.training import loop, programs
+from stylegan_jax import main
 begun = threading.Event()
 def train(c, folder):
     programs.make_ahead([8], lambda request: begun.set() or threading.Event().wait(100))
@@ -44,7 +46,8 @@ app.run(main.main, flags_parser=main.parse_flags)
 STUCK = """
 import concurrent.futures, threading
 from absl import app
-from stylegan_jax import loop, main
+from stylegan_jax.training import loop
+from stylegan_jax import main
 def train(c, folder):
     concurrent.futures.ThreadPoolExecutor().submit(threading.Event().wait)
     print("begun")

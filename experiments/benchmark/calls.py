@@ -8,7 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stylegan_jax import config, mesh, programs, sampling, state, step
+from stylegan_jax import config
+from stylegan_jax.devices import mesh
+from stylegan_jax.networks import sampling
+from stylegan_jax.training import programs, state, step
 
 SEED = 0
 LEARNING_RATE = 0.001

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from jax.experimental.compilation_cache import compilation_cache
 
 from experiments.benchmark import calls, work
-from stylegan_jax import config, state
+from stylegan_jax import config
+from stylegan_jax.training import state
 
 MIN_SEC = 0.1  # A timing takes as many calls as fill this.
 MAX_CALLS = 1000  # In a timing.

@@ -19,7 +19,8 @@ from typing import Any
 from absl import app, flags
 
 from experiments.benchmark import options, summary
-from stylegan_jax import config, progress
+from stylegan_jax import config
+from stylegan_jax.runs import progress
 
 PORT = flags.DEFINE_string("port", None, "Checkout of the port: the folder of its model.py.", required=True)
 PYTHON = flags.DEFINE_string("python", sys.executable, "Python that has torch.")

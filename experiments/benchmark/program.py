@@ -12,7 +12,9 @@ import jax
 from absl import app, flags, logging
 
 from experiments.benchmark import measure, options, summary
-from stylegan_jax import config, estimate, mesh, programs, state, topology
+from stylegan_jax import config
+from stylegan_jax.devices import mesh, topology
+from stylegan_jax.training import estimate, programs, state
 
 TOPOLOGY = flags.DEFINE_string("topology", "h100:1", "GPUs to compile for: v100, a100, h100, h200, b200, and how many.")
 TRAIN = flags.DEFINE_string("train", "8:128,64:32,256:16,1024:4", "Resolutions and batches, of all devices together.")

@@ -15,7 +15,8 @@ from absl import app, flags, logging
 from jax import Array
 
 from experiments.benchmark import measure, options, summary
-from stylegan_jax import config, convolutions
+from stylegan_jax import config
+from stylegan_jax.networks import convolutions
 
 CASES = flags.DEFINE_string("cases", "128:32,1024:4", "High resolutions and batches; channels are the paper's.")
 PRECISION = flags.DEFINE_enum("precision", "both", [*measure.PRECISIONS, "both"], "Of the factors.")

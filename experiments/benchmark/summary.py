@@ -13,7 +13,9 @@ import jax
 import jaxlib
 
 from experiments.benchmark import measure
-from stylegan_jax import config, progress, schedule
+from stylegan_jax import config
+from stylegan_jax.config import schedule
+from stylegan_jax.runs import progress
 
 MATMUL_SIZE = {"cpu": 2048}  # By backend; FASTER_MATMUL_SIZE for others.
 FASTER_MATMUL_SIZE = 8192

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from experiments.benchmark import work
-from stylegan_jax import config, schedule
+from stylegan_jax import config
+from stylegan_jax.config import schedule
 
 FLOAT32_BYTES, BFLOAT16_BYTES = 4, 2
 SEC_PER_HOUR = 3600

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 import jax
 from absl import app, flags
 
-from stylegan_jax import config, gpu_program, mesh, programs, state, topology
+from stylegan_jax import config
+from stylegan_jax.devices import gpu_program, mesh, topology
+from stylegan_jax.training import programs, state
 
 DEVICES = flags.DEFINE_list("devices", ["1", "2", "4", "8"], "Numbers of simulated devices, or of a topology's first.")
 TOPOLOGY = flags.DEFINE_string("topology", None, "Compile for devices that are not here: v5e:4x4, h100:8.")

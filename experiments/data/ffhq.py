@@ -17,8 +17,8 @@ from PIL import Image
 
 from experiments.benchmark import options
 from experiments.data import files, table_text
-from stylegan_jax import config, prepare
-from stylegan_jax.data import faces, tfrecords
+from stylegan_jax import config
+from stylegan_jax.data import faces, prepare, tfrecords
 from tests import tfrecord_writer
 
 NUM_PICTURES = flags.DEFINE_integer("num_pictures", 1000, "Faces of each kind.", lower_bound=1)

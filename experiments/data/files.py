@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from stylegan_jax import config, prepare
-from stylegan_jax.data import faces, pictures
+from stylegan_jax import config
+from stylegan_jax.data import faces, pictures, prepare
 from tests import tfrecord_writer
 
 SIZES = (4, 8, 16, 32, 64, 128, 256)  # px

@@ -1,0 +1,199 @@
+"""Every setting of a run, once: its meaning, unit and default.
+
+A file in configs/ starts from `default()` and states only what differs:
+
+    from stylegan_jax import config
+
+    def get_config():
+        c = config.default()
+        c.model.resolution = 64
+        return c
+
+The defaults are the paper's FFHQ run at 1024x1024 (configuration F).
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import ml_collections
+
+from stylegan_jax.config import checks, typed
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """Shape of the networks, the paper's ablations (Tables 1, 2 and 4), and the precision of their arithmetic."""
+
+    resolution: int = 1024  # Height and width of the images, px; a power of two, 8..1024.
+    channels: int = 3  # Colour channels, 1..8.
+    num_labels: int = 0  # Classes of a conditional model; 0 is unconditional.
+    z_size: int = 512  # Elements of a latent z.
+    w_size: int = 512  # Elements of an intermediate latent w.
+    mapping_layers: int = 8  # Dense layers from z to w, 0..8; 0 needs w_size == z_size.
+    mapping_fmaps: int = 512  # Units of the mapping network's hidden layers.
+    mapping_lr_multiplier: float = 0.01  # Learning rate of the mapping network, relative.
+    normalize_latents: bool = True  # Scale z to unit mean square before the mapping.
+    embed_labels: bool = True  # Learn an embedding of the label; False appends it to z as it is.
+    fmap_base: int = 8192  # Feature maps at resolution r: min(fmap_base / (r/2)**fmap_decay, fmap_max).
+    fmap_decay: float = 1.0
+    fmap_max: int = 512
+    use_styles: bool = True  # AdaIN from w; False feeds w to the first layer alone.
+    const_input: bool = True  # Start from a learned constant; False from a dense layer on w.
+    use_noise: bool = True  # Per-pixel noise after each convolution.
+    use_pixel_norm: bool = False  # Progressive GAN's feature normalization.
+    use_instance_norm: bool = True  # The normalization in AdaIN.
+    blur_filter: tuple[int, ...] | None = (1, 2, 1)  # Low-pass filter of the resampling; None: no filter.
+    nonlinearity: Literal["lrelu", "relu"] = "lrelu"
+    use_equalized_lr: bool = True  # Unit-variance weights scaled at run time (Progressive GAN, Sec. 4.1).
+    stddev_group: int = 4  # Images a group of the minibatch standard deviation; 0 leaves it out.
+    stddev_features: int = 1  # Feature maps it appends.
+    remat: bool = False  # Compute the features of a resolution again for the gradients, which takes time for memory.
+    # Of features and convolutions; parameters, statistics, images, scores and losses are float32 in any case.
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    # Of float32 products, but for those of latents: "highest" is float32 throughout, "high" is faster; "default" leaves
+    # it to JAX, which takes TF32 on recent NVIDIA GPUs, bfloat16 on TPUs and float32 on CPUs unless
+    # jax_default_matmul_precision says other.
+    matmul_precision: Literal["default", "high", "highest"] = "default"
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """The resolutions that the networks grow through, px: 4, 8, ... resolution."""
+        return tuple(2**k for k in range(2, self.resolution.bit_length()))
+
+    @property
+    def num_layers(self) -> int:
+        """Number of w's an image takes: two a resolution, or one without styles."""
+        return 2 * len(self.resolutions) if self.use_styles else 1
+
+    def fmaps(self, resolution: int) -> int:
+        """Returns the number of feature maps at `resolution` px."""
+        return min(int(self.fmap_base / (resolution / 2) ** self.fmap_decay), self.fmap_max)
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Where pictures come from and how they become squares of model.resolution."""
+
+    # "faces", "digits", "tfds:NAME/CONFIG", or a path: a prepared store, or a folder, .zip, .tar, .parquet, .h5, .npy,
+    # LSUN lmdb or official .tfrecords of pictures; here, or at gs://, s3:// or another place that fsspec knows.
+    source: str = "faces"
+    split: str = "train"  # Of a tfds: source, with its slices and sums: "train+test", "train[:10%]".
+    labels: str = "own"  # "own": the source's; "folders": a class each; or the path of a .csv, dataset.json or .npy.
+    num_faces: int = 20_000  # Procedural faces to draw, when source is "faces".
+    # How a picture becomes a square: its middle, with background added, reshaped, or as LSUN's cars at 4:3 with bars.
+    fit: Literal["crop", "pad", "stretch", "wide"] = "crop"
+    background: tuple[int, ...] = (255, 255, 255)  # RGB behind transparency and padding, 0..255.
+    min_side_px: int = 0  # Pictures with a shorter side below this are left out, and counted.
+    on_bad_image: Literal["fail", "skip"] = "fail"  # What an unreadable picture does; skipped ones are counted.
+    mirror: bool = False  # Flip each image left to right with probability 1/2.
+    num_heldout: int = 1024  # Images kept from training: the metrics' floor, and the size of the sets they compare.
+    cache_gib: float = 4.0  # Decoded images are kept in memory if they all fit in this, GiB.
+    num_workers: int = 4  # Threads that decode pictures in training; processes that do in --mode=prepare.
+    remote_copy: str = "~/.cache/stylegan_jax/data"  # Where a remote source is copied to, once.
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """Progressive growing (Progressive GAN, Sec. 2). Pairs are (resolution px, value)."""
+
+    initial_resolution: int = 8  # Training starts here, px.
+    stable_kimg: float = 600.0  # Length of training at a resolution before the next fades in.
+    fade_kimg: float = 600.0  # Length of a fade.
+    total_kimg: float = 25_000.0  # Length of the run.
+    batch: int = 32  # Global batch at resolutions that batch_by_resolution leaves out.
+    batch_by_resolution: tuple[tuple[int, int], ...] = ((4, 512), (8, 256), (16, 128), (32, 64), (64, 32))
+    accumulation: int = 1  # Parts that a batch is computed in, one after another, where it does not fit into memory.
+    accumulation_by_resolution: tuple[tuple[int, int], ...] = ()
+    lr: float = 0.001  # Adam's learning rate at resolutions that lr_by_resolution leaves out.
+    lr_by_resolution: tuple[tuple[int, float], ...] = ((128, 0.0015), (256, 0.002), (512, 0.003), (1024, 0.003))
+    lr_rampup_kimg: float = 0.0  # Linear warm-up at the start of the run.
+    refresh_steps: int = 4  # Steps between updates of alpha, batch and learning rate.
+    tick_kimg: float = 160.0  # Images between reports, at resolutions that tick_kimg_by_resolution leaves out.
+    tick_kimg_by_resolution: tuple[tuple[int, float], ...] = (
+        (4, 160), (8, 140), (16, 120), (32, 100), (64, 80), (128, 60), (256, 40), (512, 30), (1024, 20),
+    )  # fmt: skip
+
+    def batch_at(self, resolution: int) -> int:
+        """Returns the global batch at `resolution` px."""
+        return dict(self.batch_by_resolution).get(resolution, self.batch)
+
+    def num_parts(self, resolution: int) -> int:
+        """Returns the accumulation at `resolution` px."""
+        return dict(self.accumulation_by_resolution).get(resolution, self.accumulation)
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """Losses and updates (Secs. 3, A; Mescheder et al. 2018 for R1 and R2)."""
+
+    g_loss: Literal["logistic_nonsaturating", "logistic_saturating", "wgan"] = "logistic_nonsaturating"
+    d_loss: Literal["logistic", "wgan", "hinge"] = "logistic"  # hinge goes with the wgan generator loss.
+    r1_gamma: float = 10.0  # Weight of the gradient penalty on reals; 0 leaves it out.
+    # 1: R1 is in every loss. k: before every k-th iteration, k times R1 has an update of its own; StyleGAN2's k is 16.
+    # A multiple of schedule.refresh_steps.
+    r1_interval: int = 1
+    r2_gamma: float = 0.0  # Weight of the gradient penalty on fakes; 0 leaves it out.
+    gp_lambda: float = 0.0  # Weight of WGAN-GP's penalty; 10 in the papers, 0 leaves it out.
+    gp_target: float = 1.0  # Gradient norm that WGAN-GP pulls towards.
+    wgan_drift: float = 0.001  # Weight of the squared real scores in the wgan loss.
+    adam_beta2: float = 0.99  # Decay of the second moment; beta1 is 0.
+    adam_eps: float = 1e-8
+    style_mixing_prob: float = 0.9  # Share of images made from two latents.
+    w_avg_beta: float = 0.995  # Decay of the running mean of w, a batch.
+    ema_halflife_kimg: float = 10.0  # Half-life of the generator's weight average.
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What a run writes, and how often. A tick is schedule.tick_kimg images."""
+
+    image_ticks: int = 1  # Ticks between grids of samples.
+    checkpoint_ticks: int = 10  # Ticks between checkpoints.
+    metric_ticks: int = 10  # Ticks between evaluations; 0 never.
+    grid_columns: int = 8
+    grid_rows: int = 6
+    keep_checkpoints: int = 2  # Newest checkpoints kept.
+    keep_every_kimg: float = 0.0  # The first checkpoint after each multiple of this is kept for good; 0: none.
+    keep_best: int = 0  # Checkpoints with the lowest best_metric that are kept too.
+    best_metric: Literal["fd_faces", "swd"] = "fd_faces"
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A whole run."""
+
+    seed: int = 0  # The one seed; every random draw is a function of it and of nimg.
+    model: Model = Model()
+    data: Data = Data()
+    schedule: Schedule = Schedule()
+    train: Train = Train()
+    report: Report = Report()
+
+
+def default() -> ml_collections.ConfigDict:
+    """Returns the defaults as a ConfigDict, for files in configs/ to change."""
+    values = ml_collections.ConfigDict(to_dict(Config()))
+    blur_filter = ml_collections.config_dict.placeholder(tuple)  # It can be None, and a tuple again.
+    blur_filter.set(values.model.blur_filter)
+    values.model.blur_filter = blur_filter
+    return values.lock()
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Returns `config` as nested dicts of plain values."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(values: Mapping[str, Any]) -> Config:
+    """Returns the configuration with `values`, checked.
+
+    Args:
+        values: nested dicts, as of `to_dict`; what they leave out keeps its default.
+
+    Raises:
+        ValueError: a field that does not exist, a wrong type, a value out of range or a combination that cannot be.
+    """
+    config = typed.from_dict(Config, values)
+    checks.check(config)
+    return config

@@ -1,0 +1,1 @@
+"""What one makes with a trained network."""

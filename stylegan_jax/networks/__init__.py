@@ -1,0 +1,1 @@
+"""What the paper says: mapping, synthesis and discriminator networks, and the functions that they are made of."""

@@ -1,0 +1,155 @@
+"""Convolutions, plain and with resampling, each in a form that the backend at hand is fast at. Images are NHWC.
+
+`plain_conv` and its two neighbours say what is computed; tests compare every other form with them. Where resampling
+takes part, GPUs and TPUs compute one strided convolution at the low resolution; cpu_convolutions has the CPU's forms.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from stylegan_jax.devices import backend
+from stylegan_jax.networks import cpu_convolutions, ops
+
+# ---- what the networks call
+
+
+def conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
+    """Returns the cross-correlation of `x` [n, h, w, c] with `scale weight` [k, k, c, d], zeros outside: [n, h, w, d].
+
+    The scale is apart because a form may apply it to something smaller than the weight.
+    """
+    if weight.shape[:2] == (1, 1):
+        return x @ _kernel(x, weight, scale)[0, 0]  # No other order of the axes for its gradients.
+    if weight.shape[:2] == (3, 3) and backend.platform() == "cpu" and cpu_convolutions.has_conv(weight):
+        return cpu_convolutions.conv(x, weight, scale)
+    return plain_conv(x, weight, scale)
+
+
+def upscale_conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
+    """Returns conv(upscale(x), weight, scale): [n, h, w, c] with [k, k, c, d] to [n, 2 h, 2 w, d]."""
+    if weight.shape[:2] != (3, 3):
+        return plain_upscale_conv(x, weight, scale)
+    return (cpu_convolutions.upscale_conv if backend.platform() == "cpu" else strided_upscale_conv)(x, weight, scale)
+
+
+def conv_downscale(x: Array, weight: Array, scale: float = 1.0) -> Array:
+    """Returns downscale(conv(x, weight, scale)): [n, h, w, c] with [k, k, c, d] to [n, h / 2, w / 2, d]."""
+    if weight.shape[:2] != (3, 3):
+        return plain_conv_downscale(x, weight, scale)
+    return (cpu_convolutions.conv_downscale if backend.platform() == "cpu" else strided_conv_downscale)(
+        x, weight, scale
+    )
+
+
+def _kernel(x: Array, weight: Array, scale: float) -> Array:
+    return (weight * scale).astype(x.dtype)
+
+
+# ---- plain forms
+
+
+def _convolve(x: Array, kernel: Array, stride: int, padding: str | Sequence[tuple[int, int]]) -> Array:
+    return jax.lax.conv_general_dilated(x, kernel, (stride,) * 2, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def plain_conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
+    """Returns what `conv` does."""
+    return _convolve(x, _kernel(x, weight, scale), 1, "SAME")
+
+
+def plain_upscale_conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
+    """Returns what `upscale_conv` does."""
+    return plain_conv(ops.upscale(x), weight, scale)
+
+
+def plain_conv_downscale(x: Array, weight: Array, scale: float = 1.0) -> Array:
+    """Returns what `conv_downscale` does."""
+    return ops.downscale(plain_conv(x, weight, scale))
+
+
+# ---- strided forms: one 4x4 kernel, half the multiplications, and nothing enlarged (official "fused_scale")
+
+
+def strided_upscale_conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
+    """Returns what `upscale_conv` does, for a 3x3 kernel: the transpose of a strided convolution."""
+    kernel = jnp.swapaxes(_sum_of_shifted(jax.lax.rev(weight, (0, 1))), 2, 3)
+    return _transposed(x, _resampling_kernel(x, kernel, scale), _precision())
+
+
+def strided_conv_downscale(x: Array, weight: Array, scale: float = 1.0) -> Array:
+    """Returns what `conv_downscale` does, for a 3x3 kernel: one strided convolution."""
+    kernel = _resampling_kernel(x, _sum_of_shifted(weight), scale / 4)
+    return _strided(x, kernel, _precision())
+
+
+def _precision() -> str | None:
+    """Returns the precision of products that the context asks for."""
+    # JAX declares the setting at run time, where mypy does not see it.
+    return jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+
+
+def _sum_of_shifted(weight: Array) -> Array:
+    """Returns the sum of `weight` at four places, one pixel apart: [3, 3, c, d] to [4, 4, c, d]."""
+    padded = jnp.pad(weight, ((1, 1), (1, 1), (0, 0), (0, 0)))
+    return padded[1:, 1:] + padded[:-1, 1:] + padded[1:, :-1] + padded[:-1, :-1]
+
+
+def _resampling_kernel(x: Array, kernel: Array, scale: float) -> Array:
+    """Returns `scale kernel`, apart from the convolution: XLA would move the scale, and then not know what it sees."""
+    return jax.lax.optimization_barrier(_kernel(x, kernel, scale))
+
+
+# Three bilinear maps, each linear in either argument and its derivatives given by the other two. All derivatives, of
+# any order, are then what cuDNN calls forward, backward data and backward filter, with stride 2. JAX's own derivative
+# by the kernel is a convolution whose window is the whole picture, which XLA does not recognize. The precision of
+# products is an argument, because derivatives are traced outside of the context that sets it.
+
+
+def _down(x: Array, kernel: Array, precision: str | None) -> Array:
+    with jax.default_matmul_precision(precision):
+        return _convolve(x, kernel, 2, ((1, 1), (1, 1)))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _strided(x: Array, kernel: Array, precision: str | None) -> Array:
+    """Returns `x` [n, 2 h, 2 w, c] convolved with `kernel` [4, 4, c, d] at every second pixel: y [n, h, w, d]."""
+    return _down(x, kernel, precision)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _transposed(y: Array, kernel: Array, precision: str | None) -> Array:
+    """Returns the adjoint of `_strided` in x, of `y` [n, h, w, d]: [n, 2 h, 2 w, c]."""
+    n, h, w, _ = y.shape
+    x = jax.ShapeDtypeStruct((n, 2 * h, 2 * w, kernel.shape[2]), y.dtype)
+    (result,) = jax.linear_transpose(lambda x: _down(x, kernel, precision), x)(y)
+    return result
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _kernel_gradient(x: Array, y: Array, precision: str | None) -> Array:
+    """Returns the adjoint of `_strided` in the kernel: [4, 4, c, d]."""
+    kernel = jax.ShapeDtypeStruct((4, 4, x.shape[3], y.shape[3]), x.dtype)
+    (result,) = jax.linear_transpose(lambda kernel: _down(x, kernel, precision), kernel)(y)
+    return result
+
+
+def _with_arguments(map_fn, a: Array, b: Array, precision: str | None):
+    return map_fn(a, b, precision), (a, b)
+
+
+_strided.defvjp(
+    functools.partial(_with_arguments, _strided),
+    lambda how, xk, g: (_transposed(g, xk[1], how), _kernel_gradient(xk[0], g, how)),
+)
+_transposed.defvjp(
+    functools.partial(_with_arguments, _transposed),
+    lambda how, yk, g: (_strided(g, yk[1], how), _kernel_gradient(g, yk[0], how)),
+)
+_kernel_gradient.defvjp(
+    functools.partial(_with_arguments, _kernel_gradient),
+    lambda how, xy, g: (_transposed(xy[1], g, how), _strided(xy[0], g, how)),
+)

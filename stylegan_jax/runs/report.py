@@ -1,0 +1,223 @@
+"""What a run shows and writes: the schedule, a status line, scalars.jsonl, TensorBoard, grids of pictures.
+
+Files in the workdir:
+    scalars.jsonl                         one JSON object a line: {"nimg": 160000, "loss_g": 0.7, ...}
+    <name>.png, <name><kimg>.png          pictures, once or again and again
+    tensorboard/                          the same scalars and pictures for TensorBoard
+
+A run that was interrupted and resumed leaves the same scalars.jsonl as one that was not, if it writes the scalars of
+an nimg before the checkpoint of that nimg: on resuming, later lines are dropped, and written again. In a run of many
+processes the first one alone prints and writes.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import json
+import logging
+import math
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self, TextIO
+
+import jax
+import numpy as np
+from tensorboardX import event_file_writer, summary
+from tensorboardX.proto import event_pb2
+
+from stylegan_jax.runs import grid, progress
+
+
+def schedule_text(phases: Sequence[Any], sec_per_image: Mapping[int, float] | None = None) -> str:
+    """Returns the whole schedule as a table of aligned text, a row for each phase.
+
+    Args:
+        phases: rows with attributes resolution, fading, start_nimg, end_nimg, batch, lr.
+        sec_per_image: seconds an image at each resolution, as far as they are known.
+    """
+    known = sec_per_image or {}
+    rows = [("resolution", "stage", "from kimg", "to kimg", "batch", "lr", "time")]
+    for p in phases:
+        seconds = (p.end_nimg - p.start_nimg) * known[p.resolution] if p.resolution in known else None
+        stage, span = "fade in" if p.fading else "stable", (f"{p.start_nimg / 1000:g}", f"{p.end_nimg / 1000:g}")
+        size = f"{p.resolution}x{p.resolution}"
+        rows.append((size, stage, *span, str(p.batch), f"{p.lr:g}", progress.format_duration(seconds)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows)
+
+
+class Averages:
+    """Means of scalars since the last tick. A checkpoint within a tick keeps them: a resumed run has the same means."""
+
+    def __init__(self, kept: Mapping[str, Sequence[float]] | None = None) -> None:
+        """Begins with what `kept` returned before."""
+        self._sums = {name: (float(total), int(count)) for name, (total, count) in (kept or {}).items()}
+
+    def add(self, values: Mapping[str, float]) -> None:
+        """Takes the values of some steps, as many each time."""
+        for name, value in values.items():
+            total, count = self._sums.get(name, (0.0, 0))
+            self._sums[name] = total + float(value), count + 1
+
+    def take(self) -> dict[str, float]:
+        """Returns the means, each over the times that it was given, and begins anew."""
+        means = {name: total / count for name, (total, count) in self._sums.items()}
+        self._sums = {}
+        return means
+
+    def kept(self) -> dict[str, list[float]]:
+        """Returns what to begin with after a restart, as plain JSON values."""
+        return {name: [total, count] for name, (total, count) in self._sums.items()}
+
+
+class Report:
+    """The status line, scalars and pictures of one run; a context manager.
+
+    Args:
+        workdir: folder of the run; made if needed.
+        total_nimg: real images at the end of the run.
+        start_nimg: where this start of the run begins; what was logged after it is dropped.
+        phases: the schedule, for the time left: rows with attributes resolution, start_nimg, end_nimg. Without it, all
+            that is ahead is taken to be at the present resolution.
+        stream: where to print; sys.stdout by default.
+        clock_fn: returns seconds.
+    """
+
+    def __init__(
+        self,
+        workdir: str | os.PathLike,
+        total_nimg: int,
+        start_nimg: int = 0,
+        phases: Sequence[Any] = (),
+        stream: TextIO | None = None,
+        clock_fn: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._total, self._phases, self._clock_fn = total_nimg, phases, clock_fn
+        self._last_nimg, self._last_sec, self._speed = start_nimg, clock_fn(), progress.Speed()
+        self._writes = jax.process_index() == 0
+        if not self._writes:
+            return
+        stream = stream or sys.stdout
+        self._workdir = workdir = pathlib.Path(workdir)
+        workdir.mkdir(parents=True, exist_ok=True)
+        _drop_lines_after(workdir / "scalars.jsonl", start_nimg or -1)  # A run at 0 begins its log anew.
+        with contextlib.ExitStack() as stack:
+            self._scalars = stack.enter_context((workdir / "scalars.jsonl").open("ab", buffering=0))
+            # One warning for each NaN, without its name.
+            logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
+            (workdir / "tensorboard").mkdir(exist_ok=True)
+            # Not tensorboardX.SummaryWriter: the thread that writes for it dies of a full disk, and it then waits for
+            # ever. The suffix keeps a restart within a second apart.
+            self._events = event_file_writer.EventsWriter(str(workdir / "tensorboard" / "events"), f".{start_nimg}")
+            stack.callback(self._events.close)
+            # TensorBoard hides what it has at this step and later.
+            started = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            self._write_events(start_nimg and start_nimg + 1, session_log=started)
+            self._line = stack.enter_context(contextlib.closing(progress.make_line(stream, total_nimg, clock_fn)))
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._writes:
+            self._stack.close()
+
+    @property
+    def sec_per_image(self) -> dict[int, float]:
+        """Seconds an image at each resolution, measured since the start."""
+        return self._speed.sec_per_image()
+
+    def progress(self, nimg: int, resolution: int, **fields: float | str) -> None:
+        """Shows how far the run is; call it when the images up to `nimg` are done.
+
+        Args:
+            nimg: real images shown so far.
+            resolution: of the images since the last call, px.
+            **fields: what else to show, as name value.
+        """
+        now = self._clock_fn()
+        images, seconds = nimg - self._last_nimg, max(now - self._last_sec, 1e-9)
+        if not self._writes or images <= 0:
+            return
+        self._last_nimg, self._last_sec = nimg, now
+        self._speed.add(resolution, images, seconds)
+        phases = self._phases or [_Phase(resolution, self._total)]
+        left_sec, is_measured = progress.time_left(nimg, phases, self.sec_per_image)
+        parts = [f"{nimg / 1000:.1f} of {self._total / 1000:g} kimg", f"{resolution}x{resolution}"]
+        if resolution in self.sec_per_image:
+            speed = 1 / self.sec_per_image[resolution]
+            parts.append(f"{speed:.3g} images/s" if speed < 1000 else f"{speed:.0f} images/s")
+        if left_sec is not None:
+            parts.append(f"{'' if is_measured else 'at least '}{progress.format_duration(left_sec)} left")
+        parts += [f"{k} {v}" if isinstance(v, str) else f"{k} {float(v):.4g}" for k, v in fields.items()]
+        self._line.update(nimg, "  ".join(parts), is_last=nimg >= self._total)
+
+    def log(self, text: str) -> None:
+        """Prints a line of its own, above the status line of a terminal."""
+        if self._writes:
+            self._line.log(text)
+
+    def scalars(self, nimg: int, values: Mapping[str, float]) -> None:
+        """Writes one line of scalars.jsonl, and the same to TensorBoard.
+
+        JSON has no NaN and no infinities: they are written as the strings "nan", "inf" and "-inf", which float() reads.
+        """
+        if not self._writes:
+            return
+        numbers = {name: float(value) for name, value in values.items()}
+        line = {"nimg": int(nimg)} | {k: v if math.isfinite(v) else str(v) for k, v in numbers.items()}
+        encoded = (json.dumps(line) + "\n").encode()
+        if self._scalars.write(encoded) < len(encoded):  # One write: all of a line, or an error.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        for name, value in numbers.items():
+            self._write_events(nimg, summary=summary.scalar(name, value))
+
+    def image(self, nimg: int, name: str, picture: np.ndarray) -> None:
+        """Writes a picture of the run as it is, uint8 [h, w, c], to <name><kimg, six digits>.png and to TensorBoard."""
+        if not self._writes:
+            return
+        self.picture(f"{name}{nimg // 1000:06d}", picture)
+        shown = grid.visible_channels(picture)
+        shown = summary.image(name, shown, dataformats="HW" if shown.ndim == 2 else "HWC")
+        self._write_events(nimg, summary=shown)
+
+    def _write_events(self, nimg: int, **content: Any) -> None:
+        self._events.write_event(event_pb2.Event(step=nimg, wall_time=time.time(), **content))
+        self._events.flush()
+
+    def picture(self, name: str, picture: np.ndarray) -> None:
+        """Writes a picture, uint8 [h, w, c], to <name>.png."""
+        if self._writes:
+            grid.save_png(self._workdir / f"{name}.png", picture)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Phase:
+    """All that is left of a run whose schedule is unknown."""
+
+    resolution: int
+    end_nimg: int
+    start_nimg: int = 0
+
+
+def _drop_lines_after(file: pathlib.Path, nimg: int) -> None:
+    """Rewrites a JSONL file, in one piece, without lines beyond `nimg` and without torn ones."""
+    if not file.exists():
+        return
+
+    def is_kept(line: bytes) -> bool:
+        try:
+            return line.endswith(b"\n") and json.loads(line)["nimg"] <= nimg
+        except (ValueError, KeyError, TypeError):
+            return False
+
+    lines = file.read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines if is_kept(line)]
+    if len(kept) < len(lines):
+        temporary = file.with_name(f".{file.name}.tmp")
+        temporary.write_bytes(b"".join(kept))
+        temporary.replace(file)

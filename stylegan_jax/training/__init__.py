@@ -1,0 +1,1 @@
+"""How a network learns: schedule, losses, state, step, and the loop that repeats it."""

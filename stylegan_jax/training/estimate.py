@@ -1,0 +1,90 @@
+"""What a compiled program takes of a device, and how fast that lets it be at best; how fast pictures are read."""
+
+import concurrent.futures
+import dataclasses
+import os
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from stylegan_jax import config
+from stylegan_jax.data import pictures, shards, sources, store
+from stylegan_jax.devices import gpu_program, topology
+
+READING_SEC = 0.3  # Of timing how fast pictures are decoded.
+
+
+def memory_bytes(device: Any, is_here: bool) -> int:
+    """Returns the memory of a device: by itself where it is here, else as published."""
+    if not is_here:
+        return topology.LIMITS[device.device_kind].memory_bytes
+    host_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // jax.local_device_count()
+    return (device.memory_stats() or {}).get("bytes_limit", host_bytes)  # CPUs have none, and share the machine's.
+
+
+class Work(NamedTuple):
+    """What a program takes of a device, an image."""
+
+    flops: float
+    num_bytes: float  # Read and written.
+    kernels: Sequence[gpu_program.Kernel]  # Of a GPU; of others there are none.
+    num_images: float  # That the kernels are for.
+
+
+def program_work(program: jax.stages.Compiled, device: Any, num_images: int, num_loops: int) -> Work:
+    """Returns what a program takes, by its kernels on a GPU, else by the compiler's count.
+
+    Args:
+        program: as compiled.
+        device: that it is for.
+        num_images: of a call, on one device.
+        num_loops: of these the call has so many parts, one after another. XLA counts the body of a loop once.
+    """
+    if device.platform == "gpu":
+        found = gpu_program.kernels(program.as_text())
+        flops, num_bytes = (sum(k.count * getattr(k, name) for k in found) for name in ("flops", "num_bytes"))
+        return Work(flops / num_images, num_bytes / num_images, found, num_images)
+    cost, images = program.cost_analysis() or {}, num_images / num_loops
+    return Work(cost.get("flops", 0.0) / images, cost.get("bytes accessed", 0.0) / images, (), images)
+
+
+def floor(work: Work, m: config.Model, device: Any) -> gpu_program.Floor:
+    """Returns the least time of an image on a device that is not here, by its published limits.
+
+    On a GPU it is added up kernel by kernel. On a TPU it is the time of all operations or of all bytes: no step reaches
+    a limit, but the compiler counts as read what lies in fast memory, too.
+    """
+    limits = topology.LIMITS[device.device_kind]
+    rates = limits.flops_per_sec(m), limits.bytes_per_sec
+    if work.kernels:
+        least = gpu_program.floor(work.kernels, *rates)
+        return gpu_program.Floor(*(seconds / work.num_images for seconds in dataclasses.astuple(least)))
+    arithmetic, memory = work.flops / rates[0], work.num_bytes / rates[1]
+    return gpu_program.Floor(max(arithmetic, memory), arithmetic, memory)
+
+
+def reading_speed(c: config.Config, size: int) -> float | None:
+    """Returns how many pictures of `size` px a host like this decodes a second, in data.num_workers threads.
+
+    Of a store, as --mode=prepare makes it. None for sizes that it keeps raw, for pictures that are drawn here, and for
+    more channels than pictures have.
+    """
+    if size <= store.MAX_LEVEL_PX or c.data.source in sources.PROCEDURAL or c.model.channels not in pictures.MODES:
+        return None
+    rng = np.random.default_rng(0)
+    smooth = np.linspace(0, 200, size)[:, None, None] + np.linspace(0, 40, size)[None, :, None]
+    noise = rng.normal(0, 4, (size, size, c.model.channels))  # With which files are about as large as FFHQ's.
+    encoded = shards.encode(np.clip(smooth + noise, 0, 255).astype(np.uint8))
+    done, start_sec = list[float](), time.perf_counter()
+
+    def decode(_: int) -> None:
+        while not done or time.perf_counter() < start_sec + READING_SEC:
+            pictures.load(encoded)
+            done.append(time.perf_counter())
+
+    with concurrent.futures.ThreadPoolExecutor(c.data.num_workers) as pool:
+        list(pool.map(decode, range(c.data.num_workers)))
+    return len(done) / (max(done) - start_sec)

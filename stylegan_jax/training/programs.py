@@ -1,0 +1,150 @@
+"""The compiled training programs of a run, each made before its resolution begins."""
+
+import concurrent.futures
+import functools
+import inspect
+import itertools
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import numpy as np
+
+from stylegan_jax import config
+from stylegan_jax.devices import backend, mesh
+from stylegan_jax.training import step
+
+Request = TypeVar("Request")
+Made = TypeVar("Made")
+
+# Options of the compiler by backend. LLVM's first level takes a fifth less time than its second on the training step at
+# 64 px, which is then as fast. On GPUs a network's gradients are reduced in one piece.
+COMPILER_OPTIONS = {
+    "cpu": {"xla_backend_optimization_level": 1},
+    "gpu": {"xla_gpu_all_reduce_combine_threshold_bytes": 2**30},
+}
+
+
+def platform_of(devices: jax.sharding.Mesh) -> str:
+    """Returns what the devices are: "cpu", "gpu" or "tpu"."""
+    return devices.devices.flat[0].platform
+
+
+def steps_per_call(c: config.Config, devices: jax.sharding.Mesh) -> int:
+    """Returns how many steps the devices take in a call: those between two updates of the schedule.
+
+    A CPU takes single ones: within a loop, XLA:CPU computes plain convolutions 25 times more slowly, and the paper's
+    narrowest layers use them.
+    """
+    return 1 if platform_of(devices) == "cpu" else c.schedule.refresh_steps
+
+
+def has_fade(alpha: float, devices: jax.sharding.Mesh) -> bool:
+    """Returns whether training at this alpha takes the program that can fade.
+
+    A stable resolution has a program of its own, which does without the lower one. On CPUs both take the same, for a
+    fade costs less there, some 2 % of a step, than to compile twice.
+    """
+    return alpha < 1 or platform_of(devices) == "cpu"
+
+
+class Programs(NamedTuple):
+    """Compiled for one resolution, batch and size of the images: (state, images, labels, phase) -> (state, metrics)."""
+
+    train: jax.stages.Compiled  # step.train_steps.
+    lazy_r1: jax.stages.Compiled | None  # step.lazy_r1_step, for the first batch of the stack; None without lazy R1.
+
+
+def make(c: config.Config, *how: Any) -> Programs:
+    """Returns the programs of a part of a run; arguments are those of `train_program`, up to is_fading."""
+    lazy_r1_program = functools.partial(train_program, step_fn=_lazy_r1_of_first)
+    return Programs(train_program(c, *how), lazy_r1_program(c, *how) if c.train.r1_interval > 1 else None)
+
+
+def _lazy_r1_of_first(state: Any, images: Any, labels: Any, phase: step.Phase, **how: Any) -> Any:
+    first = jax.tree.map(lambda x: x[0], (images, labels))
+    return step.lazy_r1_step(state, *first, phase, **how)
+
+
+def train_program(
+    c: config.Config,
+    state: Any,
+    devices: jax.sharding.Mesh,
+    resolution: int,
+    batch: int,
+    size: int,
+    num_steps: int,
+    is_fading: bool = False,
+    step_fn: Callable[..., Any] = step.train_steps,
+) -> jax.stages.Compiled:
+    """Returns `step_fn`, compiled: (state, images, labels, phase) -> (state, metrics).
+
+    Args:
+        c: settings.
+        state: the training state, as jax.ShapeDtypeStruct with shardings.
+        devices: to compile for, which may be elsewhere; batches are split over them, and the phase is on all.
+        resolution: to train at, px.
+        batch: images of a step, on all devices together.
+        size: height and width of the images given, px; at least the resolution.
+        num_steps: steps of a call.
+        is_fading: whether the resolution fades in. If not, the phase's alpha is None.
+        step_fn: a function like `step.train_steps`.
+    """
+    m, stack, whole = c.model, mesh.split_stack(devices), mesh.replicated(devices)
+    images = jax.ShapeDtypeStruct((num_steps, batch, size, size, m.channels), np.uint8, sharding=stack)
+    labels = jax.ShapeDtypeStruct((num_steps, batch, m.num_labels), np.float32, sharding=stack)
+    scalar = jax.ShapeDtypeStruct((), np.float32, sharding=whole)
+    phase = step.Phase(alpha=scalar if is_fading else None, lr=scalar)
+    # Without its own jit, which would be traced within this one.
+    fn = functools.partial(inspect.unwrap(step_fn), c=c, resolution=resolution, batch_sharding=mesh.split(devices))
+    jitted = jax.jit(fn, donate_argnums=0, out_shardings=whole)
+    with backend.forms_for(devices.devices.flat[0]):
+        lowered = jitted.lower(state, images, labels if m.num_labels else None, phase)
+    return lowered.compile(COMPILER_OPTIONS.get(platform_of(devices)))
+
+
+def make_when_due(
+    requests: Iterable[Request], make_fn: Callable[[Request], Made], wait_fn: Callable[[], object]
+) -> Iterator[Made]:
+    """Returns what `make_ahead` does, but makes each after wait_fn, when it is asked for.
+
+    GPUs' compiler times its choices on the device: no program runs there meanwhile, which would disturb them and be
+    disturbed. JAX keeps the choices in the folder of compiled programs.
+    """
+    for request, group in itertools.groupby(requests):
+        wait_fn()
+        yield from itertools.repeat(make_fn(request), len(list(group)))
+
+
+def make_ahead(requests: Iterable[Request], make_fn: Callable[[Request], Made]) -> Iterator[Made]:
+    """Returns an iterator over `make_fn(request)` of each request; what equal neighbours share is made once.
+
+    A thread makes the first at once, and each other while the one before it is in use. An exception of `make_fn` is
+    raised in its turn.
+    """
+    runs = [(request, len(list(group))) for request, group in itertools.groupby(requests)]
+    ahead = [_start(make_fn, request) for request, _ in runs[:1]]
+
+    def made() -> Iterator[Made]:
+        for i, (_, count) in enumerate(runs):
+            now = ahead.pop().result()
+            ahead.extend(_start(make_fn, request) for request, _ in runs[i + 1 : i + 2])
+            yield from itertools.repeat(now, count)
+
+    return made()
+
+
+def _start(make_fn: Callable[[Request], Made], request: Request) -> "concurrent.futures.Future[Made]":
+    """Returns the result to come of `make_fn(request)`, from a thread of its own."""
+    future: concurrent.futures.Future[Made] = concurrent.futures.Future()
+
+    def make() -> None:
+        try:
+            future.set_result(make_fn(request))
+        except BaseException as error:  # Whatever it is, the consumer must not wait for ever.
+            future.set_exception(error)
+
+    # No daemon: when Python ends beneath XLA's compiler, the process is aborted.
+    threading.Thread(target=make, name="make_ahead").start()
+    return future

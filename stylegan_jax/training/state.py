@@ -1,0 +1,92 @@
+"""Everything that training changes, and its optimizer."""
+
+from typing import Any, NamedTuple
+
+import flax
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from stylegan_jax import config
+from stylegan_jax.networks import discriminator, generator
+
+
+class AdamState(NamedTuple):
+    """The optimizer's memory."""
+
+    count: Array  # Updates so far. int32 []
+    nu: Any  # Mean of squared gradients.
+
+
+def adam(beta2: float, eps: float) -> optax.GradientTransformation:
+    """Returns Adam with beta1 = 0, in TensorFlow's form: g sqrt(1 - beta2**t) / (sqrt(nu) + eps), to be scaled by -lr.
+
+    optax.adam corrects nu before it adds eps, which makes another step where gradients are tiny, as those of the
+    mapping network are. With beta1 = 0 the first moment is the gradient and needs no memory.
+    """
+
+    def init_fn(params: Any) -> AdamState:
+        return AdamState(jnp.zeros((), jnp.int32), jax.tree.map(jnp.zeros_like, params))
+
+    def update_fn(grads: Any, state: AdamState, params: Any = None) -> tuple[Any, AdamState]:
+        del params
+        count = state.count + 1
+        nu = jax.tree.map(lambda v, g: beta2 * v + (1 - beta2) * g * g, state.nu, grads)
+        correction = jnp.sqrt(1 - jnp.float32(beta2) ** count)
+        updates = jax.tree.map(lambda g, v: g * correction / (jnp.sqrt(v) + eps), grads, nu)
+        return updates, AdamState(count, nu)
+
+    return optax.GradientTransformation(init_fn, update_fn)
+
+
+class TrainState(flax.struct.PyTreeNode):
+    """The same tree of the same shapes from the first step to the last. Arrays only."""
+
+    nimg: Array  # Real images shown. int32 []
+    g_params: Any  # {"mapping": ..., "synthesis": ...}
+    d_params: Any
+    ema_params: Any  # Moving average of g_params: what samples are drawn with.
+    g_opt: AdamState
+    d_opt: AdamState
+    w_avg: Array  # Running mean of w, for truncation. [w_size]
+    num_skipped: Array  # Updates left out because a moment was not finite: generator's, discriminator's. int32 [2]
+
+
+def create(key: Array, c: config.Config) -> TrainState:
+    """Returns the state of a run at its beginning, a pure function of `key`."""
+    m = c.model
+    mapping_key, synthesis_key, d_key = jax.random.split(key, 3)
+    z, labels = jnp.zeros((1, m.z_size)), (jnp.zeros((1, m.num_labels)) if m.num_labels else None)
+    ws = jnp.zeros((1, m.num_layers, m.w_size))
+    noise = tuple(jnp.zeros((1, r, r, 1)) if m.use_noise else None for r in m.resolutions for _ in range(2))
+    images, one = jnp.zeros((1, m.resolution, m.resolution, m.channels)), jnp.ones(())
+    synthesis, d = generator.Synthesis(m), discriminator.Discriminator(m)
+    g_params = {
+        "mapping": generator.Mapping(m).init(mapping_key, z, labels).get("params", {}),
+        "synthesis": synthesis.init(synthesis_key, ws, noise, one, resolution=m.resolution)["params"],
+    }
+    d_params = d.init(d_key, images, labels, one, resolution=m.resolution)["params"]
+    optimizer = adam(c.train.adam_beta2, c.train.adam_eps)
+    return TrainState(
+        nimg=jnp.zeros((), jnp.int32),
+        g_params=g_params,
+        d_params=d_params,
+        ema_params=jax.tree.map(jnp.copy, g_params),  # A copy: donated buffers must not be shared.
+        g_opt=optimizer.init(g_params),
+        d_opt=optimizer.init(d_params),
+        w_avg=jnp.zeros(m.w_size),
+        num_skipped=jnp.zeros(2, jnp.int32),
+    )
+
+
+def abstract(c: config.Config, sharding: jax.sharding.Sharding | None = None) -> TrainState:
+    """Returns the shapes, dtypes and sharding of a run's state, for compilers."""
+    shapes = jax.eval_shape(lambda: create(jax.random.key(c.seed), c))
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
+
+
+def reset_optimizers(state: TrainState) -> TrainState:
+    """Returns `state` with the optimizers as at the beginning, as when the growth state changes."""
+    g_opt, d_opt = jax.tree.map(jnp.zeros_like, (state.g_opt, state.d_opt))
+    return state.replace(g_opt=g_opt, d_opt=d_opt)

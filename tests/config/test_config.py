@@ -1,0 +1,72 @@
+import pytest
+
+from stylegan_jax import config
+from stylegan_jax.config import checks
+from tests.small import CONFIGS, read_config, settings
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_every_config_file_is_valid(path):
+    values = read_config(path)
+    assert config.to_dict(config.from_dict(values)) == values
+
+
+def test_defaults_survive_the_round_trip():
+    assert config.from_dict(config.default().to_dict()) == config.Config()
+
+
+def test_paper_has_18_layers_and_its_feature_maps():
+    model = config.Model()
+    assert model.num_layers == 18
+    assert [model.fmaps(r) for r in model.resolutions] == [512, 512, 512, 512, 256, 128, 64, 32, 16]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"modle": {}}, "no field modle; did you mean model"),
+        ({"train": {"r1_gama": 1.0}}, "no field train.r1_gama; did you mean train.r1_gamma"),
+        ({"train": {"r1_gamma": "ten"}}, "train.r1_gamma is 'ten' of type str; it must be float"),
+        ({"model": {"resolution": 48}}, "model.resolution is 48; use 8, 16"),
+        ({"model": {"resolution": 16.0}}, "it must be int"),
+        ({"model": {"channels": 9}}, "model.channels is 9"),
+        ({"model": {"mapping_layers": 0, "z_size": 8}}, "model.w_size is 512; .* use 8"),
+        ({"model": {"nonlinearity": "gelu"}}, "'lrelu', 'relu'"),
+        ({"data": {"background": (0, 0)}}, "data.background"),
+        ({"data": {"on_bad_image": "ignore"}}, "'fail', 'skip'"),
+        ({"schedule": {"batch": 30}}, "batch of 30 at 128x128 .* use 28 or 32"),
+        ({"schedule": {"initial_resolution": 12}}, "schedule.initial_resolution is 12"),
+        ({"schedule": {"lr_by_resolution": ((8, 1, 2),)}}, "entries are"),
+        ({"schedule": {"lr": 0.0}}, "schedule.lr"),
+        ({"train": {"d_loss": "hinge"}}, "with d_loss 'hinge' use 'wgan'"),
+        ({"train": {"adam_beta2": 1.0}}, "train.adam_beta2"),
+        ({"schedule": {"accumulation": 0}}, "schedule.accumulation is 0; use more than 0"),
+        ({"schedule": {"accumulation": 3}}, r"batch of 256 at 8x8 .* \(=3\) parts .* \(=4\); use 1 or 2 or 4 or 8"),
+        ({"train": {"r1_interval": 0}}, "train.r1_interval is 0; use 1 to"),
+        ({"train": {"r1_interval": 16, "r1_gamma": 0.0}}, "train.r1_interval is 16; with r1_gamma 0 use 1"),
+        ({"model": {"compute_dtype": "float16"}}, "model.compute_dtype is 'float16'; .* 'float32', 'bfloat16'"),
+        ({"model": {"matmul_precision": "low"}}, "'default', 'high', 'highest'"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_remedy(values, message):
+    with pytest.raises(ValueError, match=message):
+        config.from_dict(values)
+
+
+def test_a_batch_that_does_not_divide_names_the_nearest_that_do():
+    with pytest.raises(ValueError, match=r"among 3 devices; .*\n  8 at 8x8: use 12\n  8 at 16x16: use 12"):
+        checks.check_devices(settings(), 3)
+    with pytest.raises(ValueError, match=r"among 3 devices; .*\n  256 at 8x8: use 252 or 264\n"):
+        checks.check_devices(config.Config(), 3)
+    checks.check_devices(config.Config(), 8)
+    in_parts = settings(schedule={"batch": 48, "accumulation_by_resolution": ((16, 4),)})
+    with pytest.raises(ValueError, match=r"among 8 devices; .*\n  48 in 4 parts at 16x16: use 32 or 64\Z"):
+        checks.check_devices(in_parts, 8)
+    checks.check_devices(in_parts, 4)
+
+
+@pytest.mark.parametrize("report", [{"metric_ticks": 0}, {"metric_ticks": 10, "checkpoint_ticks": 15}])
+def test_the_best_checkpoints_are_kept_only_where_each_is_measured(report):
+    with pytest.raises(ValueError, match=r"report.keep_best is 1; use 0, or a report.checkpoint_ticks .* multiple"):
+        settings(report={"keep_best": 1} | report)
+    settings(report={"keep_best": 1, "metric_ticks": 5, "checkpoint_ticks": 15})

@@ -1,0 +1,104 @@
+"""Inspecting a source says what is in it and what training would do, and changes nothing."""
+
+import io
+import json
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stylegan_jax import config
+from stylegan_jax.data import inspection
+
+R = 8
+
+
+def _folder(root: pathlib.Path) -> str:
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        size = (R, R) if i % 2 else (3 * R, 2 * R)
+        place = root / "pictures" / ("cat" if i % 3 else "dog") / f"{i}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).convert("L" if i == 5 else "RGB").save(place)
+    (root / "pictures" / "dog" / "bad.jpg").write_bytes(b"no picture")
+    (root / "pictures" / "dog" / "notes.txt").write_text("x")
+    return str(root / "pictures")
+
+
+def _config(source: str, num_heldout: int = 2, **others) -> config.Config:
+    return config.Config(
+        model=config.Model(resolution=R), data=config.Data(source=source, num_heldout=num_heldout, **others)
+    )
+
+
+def test_counts_sizes_modes_and_classes_are_what_is_there(tmp_path):
+    calls = []
+    c = _config(_folder(tmp_path), labels="folders")
+    text = inspection.inspect(c, tmp_path / "out", lambda *counts: calls.append(counts))
+    found = json.loads((tmp_path / "out" / "inspect.json").read_text())
+    assert (found["pictures"], found["unreadable"], found["other_files"]) == (13, 1, 1)
+    assert found["sizes"] == {"16x24": 6, "8x8": 6} and found["modes"] == {"RGB": 11, "L": 1}
+    assert found["formats"] == {"PNG": 12} and found["classes"] == {"cat": 8, "dog": 5}
+    assert found["left_out"] == [
+        {
+            "name": "dog/bad.jpg",
+            "kind": "unreadable",
+            "reason": "not a readable PNG, JPEG, WebP, BMP, TIFF or GIF picture",
+        }
+    ]
+    assert found["training"]["images"] == 10 and found["training"]["heldout"] == 2
+    assert f"{c.data.source}/dog/bad.jpg: not a readable" in text and "it would refuse to start: mend" in text
+    assert calls[-1] == (13, 13)
+
+
+def test_the_contact_sheet_shows_the_squares_that_training_would_see(tmp_path):
+    c = _config(_folder(tmp_path))
+    inspection.inspect(c, tmp_path / "out")
+    sheet = np.asarray(Image.open(tmp_path / "out" / "contact_sheet.png"))
+    assert sheet.shape == (2 * R, 8 * R, 3)  # 12 pictures in rows of 8.
+    first = np.asarray(Image.open(tmp_path / "pictures" / "cat" / "1.png"))
+    np.testing.assert_array_equal(sheet[:R, :R], first)
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"cache_gib": 0.0, "on_bad_image": "skip"}, "--mode=prepare makes a store"),
+        ({"num_heldout": 100}, "data.num_heldout=100 is more than half"),
+        ({"mirror": True}, "with mirroring"),
+    ],
+)
+def test_it_says_what_training_would_do(tmp_path, settings, line):
+    assert line in inspection.inspect(_config(_folder(tmp_path), **settings), tmp_path / "out")
+
+
+def test_other_classes_than_the_models_are_foretold(tmp_path):
+    c = config.Config(
+        model=config.Model(resolution=R, num_labels=5), data=config.Data(source=_folder(tmp_path), labels="folders")
+    )
+    assert "refuse to start: there are 2 classes" in inspection.inspect(c, tmp_path / "out")
+
+
+def test_nothing_readable_is_reported_too(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "1.png").write_bytes(b"x")
+    text = inspection.inspect(_config(str(tmp_path / "pictures")), tmp_path / "out")
+    assert "1 cannot be read" in text
+    assert not (tmp_path / "out" / "contact_sheet.png").exists()
+
+
+def test_remarks_count_what_is_unusual(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    file = io.BytesIO()
+    Image.new("CMYK", (R, R)).save(file, "JPEG")
+    (tmp_path / "pictures" / "1.jpg").write_bytes(file.getvalue())
+    inspection.inspect(_config(str(tmp_path / "pictures"), num_heldout=0), tmp_path / "out")
+    found = json.loads((tmp_path / "out" / "inspect.json").read_text())
+    assert found["remarks"] == {"CMYK colours, converted to RGB": {"count": 1, "names": ["1.jpg"]}}
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "out").write_text("in the way")
+    with pytest.raises(ValueError, match="cannot write in .*out .*choose another --workdir"):
+        inspection.inspect(_config(_folder(tmp_path)), tmp_path / "out")

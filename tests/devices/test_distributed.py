@@ -1,0 +1,245 @@
+"""Several processes train as one: the same images, one set of files, and no process waits for a dead one."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+import pytest
+
+from stylegan_jax import config
+from stylegan_jax.devices import distributed
+from stylegan_jax.runs import checkpoint
+from stylegan_jax.training import state
+from tests.small import settings
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+PATIENCE_SEC = 400
+STEPS = 10
+CONFIG = """
+from stylegan_jax import config
+def get_config():
+    c = config.default()
+    c.update({values})
+    return c
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("host:1", None, None), "give all three"),
+        (("host:1", 2, None), "give all three"),
+        ((None, 2, 0), "give all three"),
+        (("host:1", 2, 2), "--process_id is 2; of 2 processes use 0 to 1"),
+        (("host:1", 2, -1), "--process_id is -1"),
+        (("host:1", 0, 0), "--num_processes is 0; use 1 or more"),
+        (("host", 2, 0), "--coordinator is 'host'; use HOST:PORT of process 0"),
+        (("host:99999", 2, 0), "--coordinator is 'host:99999'; use HOST:PORT of process 0"),
+        ((":8482", 2, 0), "--coordinator is ':8482'; use HOST:PORT of process 0"),
+    ],
+)
+def test_flags_that_make_no_sense_are_named(given, message):
+    with pytest.raises(ValueError, match=message):
+        distributed.start(*given)
+
+
+def test_alone_nothing_is_started():
+    distributed.start(None, 1, None)
+    assert jax.process_count() == 1
+    distributed.check_same("settings", "anything")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
+def test_a_signal_is_a_reason_to_stop_and_the_old_handlers_come_back(number):
+    before = signal.getsignal(number)
+    with distributed.stop_requests() as stop_fn:
+        assert stop_fn() is None
+        os.kill(os.getpid(), number)
+        assert stop_fn() == signal.Signals(number).name
+    assert signal.getsignal(number) is before
+
+
+def test_a_signal_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # As under nohup.
+    try:
+        with distributed.stop_requests() as stop_fn:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop_fn() is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_second_interrupt_ends_at_once():
+    with distributed.stop_requests(), pytest.raises(KeyboardInterrupt):
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def _settings(steps: int) -> config.Config:
+    """Returns settings with a checkpoint after every step of 8 images."""
+    return settings(
+        model={"resolution": 8},
+        schedule={"refresh_steps": 1, "total_kimg": 0.008 * steps, "tick_kimg": 0.008, "stable_kimg": 10.0},
+        report={"metric_ticks": 0, "checkpoint_ticks": 1, "keep_checkpoints": 100, "image_ticks": 1000},
+    )
+
+
+def _start(
+    folder: pathlib.Path, processes: int, devices: int, steps: int = STEPS, of_second: Sequence[str] = ()
+) -> list[subprocess.Popen]:
+    """Starts a run of several processes with some devices each."""
+    folder.mkdir(exist_ok=True)
+    config_file = folder / "config_of_test.py"
+    config_file.write_text(CONFIG.format(values=config.to_dict(_settings(steps))))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "stylegan_jax.main", f"--config={config_file}", f"--workdir={folder}"]
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": str(devices),
+        "JAX_COMPILATION_CACHE_DIR": "",
+        "JAX_DEFAULT_MATMUL_PRECISION": "highest",
+    }
+    started = []
+    for i in range(processes):
+        others = [f"--coordinator=127.0.0.1:{port}", f"--num_processes={processes}", f"--process_id={i}"]
+        others += of_second if i == 1 else []
+        output = (folder / f"process{i}.log").open("w")
+        started.append(
+            subprocess.Popen(
+                command + (others if processes > 1 else []),
+                cwd=ROOT,
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        )
+        output.close()
+    return started
+
+
+def _finish(processes: list[subprocess.Popen], patience_sec: float = PATIENCE_SEC) -> list[int]:
+    """Returns the exit codes of all; none is left running."""
+    deadline = time.monotonic() + patience_sec
+    try:
+        return [process.wait(max(0.0, deadline - time.monotonic())) for process in processes]
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+def _await(place: pathlib.Path, processes: list[subprocess.Popen]) -> None:
+    """Waits until a file or folder is there."""
+    deadline = time.monotonic() + PATIENCE_SEC
+    while not place.exists():
+        assert time.monotonic() < deadline and all(process.poll() is None for process in processes), place
+        time.sleep(0.02)
+
+
+def _log(folder: pathlib.Path, process: int = 0) -> str:
+    return (folder / f"process{process}.log").read_text()
+
+
+def _saved(folder: pathlib.Path) -> list[int]:
+    return sorted(int(place.name) for place in (folder / "checkpoints").iterdir() if place.name.isdigit())
+
+
+def _moments(folder: pathlib.Path, nimg: int) -> dict[str, np.ndarray]:
+    """Returns the sizes of both networks' gradients, from the moments of a checkpoint after one step."""
+    kept = folder / "only"
+    shutil.rmtree(kept, ignore_errors=True)
+    kept.mkdir()
+    shutil.copytree(folder / "checkpoints" / str(nimg), kept / str(nimg))
+    manager = checkpoint.open_manager(kept, 1)
+    abstract = jax.eval_shape(lambda key: state.create(key, _settings(STEPS)), jax.random.key(0))
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), abstract)
+    _, restored, _ = checkpoint.restore_latest(manager, abstract)
+    checkpoint.close(manager)
+    return jax.tree.map(np.sqrt, {"g": restored.g_opt.nu, "d": restored.d_opt.nu})
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory) -> pathlib.Path:
+    """Returns the folder of a run of 2 processes with 2 devices each, ended by SIGTERM to the second of them."""
+    folder = tmp_path_factory.mktemp("two")
+    processes = _start(folder, processes=2, devices=2, steps=10_000)
+    _await(folder / "checkpoints" / "24", processes)
+    processes[1].send_signal(signal.SIGTERM)
+    assert _finish(processes) == [0, 0], _log(folder, 0) + _log(folder, 1)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_process_saves_in_all_at_the_same_image(stopped):
+    newest = _saved(stopped)[-1]
+    assert f"stopped by a signal or preemption notice and saved at {newest} images" in _log(stopped)
+    lines = [json.loads(line) for line in (stopped / "scalars.jsonl").read_text().splitlines()]
+    assert [line["nimg"] for line in lines] == list(range(8, newest + 1, 8))  # One process wrote them, once.
+    assert "kimg" not in _log(stopped, 1) and "stopped" not in _log(stopped, 1)  # One process talks.
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_gradients_of_one(stopped, tmp_path):
+    assert _finish(_start(tmp_path / "one", processes=1, devices=4)) == [0], _log(tmp_path / "one")
+    ours, theirs = _moments(stopped, 8), _moments(tmp_path / "one", 8)
+    for network in ("g", "d"):
+        largest = max(x.max() for x in jax.tree.leaves(theirs[network]))
+        for a, b in zip(jax.tree.leaves(ours[network]), jax.tree.leaves(theirs[network]), strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * largest)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("processes", "devices"), [(2, 2), (1, 1), (1, 4)])
+def test_a_run_goes_on_with_other_processes_and_devices(stopped, tmp_path, processes, devices):
+    folder = tmp_path / "again"
+    shutil.copytree(stopped, folder)
+    newest = _saved(folder)[-1]
+    (folder / "config.json").unlink()  # It has another length.
+    assert _finish(_start(folder, processes, devices, steps=newest // 8 + 3)) == [0] * processes, _log(folder)
+    assert f"starting at {newest} images" in _log(folder)
+    assert _saved(folder)[-1] == newest + 24
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [1, 0])
+def test_a_killed_process_ends_the_other_with_a_message_within_a_minute(tmp_path, killed):
+    processes = _start(tmp_path, processes=2, devices=2, steps=10_000)
+    _await(tmp_path / "checkpoints" / "16", processes)
+    processes[killed].kill()
+    start_sec = time.monotonic()
+    code = _finish(processes, patience_sec=60)[1 - killed]
+    assert code not in (0, None) and time.monotonic() - start_sec < 60
+    # The second is JAX's own, where no collective operation fails before the heartbeat is missed.
+    messages = "another process of this run has ended", "This most likely indicates that another task died"
+    text = _log(tmp_path, 1 - killed)
+    assert any(message in text for message in messages), text
+
+
+@pytest.mark.slow
+def test_hosts_with_other_settings_are_refused(tmp_path):
+    processes = _start(tmp_path, processes=2, devices=1, of_second=["--config.train.r1_gamma=5.0"])
+    assert _finish(processes) == [1, 1]
+    assert "settings (--config) of process 1 differ from those of process 0" in _log(tmp_path, 0)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_hosts_without_a_common_folder_are_refused(tmp_path):
+    processes = _start(tmp_path, processes=2, devices=1, of_second=[f"--workdir={tmp_path / 'other'}"])
+    assert _finish(processes) == [1, 1]
+    for process in (0, 1):
+        assert "of process 1 is not that of process 0; name one folder that all hosts share" in _log(tmp_path, process)
+    assert not (tmp_path / "checkpoints").exists()

@@ -1,0 +1,315 @@
+import collections
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+import types
+
+import jax
+import numpy as np
+import pytest
+
+from stylegan_jax import config
+from stylegan_jax.config import schedule
+from stylegan_jax.data import dataset
+from stylegan_jax.devices import mesh
+from stylegan_jax.runs import checkpoint
+from stylegan_jax.training import loop, programs
+from tests.small import settings
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+# Trains in a process of its own, on as many devices as this one, until told to stop or killed.
+RUN = """
+import json, pathlib, sys
+import jax
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 4)
+from stylegan_jax import config
+from stylegan_jax.training import loop
+loop.train(config.from_dict(json.loads(sys.argv[1])), pathlib.Path(sys.argv[2]))
+"""
+
+
+def assert_equal(first, second):
+    paths = zip(jax.tree.leaves_with_path(first), jax.tree.leaves(second), strict=True)
+    different = [jax.tree_util.keystr(path) for (path, a), b in paths if not np.array_equal(a, b)]
+    assert not different
+
+
+def logged(workdir: pathlib.Path) -> list[dict]:
+    return [json.loads(line) for line in (workdir / "scalars.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """Names of the functions that were compiled since the first test."""
+    names = []
+
+    def note(event: str, seconds: float, **details) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            names.append(details["fun_name"])
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(note)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, compiled):
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    return workdir, loop.train(settings(), workdir)
+
+
+def test_a_run_compiles_one_training_program_a_resolution(undisturbed, compiled):
+    assert sum("train_step" in name for name in compiled) == 2
+
+
+def test_a_run_leaves_its_pictures_scalars_and_checkpoints(undisturbed):
+    workdir, last = undisturbed
+    assert {"reals.png", "fakes000000.png", "style_mixing.png", "truncation.png", "config.json", "tensorboard"} <= set(
+        os.listdir(workdir)
+    )
+    assert [line["nimg"] for line in logged(workdir)] == list(range(32, 257, 32))
+    assert {"d_loss", "g_loss", "r1", "num_skipped", "resolution", "alpha", "lr"} <= set(logged(workdir)[0])
+    assert int(last.nimg) == 256
+
+
+@pytest.mark.slow
+def test_a_run_of_four_steps_a_call_is_that_of_single_calls(undisturbed, tmp_path, monkeypatch):
+    monkeypatch.setattr(programs, "steps_per_call", lambda c, devices: c.schedule.refresh_steps)
+    last = loop.train(settings(), tmp_path)
+    assert int(last.nimg) == int(undisturbed[1].nimg) and last.num_skipped.tolist() == [0, 0]
+    ours, single = logged(tmp_path), logged(undisturbed[0])
+    assert [line.keys() for line in ours] == [line.keys() for line in single]
+    # Later ones differ more: sums in another order, whose errors Adam makes as large as steps.
+    assert ours[0]["d_loss"] == pytest.approx(single[0]["d_loss"], rel=1e-4)
+
+
+def test_a_finished_run_starts_no_more_training(undisturbed):
+    workdir, last = undisturbed
+    assert_equal(last, loop.train(settings(), workdir))
+
+
+def test_batches_are_the_same_however_they_are_stacked():
+    c, devices = settings(model={"num_labels": 10}, data={"source": "digits"}), mesh.make_mesh()
+    data, chunks = dataset.open_dataset(c.data, c.model, c.seed), list(schedule.chunks(c.schedule, 16))
+    single, stacked = (list(loop._batches(chunks, c, data, devices, num_steps)) for num_steps in (1, 4))
+    assert {b.images.shape for b in stacked} == {(4, 8, 16, 16, 3)}
+    assert {b.images.sharding.spec for b in stacked} == {jax.sharding.PartitionSpec(None, "data")}
+    for name in ("images", "labels"):
+        a, b = (np.concatenate([getattr(batch, name) for batch in batches]) for batches in (single, stacked))
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(np.concatenate(stacked[1].images), data.batch(32, 32, 8).images)
+
+
+def test_a_chunk_refuses_batches_that_are_not_on_the_devices():
+    devices = mesh.make_mesh()
+    chunk = next(schedule.chunks(settings().schedule, 16))
+    train = jax.jit(lambda s, images, labels, phase: (s, {"alpha": phase.alpha + images.sum()}))
+    lazy_r1 = jax.jit(lambda s, images, labels, phase: (s, {"r1": images.sum()}))
+    program = programs.Programs(train, lazy_r1)
+    images = np.ones((1, 8), np.uint8)
+    with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+        loop._run_chunk(None, chunk, [dataset.Batch(images, None)], program, devices)
+    batch = dataset.Batch(mesh.put(images, mesh.split_stack(devices)), None)
+    _, metrics = loop._run_chunk(None, chunk, [batch, batch], program, devices)
+    assert metrics == [{"alpha": 9}, {"alpha": 9}]
+    _, metrics = loop._run_chunk(None, chunk, [batch, batch], program, devices, has_lazy_r1=True)
+    assert metrics == [{"r1": 8}, {"alpha": 9}, {"alpha": 9}]
+
+
+def test_on_a_gpu_programs_are_made_when_they_are_due_and_the_device_is_idle(monkeypatch):
+    events, c, devices = [], settings(), mesh.make_mesh()
+    monkeypatch.setattr(programs, "platform_of", lambda devices: "gpu")
+    monkeypatch.setattr(programs, "make", lambda c, state, devices, *request: events.append(request) or request)
+    data = types.SimpleNamespace(size=lambda resolution: 16)
+    chunks = list(schedule.chunks(c.schedule, 16))
+    made = loop._programs(chunks, c, data, {}, devices, 4, lambda: events.append("idle"))
+    assert events == [] and next(made) == (8, 8, 16, 4, False)
+    assert list(made)[-1] == (16, 8, 16, 4, False)
+    assert events == ["idle", (8, 8, 16, 4, False), "idle", (16, 8, 16, 4, True), "idle", (16, 8, 16, 4, False)]
+
+
+def test_lazy_r1_comes_before_every_kth_iteration():
+    c = settings(train={"r1_interval": 8}, schedule={"batch_by_resolution": ((16, 16),), "total_kimg": 1.0})
+    chunks = [chunk for chunk in schedule.chunks(c.schedule, 16) if chunk.phase.batch == 16]
+    iterations = [chunk.start_nimg // 16 for chunk in chunks if loop._has_lazy_r1(chunk, c)]
+    assert len(iterations) > 2 and np.all(np.diff(iterations) == 8)
+    assert not any(loop._has_lazy_r1(chunk, settings()) for chunk in chunks)
+
+
+@pytest.mark.slow
+def test_a_run_with_lazy_r1_logs_it(tmp_path):
+    loop.train(settings(train={"r1_interval": 4}, schedule={"total_kimg": 0.064}), tmp_path)
+    assert all(line["r1"] > 0 for line in logged(tmp_path))
+
+
+@pytest.mark.slow
+def test_scalars_are_means_of_the_tick_also_if_it_was_interrupted(tmp_path, monkeypatch):
+    c = settings(schedule={"stable_kimg": 1.0, "total_kimg": 0.256, "tick_kimg": 0.128})
+    loop.train(c, tmp_path / "whole")
+    calls = iter([None] * 2 + ["a signal"] + [None] * 100)
+    monkeypatch.setattr(loop.distributed, "stop_requests", lambda: contextlib.nullcontext(lambda: next(calls)))
+    loop.train(c, tmp_path / "interrupted")
+    assert [int(place.name) for place in (tmp_path / "interrupted/checkpoints").iterdir()] == [96]
+    loop.train(c, tmp_path / "interrupted")
+    assert logged(tmp_path / "interrupted") == logged(tmp_path / "whole")
+    each = settings(schedule={"stable_kimg": 1.0, "total_kimg": 0.256})
+    loop.train(each, tmp_path / "each")  # A tick a chunk.
+    losses = [line["d_loss"] for line in logged(tmp_path / "each")]
+    assert [line["d_loss"] for line in logged(tmp_path / "whole")] == pytest.approx(
+        [np.mean(losses[:4]), np.mean(losses[4:])]
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "stop_nimg", [32, 96, 128], ids=["before the resolution changes", "in mid-fade", "before the fade ends"]
+)
+def test_resumed_equals_uninterrupted_bit_for_bit(undisturbed, tmp_path, number, stop_nimg):
+    c = settings()
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_DEFAULT_MATMUL_PRECISION": "highest"}
+    command = [sys.executable, "-c", RUN, json.dumps(config.to_dict(c)), str(tmp_path)]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while not (tmp_path / "checkpoints" / str(stop_nimg)).exists() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(number)
+    process.wait(120)
+    resumed = loop.train(c, tmp_path)
+    assert_equal(undisturbed[1], resumed)
+    assert logged(tmp_path) == logged(undisturbed[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+def test_a_signal_saves_where_the_run_is_and_ends_it_well(tmp_path, number):
+    c = settings(schedule={"stable_kimg": 1e6, "total_kimg": 1e5, "tick_kimg": 1e4})
+    command = [sys.executable, "-c", RUN, json.dumps(config.to_dict(c)), str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    assert any(" of 100000 kimg" in line for line in process.stdout)  # It trains, and no tick is near.
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    (nimg,) = (int(path.name) for path in (tmp_path / "checkpoints").iterdir())
+    assert 0 < nimg < 1e7
+    assert f"stopped by {number.name} and saved at {nimg} images" in output
+
+
+def test_a_start_that_fails_leaves_the_folder_to_other_settings(tmp_path):
+    with pytest.raises(ValueError, match="absent.zip"):
+        loop.train(settings(data={"source": str(tmp_path / "absent.zip")}), tmp_path / "run")
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_batches_that_do_not_divide_are_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ValueError, match="divide among 4 devices"):
+        loop.train(settings(schedule={"batch": 6}, model={"stddev_group": 3}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_disk_without_room_for_the_checkpoints_is_refused_before_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda place: types.SimpleNamespace(free=10_000))
+    with pytest.raises(ValueError, match="make room"):
+        loop.train(settings(data={"num_faces": 64}), tmp_path)
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_hosts_compare_their_settings_and_pictures_before_checkpoints_are_opened(tmp_path, monkeypatch):
+    compared = {}
+    monkeypatch.setattr(loop.distributed, "check_same", compared.__setitem__)
+    (tmp_path / "checkpoints").touch()  # It ends there.
+    c = settings()
+    with pytest.raises(ValueError, match="checkpoints cannot be written"):
+        loop.train(c, tmp_path)
+    assert json.loads(compared["settings (--config)"])["train"]["r1_gamma"] == c.train.r1_gamma
+    data = dataset.open_dataset(c.data, c.model, c.seed)
+    assert compared["pictures (data.source)"] == data.fingerprint
+
+
+def test_a_folder_that_another_run_is_in_is_refused(tmp_path):
+    with (
+        loop.workdir.locked(tmp_path),
+        pytest.raises(ValueError, match="another run of this machine is at work"),
+    ):
+        loop.train(settings(), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_say_which_checkpoints_are_kept(tmp_path, monkeypatch):
+    class Opened(Exception):
+        """It has come so far."""
+
+    def open_manager(*args):
+        raise Opened(*args)
+
+    monkeypatch.setattr(checkpoint, "open_manager", open_manager)
+    report = {"keep_checkpoints": 3, "keep_every_kimg": 1.5, "keep_best": 2, "metric_ticks": 1}
+    with pytest.raises(Opened) as opened:
+        loop.train(settings(report=report), tmp_path)
+    assert opened.value.args == (tmp_path / "checkpoints", 3, 1500, 2)
+
+
+@pytest.mark.slow
+def test_checkpoints_have_the_score_that_was_measured_and_none_is_made_without_updates(tmp_path, monkeypatch):
+    c = settings(
+        schedule={"stable_kimg": 1.0, "total_kimg": 0.096},
+        report={"metric_ticks": 1, "keep_best": 1, "keep_checkpoints": 1, "best_metric": "fd_faces"},
+    )
+    loop.train(c, tmp_path / "run")
+    scores = {line["nimg"]: line["fd_faces"] for line in logged(tmp_path / "run") if line["nimg"]}
+    kept = {int(place.name) for place in (tmp_path / "run/checkpoints").iterdir()}
+    assert len(scores) == 3 and kept == {96, min((32, 64), key=scores.__getitem__)}
+    for nimg in kept:
+        record = json.loads((tmp_path / f"run/checkpoints/{nimg}/record/metadata").read_text())
+        assert record["record"]["score"] == pytest.approx(scores[nimg])
+    monkeypatch.setattr(loop, "_is_stuck", lambda skipped, c: True)
+    loop.train(c, tmp_path / "stuck")
+    assert not list((tmp_path / "stuck/checkpoints").iterdir())
+
+
+def test_another_configuration_on_the_same_folder_is_refused(tmp_path):
+    loop.workdir.record_config(tmp_path, config.to_dict(settings()))
+    with pytest.raises(ValueError, match=r"train\.r1_gamma: 10\.0 in .*, 5\.0 now"):
+        loop.train(settings(train={"r1_gamma": 5.0}), tmp_path)
+
+
+@pytest.mark.slow
+def test_other_pictures_in_mid_run_are_refused(tmp_path):
+    source = tmp_path / "pictures"
+    source.mkdir()
+    from PIL import Image
+
+    for i in range(9):
+        Image.new("RGB", (16, 16), (i, i, i)).save(source / f"{i}.png")
+    c = settings(data={"source": str(source), "num_heldout": 2}, schedule={"total_kimg": 0.032})
+    loop.train(c, tmp_path / "run")
+    (source / "0.png").unlink()
+    with pytest.raises(ValueError, match="are not those that this run began with"):
+        loop.train(c, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("counts", "is_given_up"),
+    [
+        (range(0, 4 * 26, 4), True),  # 25 chunks of 4 steps without an update of one network.
+        (range(0, 8 * 26, 8), True),  # Of both.
+        (range(0, 4 * 25, 4), False),
+        ([*range(0, 4 * 24, 4), 95, 96], False),  # One step was taken.
+        ([0] * 26, False),
+    ],
+)
+def test_a_run_without_updates_is_given_up(counts, is_given_up, tmp_path):
+    manager = checkpoint.open_manager(tmp_path, keep=1)
+    skipped, c = collections.deque(counts, maxlen=loop.MAX_SKIPPED_CHUNKS + 1), settings()
+    if not is_given_up:
+        return loop._check_finite(skipped, c, 4096, manager)
+    with pytest.raises(ValueError, match=r"last 100 steps up to image 4096 were skipped.*There is no checkpoint yet"):
+        loop._check_finite(skipped, c, 4096, manager)
