@@ -18,14 +18,14 @@ from stylegan_jax.config import schedule
 
 def get_config(num_devices: str = "8") -> ml_collections.ConfigDict:
     """Returns the settings, with the official minibatches of `num_devices`: 1, 2, 4 or 8."""
-    c = config.default()
-    c.model.compute_dtype = "bfloat16"  # As good as float32, on faces at 64 px: experiments/benchmark.
-    c.schedule.batch_by_resolution, c.schedule.batch = schedule.official_batches(num_devices)
-    c.data.source = "data/celebahq"
-    c.data.mirror = True
-    c.schedule.total_kimg = 12_000.0
-    c.schedule.lr_by_resolution = ((128, 0.0015), (256, 0.002), (512, 0.002), (1024, 0.002))
-    c.train.g_loss = c.train.d_loss = "wgan"
-    c.train.r1_gamma = 0.0
-    c.train.gp_lambda = 10.0
-    return c
+    settings = config.default()
+    settings.model.compute_dtype = "bfloat16"  # As good as float32, on faces at 64 px: experiments/benchmark.
+    settings.schedule.batch_by_resolution, settings.schedule.batch = schedule.official_batches(num_devices)
+    settings.data.source = "data/celebahq"
+    settings.data.mirror = True
+    settings.schedule.total_kimg = 12_000.0
+    settings.schedule.lr_by_resolution = ((128, 0.0015), (256, 0.002), (512, 0.002), (1024, 0.002))
+    settings.train.g_loss = settings.train.d_loss = "wgan"
+    settings.train.r1_gamma = 0.0
+    settings.train.gp_lambda = 10.0
+    return settings

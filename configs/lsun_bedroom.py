@@ -17,10 +17,10 @@ from stylegan_jax.config import schedule
 
 def get_config(num_devices: str = "8") -> ml_collections.ConfigDict:
     """Returns the settings, with the official minibatches of `num_devices`: 1, 2, 4 or 8."""
-    c = config.default()
-    c.model.compute_dtype = "bfloat16"  # As good as float32, on faces at 64 px: experiments/benchmark.
-    c.schedule.batch_by_resolution, c.schedule.batch = schedule.official_batches(num_devices)
-    c.data.source = "data/lsun_bedroom"
-    c.model.resolution = 256
-    c.schedule.total_kimg = 70_000.0
-    return c
+    settings = config.default()
+    settings.model.compute_dtype = "bfloat16"  # As good as float32, on faces at 64 px: experiments/benchmark.
+    settings.schedule.batch_by_resolution, settings.schedule.batch = schedule.official_batches(num_devices)
+    settings.data.source = "data/lsun_bedroom"
+    settings.model.resolution = 256
+    settings.schedule.total_kimg = 70_000.0
+    return settings

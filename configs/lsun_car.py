@@ -18,11 +18,11 @@ from stylegan_jax.config import schedule
 
 def get_config(num_devices: str = "8") -> ml_collections.ConfigDict:
     """Returns the settings, with the official minibatches of `num_devices`: 1, 2, 4 or 8."""
-    c = config.default()
-    c.model.compute_dtype = "bfloat16"  # As good as float32, on faces at 64 px: experiments/benchmark.
-    c.schedule.batch_by_resolution, c.schedule.batch = schedule.official_batches(num_devices)
-    c.data.source = "data/lsun_car"
-    c.model.resolution = 512
-    c.data.fit = "wide"
-    c.schedule.total_kimg = 46_000.0
-    return c
+    settings = config.default()
+    settings.model.compute_dtype = "bfloat16"  # As good as float32, on faces at 64 px: experiments/benchmark.
+    settings.schedule.batch_by_resolution, settings.schedule.batch = schedule.official_batches(num_devices)
+    settings.data.source = "data/lsun_car"
+    settings.model.resolution = 512
+    settings.data.fit = "wide"
+    settings.schedule.total_kimg = 46_000.0
+    return settings

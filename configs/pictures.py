@@ -14,22 +14,22 @@ from stylegan_jax import config
 
 def get_config() -> ml_collections.ConfigDict:
     """Returns the settings."""
-    c = config.default()
-    c.model.resolution = 32
-    c.model.fmap_base = 512
-    c.model.fmap_max = 64
-    c.model.z_size = c.model.w_size = c.model.mapping_fmaps = 64
-    c.model.mapping_layers = 4
-    c.data.source = "pictures.zip"
-    c.data.num_heldout = 512
-    c.schedule.batch_by_resolution = ((8, 32), (16, 16), (32, 8))
-    c.schedule.stable_kimg = 14.0
-    c.schedule.fade_kimg = 4.0
-    c.schedule.total_kimg = 90.0
-    c.schedule.lr = 0.008
-    c.schedule.lr_by_resolution = ()
-    c.schedule.tick_kimg_by_resolution = ()
-    c.schedule.tick_kimg = 5.0
-    c.train.ema_halflife_kimg = 0.5
-    c.report.metric_ticks = 1
-    return c
+    settings = config.default()
+    settings.model.resolution = 32
+    settings.model.fmap_base = 512
+    settings.model.fmap_max = 64
+    settings.model.z_size = settings.model.w_size = settings.model.mapping_fmaps = 64
+    settings.model.mapping_layers = 4
+    settings.data.source = "pictures.zip"
+    settings.data.num_heldout = 512
+    settings.schedule.batch_by_resolution = ((8, 32), (16, 16), (32, 8))
+    settings.schedule.stable_kimg = 14.0
+    settings.schedule.fade_kimg = 4.0
+    settings.schedule.total_kimg = 90.0
+    settings.schedule.lr = 0.008
+    settings.schedule.lr_by_resolution = ()
+    settings.schedule.tick_kimg_by_resolution = ()
+    settings.schedule.tick_kimg = 5.0
+    settings.train.ema_halflife_kimg = 0.5
+    settings.report.metric_ticks = 1
+    return settings

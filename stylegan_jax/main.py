@@ -15,7 +15,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_dict, config_flags
 
-from stylegan_jax import config
+from stylegan_jax.config import Config, default, from_dict
 from stylegan_jax.data import inspection, prepare, remote, sources
 from stylegan_jax.devices import distributed
 from stylegan_jax.images import draw
@@ -65,7 +65,7 @@ def _field_names(values: config_dict.ConfigDict, prefix: str = "") -> list[str]:
 
 def parse_flags(argv: list[str]) -> list[str]:
     """Returns the arguments that are no flags; ends with one line if a flag cannot be understood."""
-    known = _field_names(config.default())
+    known = _field_names(default())
     for argument in argv[1:]:
         name = argument.lstrip("-").partition("=")[0]
         if name.startswith("config.") and name[len("config.") :] not in known:
@@ -92,30 +92,30 @@ def keep_programs() -> None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
-def run(c: config.Config, mode: str, folder: pathlib.Path) -> None:
+def run(config: Config, mode: str, folder: pathlib.Path) -> None:
     """Does what `mode` says. Raises ValueError if it cannot."""
     if TOPOLOGY.value is not None and mode != "plan":
         raise ValueError(f"--topology={TOPOLOGY.value} is for --mode=plan alone; leave it out.")
-    if mode != "plan" and remote.is_remote(c.data.source):
+    if mode != "plan" and remote.is_remote(config.data.source):
         with progress.counting("bytes") as progress_fn:
-            sources.local_path(c.data.source, c.data, progress_fn)
-    source = pathlib.Path(c.data.source).expanduser()
-    is_written_to = c.data.source and source.is_dir() and folder.resolve().is_relative_to(source.resolve())
+            sources.local_path(config.data.source, config.data, progress_fn)
+    source = pathlib.Path(config.data.source).expanduser()
+    is_written_to = config.data.source and source.is_dir() and folder.resolve().is_relative_to(source.resolve())
     if is_written_to and mode in ("train", "inspect", "prepare"):
         raise ValueError(f"--workdir={folder} lies in data.source, among the pictures; choose another.")
     if mode == "train":
-        loop.train(c, folder)
+        loop.train(config, folder)
     elif mode == "plan":
-        print(plan.plan(c, folder, TOPOLOGY.value))
+        print(plan.plan(config, folder, TOPOLOGY.value))
     elif mode == "sample":
-        print(*draw.draw(c, folder, CLASSES.value), sep="\n")
+        print(*draw.draw(config, folder, CLASSES.value), sep="\n")
     elif mode == "inspect":
         with progress.counting("pictures") as progress_fn:
-            text = inspection.inspect(c, folder, progress_fn)
+            text = inspection.inspect(config, folder, progress_fn)
         print(text)
     else:
         with progress.counting("pictures") as progress_fn:
-            record = prepare.prepare(c.data, c.model, folder, progress_fn)
+            record = prepare.prepare(config.data, config.model, folder, progress_fn)
         for note in record["notes"]:
             print(f"note: {note}")
         left_out = record["num_unreadable"] + record["num_filtered"]
@@ -138,7 +138,7 @@ def main(argv: list[str]) -> None:
         sys.exit(f"error: {str(error).splitlines()[-1].strip()}")
     code = 0
     try:
-        c = config.from_dict(values)
+        c = from_dict(values)
         if MODE.value == "train":
             distributed.start(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
         run(c, MODE.value, pathlib.Path(WORKDIR.value).expanduser())

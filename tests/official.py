@@ -386,12 +386,12 @@ def map_latents(params: Any, z: Any, labels: Any, *, model: config.Model) -> jax
     return generator.Mapping(model).apply({"params": params}, z, labels)
 
 
-@functools.partial(jax.jit, static_argnames=("m", "resolution"))
+@functools.partial(jax.jit, static_argnames=("model", "resolution"))
 def generate(
-    params: Any, latents: sampling.Latents, labels: Any, alpha: Any, *, m: config.Model, resolution: int
+    params: Any, latents: sampling.Latents, labels: Any, alpha: Any, *, model: config.Model, resolution: int
 ) -> Any:
     """Returns images and the batch mean of w."""
-    return sampling.generate(params, latents, labels, alpha, m, resolution)
+    return sampling.generate(params, latents, labels, alpha, model, resolution)
 
 
 @functools.partial(jax.jit, static_argnames=("model", "resolution"))

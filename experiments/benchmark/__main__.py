@@ -8,7 +8,7 @@ import jax
 from absl import app, flags, logging
 
 from experiments.benchmark import measure, options, summary
-from stylegan_jax import config
+from stylegan_jax.config import Config, Model
 
 RESOLUTIONS = flags.DEFINE_list("resolutions", None, "In px; by default 8 to 64 on a CPU, to 1024 on others.")
 BATCH = flags.DEFINE_string(
@@ -29,14 +29,14 @@ FIRST_BATCH = 8
 
 
 def cases(
-    m: config.Model, platform: str, resolutions: list[str] | None, batch: str, precision: str | None
+    model: Model, platform: str, resolutions: list[str] | None, batch: str, precision: str | None
 ) -> list[measure.Case]:
     """Returns what to measure, by the flags.
 
     Raises:
         ValueError: a flag's value cannot be.
     """
-    is_cpu, known = platform == "cpu", m.resolutions[1:]
+    is_cpu, known = platform == "cpu", model.resolutions[1:]
     if resolutions is None:
         chosen = [r for r in known if r in CPU_RESOLUTIONS or not is_cpu]
     else:
@@ -47,7 +47,7 @@ def cases(
     if others := set(batches) - set(chosen):
         raise ValueError(f"--batch={batch}: {min(others)} px is not measured; the resolutions are {chosen}")
     for n in batches.values():
-        options.check_group("batch", n, m.stddev_group)
+        options.check_group("batch", n, model.stddev_group)
     precision = precision or ("float32" if is_cpu else "both")
     result = []
     for p in measure.PRECISIONS if precision == "both" else (precision,):
@@ -61,7 +61,7 @@ def cases(
 def main(argv: list[str]) -> None:
     """Measures as the flags say."""
     logging.set_verbosity(logging.WARNING)
-    c = config.Config()
+    c = Config()
     try:
         options.check_no_arguments(argv)
         platform = jax.devices()[0].platform

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stylegan_jax import config
+from stylegan_jax.config import Config, Model
 from stylegan_jax.devices import mesh
 from stylegan_jax.networks import sampling
 from stylegan_jax.training import programs, state, step
@@ -32,49 +32,48 @@ class Program(NamedTuple):
         return self.jitted.lower(*self.args, **self.static).compile(self.compiler_options)
 
 
-def at_precision(c: config.Config, precision: str) -> config.Config:
-    """Returns `c` with features and convolutions computed in "float32" or "bfloat16"."""
-    return dataclasses.replace(c, model=dataclasses.replace(c.model, compute_dtype=precision))
+def at_precision(config: Config, precision: str) -> Config:
+    """Returns `config` with features and convolutions computed in "float32" or "bfloat16"."""
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, compute_dtype=precision))
 
 
-def new_state(c: config.Config) -> state.TrainState:
+def new_state(config: Config) -> state.TrainState:
     """Returns the state of a run at its beginning, on the device."""
-    return jax.jit(state.create, static_argnums=1)(jax.random.key(SEED), c)
+    return jax.jit(state.create, static_argnums=1)(jax.random.key(SEED), config)
 
 
-def _labels(m: config.Model, n: int) -> jax.Array | None:
-    return jax.nn.one_hot(jnp.arange(n) % m.num_labels, m.num_labels) if m.num_labels else None
+def _labels(model: Model, n: int) -> jax.Array | None:
+    return jax.nn.one_hot(jnp.arange(n) % model.num_labels, model.num_labels) if model.num_labels else None
 
 
-def train_program(c: config.Config, train_state: state.TrainState, resolution: int, batch: int) -> Program:
+def train_program(config: Config, train_state: state.TrainState, resolution: int, batch: int) -> Program:
     """Returns the training step on random images that are on the device, already at `resolution`.
 
     Args:
-        c: settings.
+        config: settings.
         train_state: copied, since the step overwrites its own.
         resolution: px.
         batch: images.
     """
     devices = mesh.make_mesh(jax.devices()[:1])
-    num_steps = programs.steps_per_call(c, devices)
-    shape = (num_steps, batch, resolution, resolution, c.model.channels)
+    num_steps = programs.steps_per_call(config, devices)
+    shape = (num_steps, batch, resolution, resolution, config.model.channels)
     images = jax.device_put(np.random.default_rng(SEED).integers(0, 256, shape, np.uint8))
-    labels = _labels(c.model, num_steps * batch)
+    labels = _labels(config.model, num_steps * batch)
     labels = None if labels is None else labels.reshape(num_steps, batch, -1)
     alpha = np.float32(1) if programs.has_fade(1.0, devices) else None
-    phase = step.Phase(alpha=alpha, lr=np.float32(LEARNING_RATE))
-    args = (jax.tree.map(jnp.copy, train_state), images, labels, phase)
+    args = (jax.tree.map(jnp.copy, train_state), images, labels, alpha, np.float32(LEARNING_RATE))
     options = programs.COMPILER_OPTIONS.get(programs.platform_of(devices))
-    return Program(step.train_steps, args, {"c": c, "resolution": resolution}, True, options, num_steps)
+    return Program(step.train_steps, args, {"config": config, "resolution": resolution}, True, options, num_steps)
 
 
-def sample_program(c: config.Config, train_state: state.TrainState, resolution: int, batch: int) -> Program:
+def sample_program(config: Config, train_state: state.TrainState, resolution: int, batch: int) -> Program:
     """Returns the sampling of a batch of uint8 images from the averaged generator, the drawing of noise included."""
-    args = (train_state.ema_params, jax.random.key(SEED), jnp.int32(0), _labels(c.model, batch), None)
-    return Program(sampling.sample, args, {"m": c.model, "n": batch, "resolution": resolution}, False, None)
+    args = (train_state.ema_params, jax.random.key(SEED), jnp.int32(0), _labels(config.model, batch), None)
+    return Program(sampling.sample, args, {"model": config.model, "n": batch, "resolution": resolution}, False, None)
 
 
-PROGRAMS: dict[str, Callable[[config.Config, state.TrainState, int, int], Program]] = {
+PROGRAMS: dict[str, Callable[[Config, state.TrainState, int, int], Program]] = {
     "train": train_program,
     "sample": sample_program,
 }

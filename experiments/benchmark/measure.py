@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.experimental.compilation_cache import compilation_cache
 
 from experiments.benchmark import calls, work
-from stylegan_jax import config
+from stylegan_jax.config import Config
 from stylegan_jax.training import state
 
 MIN_SEC = 0.1  # A timing takes as many calls as fill this.
@@ -145,7 +145,7 @@ def _device_peak_gib() -> float | None:
 def _measured(
     name: str,
     case: Case,
-    c: config.Config,
+    config: Config,
     train_state: state.TrainState,
     device: Peaks,
     repeats: int,
@@ -154,7 +154,7 @@ def _measured(
     """Returns what program `name` does with case.batch, or None if it does not fit the memory."""
     element_bytes = PRECISIONS[case.precision]
     try:
-        program = calls.PROGRAMS[name](c, train_state, case.resolution, case.batch)
+        program = calls.PROGRAMS[name](config, train_state, case.resolution, case.batch)
         compiled, cold_sec = _compile(program)
         compiled, warm_sec = _compile(program)
         call_fn = calls.caller(compiled, program)
@@ -169,9 +169,9 @@ def _measured(
             for _ in range(TRACE_CALLS):
                 jax.block_until_ready(call_fn())
     if name == "train":
-        flops, num_bytes = work.step_work(c, case.resolution, case.batch, element_bytes)
+        flops, num_bytes = work.step_work(config, case.resolution, case.batch, element_bytes)
     else:
-        flops, num_bytes = work.sample_work(c.model, case.resolution, case.batch, element_bytes)
+        flops, num_bytes = work.sample_work(config.model, case.resolution, case.batch, element_bytes)
     flops_share = flops / seconds / device.flops_per_sec[case.precision]
     bytes_share = num_bytes / seconds / device.copy_bytes_per_sec
     return Row(
@@ -205,7 +205,7 @@ def best_batch(measure_fn: Callable[[int], Row | None], batch: int, doubles: boo
 
 
 def rows(
-    c: config.Config,
+    config: Config,
     cases: Sequence[Case],
     device: Peaks,
     repeats: int,
@@ -215,18 +215,18 @@ def rows(
     """Yields the rows of each case: training, and sampling with the batch that training came to; [] if none fits.
 
     Args:
-        c: settings; the cases set the precision.
+        config: settings; the cases set the precision.
         cases: what to measure.
         device: its peaks.
         repeats: timings of each program.
         trace_dir: where profiles go, if anywhere.
         note_fn: is told what is about to be measured.
     """
-    train_state = calls.new_state(c)
+    train_state = calls.new_state(config)
     for case in cases:
-        precise = calls.at_precision(c, case.precision)
+        precise = calls.at_precision(config, case.precision)
 
-        def measure(name: str, batch: int, case: Case = case, precise: config.Config = precise) -> Row | None:
+        def measure(name: str, batch: int, case: Case = case, precise: Config = precise) -> Row | None:
             note_fn(f"{name}, {case.resolution} px, {case.precision}, batch {batch}")
             at_batch = dataclasses.replace(case, batch=batch)
             return _measured(name, at_batch, precise, train_state, device, repeats, trace_dir)

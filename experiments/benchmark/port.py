@@ -19,7 +19,7 @@ from typing import Any
 from absl import app, flags
 
 from experiments.benchmark import options, summary
-from stylegan_jax import config
+from stylegan_jax.config import Model
 from stylegan_jax.runs import progress
 
 PORT = flags.DEFINE_string("port", None, "Checkout of the port: the folder of its model.py.", required=True)
@@ -126,7 +126,7 @@ def compare(
     Raises:
         ValueError: a flag's value cannot be, or a process ended.
     """
-    m = config.Model()
+    m = Model()
     if not (port_dir / "model.py").is_file():
         raise ValueError(f"--port={port_dir}: there is no model.py; name a checkout of style-based-gan-pytorch")
     parsed = [

@@ -6,7 +6,7 @@ import jax
 from absl import logging
 
 from experiments.benchmark import calls
-from stylegan_jax import config
+from stylegan_jax.config import Config
 
 
 class Side:
@@ -16,7 +16,7 @@ class Side:
         logging.set_verbosity(logging.WARNING)
         self._device = jax.devices()[0].platform
         self._precision = "float32" if self._device == "cpu" else "bfloat16"
-        self._config = calls.at_precision(config.Config(), self._precision)
+        self._config = calls.at_precision(Config(), self._precision)
         self._state = calls.new_state(self._config)
 
     def about(self) -> dict[str, str]:

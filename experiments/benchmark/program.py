@@ -12,7 +12,7 @@ import jax
 from absl import app, flags, logging
 
 from experiments.benchmark import measure, options, summary
-from stylegan_jax import config
+from stylegan_jax.config import Config, from_dict
 from stylegan_jax.devices import mesh, topology
 from stylegan_jax.training import estimate, programs, state
 
@@ -25,18 +25,18 @@ TOP = flags.DEFINE_integer("top", 0, "Kernels to list that move most, at each re
 HEADER = ("px", "batch", "kernels", "GB", "TFLOP", "unrecognized", "floor ms", "arithmetic ms", "memory ms", "temp GB")
 
 
-def compiled(c: config.Config, devices: jax.sharding.Mesh, resolution: int, batch: int) -> jax.stages.Compiled:
+def compiled(config: Config, devices: jax.sharding.Mesh, resolution: int, batch: int) -> jax.stages.Compiled:
     """Returns the program that trains at `resolution` px, for devices that may be elsewhere."""
-    abstract, num_steps = state.abstract(c, mesh.replicated(devices)), programs.steps_per_call(c, devices)
-    return programs.train_program(c, abstract, devices, resolution, batch, resolution, num_steps, FADE.value)
+    abstract, num_steps = state.abstract(config, mesh.replicated(devices)), programs.steps_per_call(config, devices)
+    return programs.train_program(config, abstract, devices, resolution, batch, resolution, num_steps, FADE.value)
 
 
-def report(c: config.Config, devices: jax.sharding.Mesh, resolution: int, batch: int) -> list[str]:
+def report(config: Config, devices: jax.sharding.Mesh, resolution: int, batch: int) -> list[str]:
     """Returns a row under HEADER, of a step, after printing what is asked for of its kernels."""
-    program, device = compiled(c, devices, resolution, batch), devices.devices.flat[0]
-    num_steps, each = programs.steps_per_call(c, devices), batch // devices.devices.size
+    program, device = compiled(config, devices, resolution, batch), devices.devices.flat[0]
+    num_steps, each = programs.steps_per_call(config, devices), batch // devices.devices.size
     work = estimate.program_work(program, device, each * num_steps, num_steps)
-    least = estimate.floor(work, c.model, device)
+    least = estimate.floor(work, config.model, device)
     of_step = [dataclasses.replace(k, count=k.count // num_steps) for k in work.kernels if k.count >= num_steps]
     convolutions = collections.Counter()
     for k in of_step:
@@ -60,7 +60,7 @@ def report(c: config.Config, devices: jax.sharding.Mesh, resolution: int, batch:
 def main(argv: list[str]) -> None:
     """Compiles as the flags say, and prints a table."""
     logging.set_verbosity(logging.WARNING)
-    c = config.from_dict({"model": {"compute_dtype": PRECISION.value}})
+    c = from_dict({"model": {"compute_dtype": PRECISION.value}})
     try:
         options.check_no_arguments(argv)
         wanted = options.pairs("train", TRAIN.value, c.model.resolutions[1:])

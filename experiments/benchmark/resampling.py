@@ -15,7 +15,7 @@ from absl import app, flags, logging
 from jax import Array
 
 from experiments.benchmark import measure, options, summary
-from stylegan_jax import config
+from stylegan_jax.config import Model
 from stylegan_jax.networks import convolutions
 
 CASES = flags.DEFINE_string("cases", "128:32,1024:4", "High resolutions and batches; channels are the paper's.")
@@ -77,7 +77,7 @@ def milliseconds(fn: Callable[..., Any], *args: Array) -> str:
 def main(argv: list[str]) -> None:
     """Measures as the flags say, and prints a table."""
     logging.set_verbosity(logging.WARNING)
-    m = config.Model()
+    m = Model()
     try:
         options.check_no_arguments(argv)
         cases = options.pairs("cases", CASES.value, m.resolutions[1:])

@@ -13,8 +13,7 @@ import jax
 import jaxlib
 
 from experiments.benchmark import measure
-from stylegan_jax import config
-from stylegan_jax.config import schedule
+from stylegan_jax.config import Config, schedule
 from stylegan_jax.runs import progress
 
 MATMUL_SIZE = {"cpu": 2048}  # By backend; FASTER_MATMUL_SIZE for others.
@@ -53,9 +52,9 @@ def cells(row: measure.Row) -> tuple[str, ...]:
     )
 
 
-def projected_hours(c: config.Config, rows: Sequence[measure.Row]) -> dict[str, float]:
-    """Returns the hours of the whole schedule of `c` by precision, where every resolution of it was measured."""
-    stages = schedule.stages(schedule.chunks(c.schedule, c.model.resolution))
+def projected_hours(config: Config, rows: Sequence[measure.Row]) -> dict[str, float]:
+    """Returns the hours of the whole schedule of `config` by precision, where every resolution of it was measured."""
+    stages = schedule.stages(schedule.chunks(config.schedule, config.model.resolution))
     hours = {}
     for precision in measure.PRECISIONS:
         trained = [row for row in rows if row.program == "train" and row.precision == precision]
@@ -68,7 +67,7 @@ def projected_hours(c: config.Config, rows: Sequence[measure.Row]) -> dict[str, 
 
 
 def benchmark(
-    c: config.Config,
+    config: Config,
     cases: Sequence[measure.Case],
     repeats: int,
     save_fn: Callable[[dict[str, Any]], None],
@@ -78,7 +77,7 @@ def benchmark(
     """Measures `cases`, and prints how far it is and a table.
 
     Args:
-        c: settings.
+        config: settings.
         cases: what to measure.
         repeats: timings of each program.
         save_fn: takes all that was measured so far, as values for JSON, after each case.
@@ -98,7 +97,7 @@ def benchmark(
             "device": device.device_kind,
             "platform": device.platform,
             "versions": {"python": platform.python_version(), "jax": jax.__version__, "jaxlib": jaxlib.__version__},
-            "model": dataclasses.asdict(c.model),
+            "model": dataclasses.asdict(config.model),
             "peaks": dataclasses.asdict(peaks),
             "repeats": repeats,
         }
@@ -107,7 +106,7 @@ def benchmark(
             left_sec = (time.monotonic() - start_sec) / done * (sum(weights) - done) if done else None
             line.update(done, f"{text}, {progress.format_duration(left_sec)} left", is_last=False)
 
-        measured = measure.rows(c, cases, peaks, repeats, trace_dir, note)
+        measured = measure.rows(config, cases, peaks, repeats, trace_dir, note)
         for case, weight, found in zip(cases, weights, measured, strict=True):
             done, rows = done + weight, rows + found
             for row in found:
@@ -117,12 +116,13 @@ def benchmark(
                 line.log(
                     f"{case.resolution} px, {case.precision}, batch {case.batch}: does not fit the device's memory"
                 )
-            hours = projected_hours(c, rows)
+            hours = projected_hours(config, rows)
             save_fn(about | {"rows": [dataclasses.asdict(row) for row in rows], "projected_hours": hours})
     print("\n" + aligned([HEADER, *map(cells, rows)]), file=stream)
     for precision, value in hours.items():
         print(
-            f"{c.schedule.total_kimg:g} kimg to {c.model.resolution} px, {precision}: {value:.1f} h on this device",
+            f"{config.schedule.total_kimg:g} kimg to {config.model.resolution} px, {precision}: "
+            f"{value:.1f} h on this device",
             file=stream,
         )
 

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from stylegan_jax import config
+from stylegan_jax.config import Config, Model, Train
 
 FLOAT32_BYTES = 4  # Of parameters, their averages and the optimizers' memory, at every precision.
 
@@ -37,35 +37,38 @@ def _resampling_conv(low: int, low_fmaps: int, high_fmaps: int) -> Layer:
     return Layer(16 * low**2 * low_fmaps * high_fmaps, elements, 9 * low_fmaps * high_fmaps)
 
 
-def mapping_layers(m: config.Model) -> list[Layer]:
+def mapping_layers(model: Model) -> list[Layer]:
     """Returns the layers that make one w from one z."""
-    label_size = (m.z_size if m.embed_labels else m.num_labels) if m.num_labels else 0
-    sizes = [m.z_size + label_size, *[m.mapping_fmaps] * (m.mapping_layers - 1), m.w_size]
-    return [_dense(*pair) for pair in zip(sizes, sizes[1:], strict=False)] if m.mapping_layers else []
+    label_size = (model.z_size if model.embed_labels else model.num_labels) if model.num_labels else 0
+    sizes = [model.z_size + label_size, *[model.mapping_fmaps] * (model.mapping_layers - 1), model.w_size]
+    return [_dense(*pair) for pair in zip(sizes, sizes[1:], strict=False)] if model.mapping_layers else []
 
 
-def synthesis_layers(m: config.Model, resolution: int) -> list[Layer]:
+def synthesis_layers(model: Model, resolution: int) -> list[Layer]:
     """Returns the layers that make one image of `resolution` px from its w's, when no resolution fades in."""
-    layers = [] if m.const_input else [_dense(m.w_size, 16 * m.fmaps(4))]
-    for r in (r for r in m.resolutions if r <= resolution):
-        fmaps = m.fmaps(r)
-        layers += [_resampling_conv(r // 2, m.fmaps(r // 2), fmaps)] if r > 4 else []
+    layers = [] if model.const_input else [_dense(model.w_size, 16 * model.fmaps(4))]
+    for r in (r for r in model.resolutions if r <= resolution):
+        fmaps = model.fmaps(r)
+        layers += [_resampling_conv(r // 2, model.fmaps(r // 2), fmaps)] if r > 4 else []
         layers += [_conv(r, fmaps, fmaps)]
-        layers += 2 * [_dense(m.w_size, 2 * fmaps)] if m.use_styles else []
-    return [*layers, _conv(resolution, m.fmaps(resolution), m.channels, kernel_size=1)]
+        layers += 2 * [_dense(model.w_size, 2 * fmaps)] if model.use_styles else []
+    return [*layers, _conv(resolution, model.fmaps(resolution), model.channels, kernel_size=1)]
 
 
-def discriminator_layers(m: config.Model, resolution: int) -> list[Layer]:
+def discriminator_layers(model: Model, resolution: int) -> list[Layer]:
     """Returns the layers that score one image of `resolution` px, when no resolution fades in."""
-    layers = [_conv(resolution, m.channels, m.fmaps(resolution), kernel_size=1)]
-    for r in (r for r in reversed(m.resolutions) if 4 < r <= resolution):
-        layers += [_conv(r, m.fmaps(r), m.fmaps(r)), _resampling_conv(r // 2, m.fmaps(r // 2), m.fmaps(r))]
-    stddev_fmaps = m.stddev_features if m.stddev_group else 0
-    layers += [_conv(4, m.fmaps(4) + stddev_fmaps, m.fmaps(4)), _dense(16 * m.fmaps(4), m.fmaps(2))]
-    return [*layers, _dense(m.fmaps(2), max(m.num_labels, 1))]
+    layers = [_conv(resolution, model.channels, model.fmaps(resolution), kernel_size=1)]
+    for r in (r for r in reversed(model.resolutions) if 4 < r <= resolution):
+        layers += [
+            _conv(r, model.fmaps(r), model.fmaps(r)),
+            _resampling_conv(r // 2, model.fmaps(r // 2), model.fmaps(r)),
+        ]
+    stddev_fmaps = model.stddev_features if model.stddev_group else 0
+    layers += [_conv(4, model.fmaps(4) + stddev_fmaps, model.fmaps(4)), _dense(16 * model.fmaps(4), model.fmaps(2))]
+    return [*layers, _dense(model.fmaps(2), max(model.num_labels, 1))]
 
 
-def num_passes(train: config.Train) -> tuple[float, float]:
+def num_passes(train: Train) -> tuple[float, float]:
     """Returns what an iteration costs the generator and the discriminator, in forward passes.
 
     A layer's gradient by its input is one pass, that by its weights another. The generator goes forward in the
@@ -87,34 +90,36 @@ def _flops(layers: list[Layer]) -> int:
     return 2 * sum(layer.multiply_adds for layer in layers)
 
 
-def forward_flops(m: config.Model, resolution: int) -> tuple[int, int]:
+def forward_flops(model: Model, resolution: int) -> tuple[int, int]:
     """Returns the operations of an image's way through the generator, mapping included, and the discriminator."""
-    return _flops(mapping_layers(m) + synthesis_layers(m, resolution)), _flops(discriminator_layers(m, resolution))
+    return _flops(mapping_layers(model) + synthesis_layers(model, resolution)), _flops(
+        discriminator_layers(model, resolution)
+    )
 
 
-def step_work(c: config.Config, resolution: int, batch: int, element_bytes: int) -> Work:
+def step_work(config: Config, resolution: int, batch: int, element_bytes: int) -> Work:
     """Returns the work of a training step.
 
     Bytes: `_moved` in every pass, and what an update reads and writes: parameters and squared gradients of both
     networks, and the generator's average. Networks above `resolution` count nothing.
 
     Args:
-        c: settings.
+        config: settings.
         resolution: of the images, px.
         batch: images.
         element_bytes: of a feature.
     """
-    num_latents = 2 if c.train.style_mixing_prob else 1
-    g = num_latents * mapping_layers(c.model) + synthesis_layers(c.model, resolution)
-    d = discriminator_layers(c.model, resolution)
-    g_passes, d_passes = num_passes(c.train)
-    unique = mapping_layers(c.model) + synthesis_layers(c.model, resolution)
+    num_latents = 2 if config.train.style_mixing_prob else 1
+    g = num_latents * mapping_layers(config.model) + synthesis_layers(config.model, resolution)
+    d = discriminator_layers(config.model, resolution)
+    g_passes, d_passes = num_passes(config.train)
+    unique = mapping_layers(config.model) + synthesis_layers(config.model, resolution)
     updated = 6 * sum(layer.num_weights for layer in unique) + 4 * sum(layer.num_weights for layer in d)
     moved = g_passes * _moved(g, batch, element_bytes) + d_passes * _moved(d, batch, element_bytes)
     return Work(batch * (g_passes * _flops(g) + d_passes * _flops(d)), moved + FLOAT32_BYTES * updated)
 
 
-def sample_work(m: config.Model, resolution: int, batch: int, element_bytes: int) -> Work:
+def sample_work(model: Model, resolution: int, batch: int, element_bytes: int) -> Work:
     """Returns the work of sampling a batch; see `step_work`."""
-    layers = mapping_layers(m) + synthesis_layers(m, resolution)
+    layers = mapping_layers(model) + synthesis_layers(model, resolution)
     return Work(batch * _flops(layers), _moved(layers, batch, element_bytes))

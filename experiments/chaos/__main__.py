@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from absl import app, flags
 
-from stylegan_jax import config
+from stylegan_jax.config import from_dict
 
 ROUNDS = flags.DEFINE_integer("rounds", 30, "Rounds of SIGKILL at random moments, before those with damage.")
 WORKDIR = flags.DEFINE_string("workdir", "runs/chaos", "Folder for both runs; emptied first.")
@@ -53,9 +53,9 @@ SETTINGS = {
     "report": {"metric_ticks": 0, "checkpoint_ticks": 1, "image_ticks": 1000, "keep_checkpoints": 3},
 }
 CONFIG = """
-from stylegan_jax import config
+from stylegan_jax.config import default, from_dict
 def get_config():
-    c = config.default()
+    c = default()
     c.update({values})
     return c
 """
@@ -186,7 +186,7 @@ def main(argv: list[str]) -> None:
     place = pathlib.Path(WORKDIR.value).absolute()
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
-    config.from_dict(SETTINGS)
+    from_dict(SETTINGS)
     peaceful = Run(place / "undisturbed", place / "cache")
     start_sec = time.monotonic()
     assert peaceful.start().wait(PATIENCE_SEC) == 0, peaceful.text()

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from experiments.benchmark import work
-from stylegan_jax import config
-from stylegan_jax.config import schedule
+from stylegan_jax.config import Config, schedule
 
 FLOAT32_BYTES, BFLOAT16_BYTES = 4, 2
 SEC_PER_HOUR = 3600
@@ -52,18 +51,18 @@ AUTHORS_HOURS = 6 * 24 + 14
 CPU_SHARE = 0.64
 
 
-def _per_chip(c: config.Config, resolution: int, num_chips: int, element_bytes: int) -> work.Work:
+def _per_chip(config: Config, resolution: int, num_chips: int, element_bytes: int) -> work.Work:
     """Returns the work of a step for one chip, which takes its part of the batch and updates all parameters."""
-    return work.step_work(c, resolution, c.schedule.batch_at(resolution) // num_chips, element_bytes)
+    return work.step_work(config, resolution, config.schedule.batch_at(resolution) // num_chips, element_bytes)
 
 
 def run_work(
-    c: config.Config, stages: Sequence[schedule.Stage], num_chips: int, element_bytes: int = BFLOAT16_BYTES
+    config: Config, stages: Sequence[schedule.Stage], num_chips: int, element_bytes: int = BFLOAT16_BYTES
 ) -> work.Work:
     """Returns the work of a whole run for one of its chips; a fade is taken to cost what its resolution does.
 
     Args:
-        c: settings.
+        config: settings.
         stages: of its schedule.
         num_chips: that share each batch.
         element_bytes: of a feature.
@@ -71,7 +70,7 @@ def run_work(
     flops = num_bytes = 0.0
     for stage in stages:
         steps = (stage.end_nimg - stage.start_nimg) / stage.batch
-        step = _per_chip(c, stage.resolution, num_chips, element_bytes)
+        step = _per_chip(config, stage.resolution, num_chips, element_bytes)
         flops, num_bytes = flops + steps * step.flops, num_bytes + steps * step.num_bytes
     return work.Work(flops, num_bytes)
 
@@ -96,7 +95,7 @@ def dollars(machine: Machine, num_hours: float) -> float:
 
 def table() -> str:
     """Returns the estimates as a table in Markdown, with the shares that they assume above it."""
-    c = config.Config()
+    c = Config()
     stages = schedule.stages(schedule.chunks(c.schedule, c.model.resolution))
     authors_work = run_work(c, stages, AUTHORS.num_chips, FLOAT32_BYTES)
     shares, best = reached(authors_work, AUTHORS, AUTHORS_HOURS), Shares(CPU_SHARE, CPU_SHARE)

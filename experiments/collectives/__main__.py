@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import jax
 from absl import app, flags
 
-from stylegan_jax import config
+from stylegan_jax.config import Config, from_dict
 from stylegan_jax.devices import gpu_program, mesh, topology
 from stylegan_jax.training import programs, state
 
@@ -43,12 +43,12 @@ def collectives(text: str) -> list[tuple[str, int, str]]:
     return found
 
 
-def settings() -> config.Config:
+def settings() -> Config:
     """Returns the paper's model, with fewer feature maps and layers."""
     most = FMAP_MAX.value
     model = {"resolution": RESOLUTION.value, "fmap_max": most, "fmap_base": 16 * most}
     model |= {"z_size": most, "w_size": most, "mapping_fmaps": most}
-    return config.from_dict({"model": model})
+    return from_dict({"model": model})
 
 
 def find_devices() -> Sequence[jax.Device]:
@@ -58,12 +58,12 @@ def find_devices() -> Sequence[jax.Device]:
     return jax.devices()
 
 
-def step_text(c: config.Config, num_devices: int) -> tuple[str, int]:
+def step_text(config: Config, num_devices: int) -> tuple[str, int]:
     """Returns the compiled step of one batch on so many devices, as HLO, and the bytes of both networks' gradients."""
     devices = mesh.make_mesh(find_devices()[:num_devices])
-    abstract = state.abstract(c, mesh.replicated(devices))
-    batch, r = num_devices * BATCH.value, c.model.resolution
-    program = programs.train_program(c, abstract, devices, resolution=r, batch=batch, size=r, num_steps=1)
+    abstract = state.abstract(config, mesh.replicated(devices))
+    batch, r = num_devices * BATCH.value, config.model.resolution
+    program = programs.train_program(config, abstract, devices, resolution=r, batch=batch, size=r, num_steps=1)
     gradients = jax.tree.leaves((abstract.g_params, abstract.d_params))
     return program.as_text(), sum(4 * leaf.size for leaf in gradients)
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from experiments.benchmark import options
 from experiments.data import files, table_text
-from stylegan_jax import config
+from stylegan_jax.config import Data, Model
 from stylegan_jax.data import faces, prepare, tfrecords
 from tests import tfrecord_writer
 
@@ -118,13 +118,13 @@ def sigma_of_ffhq(smooth: pathlib.Path, num_pictures: int) -> float:
 
 def prepared(source: pathlib.Path, store: pathlib.Path, num_processes: int) -> tuple[float, float]:
     """Returns the seconds and bytes a picture that a store takes. It is removed again."""
-    data = config.Data(source=str(source), num_workers=num_processes)
+    data = Data(source=str(source), num_workers=num_processes)
     num_pictures = len(list(source.iterdir()))
     per_shard = min(prepare.PICTURES_PER_SHARD, -(-num_pictures // num_processes))  # Each process has something to do.
     for leftover in (store, store.with_name(f"{store.name}.partial")):
         shutil.rmtree(leftover, ignore_errors=True)
     start = time.perf_counter()
-    prepare.prepare(data, config.Model(resolution=RESOLUTION), store, pictures_per_shard=per_shard)
+    prepare.prepare(data, Model(resolution=RESOLUTION), store, pictures_per_shard=per_shard)
     sec, num_bytes = time.perf_counter() - start, folder_bytes(store)
     shutil.rmtree(store)
     return sec / num_pictures, num_bytes / num_pictures

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from stylegan_jax import config
+from stylegan_jax.config import Data, Model
 from stylegan_jax.data import faces, pictures, prepare
 from tests import tfrecord_writer
 
@@ -72,8 +72,8 @@ def make(workdir: pathlib.Path, num_pictures: int, resolution: int, note_fn: Cal
     note_fn("writing TFRecords")
     tfrecord_writer.write_tfrecords(partial.tfrecords, "faces", images)
     note_fn("preparing the store")
-    data = config.Data(source=str(partial.png / str(resolution)), num_workers=NUM_PROCESSES)
-    prepare.prepare(data, config.Model(resolution=resolution), partial.store)
+    data = Data(source=str(partial.png / str(resolution)), num_workers=NUM_PROCESSES)
+    prepare.prepare(data, Model(resolution=resolution), partial.store)
     partial.folder.rename(folder)
     return Files(folder)
 

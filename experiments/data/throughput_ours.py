@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax import config
+from stylegan_jax.config import Data, Model
 from stylegan_jax.data import dataset
 
 
@@ -22,6 +22,6 @@ class Side:
 
     def batches(self, way: str, resolution: int, batch: int) -> Iterator[np.ndarray]:
         """Returns shuffled batches without end. uint8 [batch, resolution, resolution, 3]"""
-        data = config.Data(source=self._store, num_heldout=0)
-        found = dataset.open_dataset(data, config.Model(resolution=resolution), seed=0)
+        data = Data(source=self._store, num_heldout=0)
+        found = dataset.open_dataset(data, Model(resolution=resolution), seed=0)
         return (found.batch(nimg, batch, resolution).images for nimg in itertools.count(0, batch))

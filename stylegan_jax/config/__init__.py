@@ -5,9 +5,9 @@ A file in configs/ starts from `default()` and states only what differs:
     from stylegan_jax import config
 
     def get_config():
-        c = config.default()
-        c.model.resolution = 64
-        return c
+        settings = config.default()
+        settings.model.resolution = 64
+        return settings
 
 The defaults are the paper's FFHQ run at 1024x1024 (configuration F).
 """

@@ -8,7 +8,7 @@ import functools
 import math
 from collections.abc import Iterable, Iterator
 
-from stylegan_jax import config
+from stylegan_jax.config import Schedule
 
 # Of official train.py by the number of GPUs: (global minibatch by resolution, at all others).
 _OFFICIAL_BATCHES = {
@@ -74,7 +74,7 @@ class Stage:
     lr: float
 
 
-def phase_at(nimg: int, schedule: config.Schedule, resolution: int) -> Phase:
+def phase_at(nimg: int, schedule: Schedule, resolution: int) -> Phase:
     """Returns the phase in force after `nimg` images (official training_loop.training_schedule).
 
     A level lasts stable_kimg, then the next fades in for fade_kimg: resolution, batch and learning rate switch at the
@@ -98,14 +98,14 @@ def phase_at(nimg: int, schedule: config.Schedule, resolution: int) -> Phase:
 
 
 @functools.lru_cache
-def _values_at(s: config.Schedule, resolution: int) -> tuple[int, float, float]:
+def _values_at(schedule: Schedule, resolution: int) -> tuple[int, float, float]:
     """Returns (batch, lr, tick_kimg). Cached, because a run asks a million times."""
-    batch = s.batch_at(resolution)
-    lr = dict(s.lr_by_resolution).get(resolution, s.lr)
-    return batch, lr, dict(s.tick_kimg_by_resolution).get(resolution, s.tick_kimg)
+    batch = schedule.batch_at(resolution)
+    lr = dict(schedule.lr_by_resolution).get(resolution, schedule.lr)
+    return batch, lr, dict(schedule.tick_kimg_by_resolution).get(resolution, schedule.tick_kimg)
 
 
-def chunks(schedule: config.Schedule, resolution: int) -> Iterator[Chunk]:
+def chunks(schedule: Schedule, resolution: int) -> Iterator[Chunk]:
     """Yields the whole run, from image 0 to the last (official training_loop.training_loop).
 
     The phase is looked up every refresh_steps steps. A tick ends with the first chunk that brings it tick_kimg images.

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stylegan_jax import config
+from stylegan_jax.config import Data, Model
 from stylegan_jax.data import images, pictures
 
 # What a permutation is for; each use has a random stream of its own.
@@ -27,7 +27,7 @@ class Dataset:
     stored: images.Images
     train_indices: np.ndarray  # Of the images to train on. [num_train]
     heldout_indices: np.ndarray  # Of the images kept from training. [num_heldout]
-    model: config.Model
+    model: Model
     seed: int
 
     @property
@@ -122,9 +122,7 @@ class Dataset:
         return np.eye(self.model.num_labels, dtype=np.float32)[self.stored.classes.labels[indices]]
 
 
-def open_dataset(
-    data: config.Data, model: config.Model, seed: int, progress_fn: images.ProgressFn | None = None
-) -> Dataset:
+def open_dataset(data: Data, model: Model, seed: int, progress_fn: images.ProgressFn | None = None) -> Dataset:
     """Returns the images of a run, split into training and held-out ones.
 
     Args:

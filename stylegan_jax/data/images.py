@@ -8,7 +8,7 @@ from concurrent import futures
 import numpy as np
 from PIL import Image
 
-from stylegan_jax import config
+from stylegan_jax.config import Data, Model
 from stylegan_jax.data import labels, pictures, prefetch, sources
 from stylegan_jax.data.source import Source, hash_lines, printable
 
@@ -40,7 +40,7 @@ class Images:
     num_ignored: int = 0  # Files that are no pictures.
 
 
-def open_images(data: config.Data, model: config.Model, progress_fn: ProgressFn | None = None) -> Images:
+def open_images(data: Data, model: Model, progress_fn: ProgressFn | None = None) -> Images:
     """Returns the images that `data.source` gives a model, every one of them known to be readable.
 
     A prepared store and official TFRecords are read as they lie, at the size that is asked for. Pictures are decoded
@@ -67,7 +67,7 @@ def open_images(data: config.Data, model: config.Model, progress_fn: ProgressFn 
     return _decoded(source, data, model, progress_fn)
 
 
-def fits(source: Source, model: config.Model) -> bool:
+def fits(source: Source, model: Model) -> bool:
     """Returns whether the squares that a source has are those of the model, or larger."""
     return (
         source.levels is not None
@@ -76,7 +76,7 @@ def fits(source: Source, model: config.Model) -> bool:
     )
 
 
-def _stored(source: Source, data: config.Data, model: config.Model) -> Images:
+def _stored(source: Source, data: Data, model: Model) -> Images:
     """Returns the squares of a source that has them, up to the model's resolution or the next that is stored."""
     levels = source.levels
     largest = min(size for size in levels.sizes if size >= model.resolution)
@@ -105,7 +105,7 @@ def _stored(source: Source, data: config.Data, model: config.Model) -> Images:
     )
 
 
-def _draw_faces(source: Source, data: config.Data, model: config.Model, progress_fn: ProgressFn | None) -> Images:
+def _draw_faces(source: Source, data: Data, model: Model, progress_fn: ProgressFn | None) -> Images:
     """Returns the procedural faces, drawn many at once."""
     from stylegan_jax.data import faces
 
@@ -135,7 +135,7 @@ def _draw_faces(source: Source, data: config.Data, model: config.Model, progress
     )
 
 
-def _decoded(source: Source, data: config.Data, model: config.Model, progress_fn: ProgressFn | None) -> Images:
+def _decoded(source: Source, data: Data, model: Model, progress_fn: ProgressFn | None) -> Images:
     """Returns the pictures of a source as squares, after decoding each of them once."""
     data = settings_for(source, data)
     images = _empty_images(source.length, model) if _fits_cache(source.length, data, model) else None
@@ -180,8 +180,8 @@ def _decoded(source: Source, data: config.Data, model: config.Model, progress_fn
 def _decode_all(
     source: Source,
     images: np.ndarray | None,
-    data: config.Data,
-    model: config.Model,
+    data: Data,
+    model: Model,
     progress_fn: ProgressFn | None,
 ) -> tuple[np.ndarray, dict[int, Exception]]:
     """Decodes every picture of a source into `images`, if given.
@@ -207,12 +207,12 @@ def _decode_all(
     return enlarged, left_out
 
 
-def settings_for(source: Source, data: config.Data) -> config.Data:
+def settings_for(source: Source, data: Data) -> Data:
     """Returns how the pictures of a source become squares: those that are already are neither shaped nor left out."""
     return data if source.levels is None else dataclasses.replace(data, fit="crop", min_side_px=0)
 
 
-def make_square(picture: bytes | np.ndarray, data: config.Data, model: config.Model) -> tuple[np.ndarray, Image.Image]:
+def make_square(picture: bytes | np.ndarray, data: Data, model: Model) -> tuple[np.ndarray, Image.Image]:
     """Returns a picture as the model's uint8 [r, r, c], and as it was decoded.
 
     Raises:
@@ -225,7 +225,7 @@ def make_square(picture: bytes | np.ndarray, data: config.Data, model: config.Mo
     return pictures.to_square(image, model.resolution, model.channels, data.fit, data.background), image
 
 
-def _decode_again(source: Source, index: int, data: config.Data, model: config.Model) -> np.ndarray:
+def _decode_again(source: Source, index: int, data: Data, model: Model) -> np.ndarray:
     """Returns a picture that was readable when the source was opened. uint8 [r, r, c]"""
     try:
         return make_square(source.read_fn(index), data, model)[0]
@@ -236,9 +236,7 @@ def _decode_again(source: Source, index: int, data: config.Data, model: config.M
         ) from error
 
 
-def _report(
-    source: Source, enlarged: np.ndarray, left_out: dict[int, Exception], data: config.Data, model: config.Model
-) -> None:
+def _report(source: Source, enlarged: np.ndarray, left_out: dict[int, Exception], data: Data, model: Model) -> None:
     """Raises an error that lists the bad pictures, or logs them if they are to be skipped; logs the small ones."""
     total = source.length
     reasons = {i: str(error) for i, error in left_out.items() if not isinstance(error, pictures.TooSmall)}
@@ -257,7 +255,7 @@ def _report(
         _log.warning("Enlarging %d of %d pictures, smaller than %d px.", enlarged.sum(), total, model.resolution)
 
 
-def check_any_left(data: config.Data, length: int, num_left_out: int) -> None:
+def check_any_left(data: Data, length: int, num_left_out: int) -> None:
     """Raises ValueError if all of a source's pictures are left out for their size."""
     if num_left_out == length:
         raise ValueError(
@@ -266,12 +264,12 @@ def check_any_left(data: config.Data, length: int, num_left_out: int) -> None:
         )
 
 
-def _empty_images(length: int, model: config.Model) -> np.ndarray:
+def _empty_images(length: int, model: Model) -> np.ndarray:
     """Returns room for images. uint8 [length, r, r, c]"""
     return np.empty((length, model.resolution, model.resolution, model.channels), np.uint8)
 
 
-def _fits_cache(length: int, data: config.Data, model: config.Model) -> bool:
+def _fits_cache(length: int, data: Data, model: Model) -> bool:
     return length * model.resolution**2 * model.channels <= data.cache_gib * GIB
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax import config
+from stylegan_jax.config import Config
 from stylegan_jax.data import images, labels, pictures, sources
 from stylegan_jax.data.shards import MAX_NAMES
 from stylegan_jax.data.source import Source, printable
@@ -35,13 +35,13 @@ class _Found:
     pictures_per_sec: float = 0.0
 
 
-def inspect(c: config.Config, folder: str | os.PathLike, progress_fn: images.ProgressFn | None = None) -> str:
+def inspect(config: Config, folder: str | os.PathLike, progress_fn: images.ProgressFn | None = None) -> str:
     """Reads every picture of `data.source` once, and writes what was found to inspect.json and contact_sheet.png.
 
     Unreadable pictures are listed, whatever data.on_bad_image says.
 
     Args:
-        c: settings; training with them is what the text foretells.
+        config: settings; training with them is what the text foretells.
         folder: where to write; made if needed.
         progress_fn: called with (pictures done, pictures in all).
 
@@ -51,15 +51,15 @@ def inspect(c: config.Config, folder: str | os.PathLike, progress_fn: images.Pro
     Raises:
         ValueError: the source cannot be opened, or the folder not written.
     """
-    pictures.check_settings(c.model.channels, c.data.fit, c.data.background)
-    source = sources.open_source(c.data, c.model.resolution)
+    pictures.check_settings(config.model.channels, config.data.fit, config.data.background)
+    source = sources.open_source(config.data, config.model.resolution)
     try:
-        c = dataclasses.replace(c, data=images.settings_for(source, c.data))
-        found = _look_at(source, c, progress_fn)
-        sheet = _contact_sheet(source, found, c)
+        config = dataclasses.replace(config, data=images.settings_for(source, config.data))
+        found = _look_at(source, config, progress_fn)
+        sheet = _contact_sheet(source, found, config)
     finally:
         source.close_fn()
-    report = _report(source, found, c)
+    report = _report(source, found, config)
     folder = pathlib.Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -68,47 +68,47 @@ def inspect(c: config.Config, folder: str | os.PathLike, progress_fn: images.Pro
             grid.save_png(folder / "contact_sheet.png", sheet)
     except OSError as error:
         raise ValueError(f"cannot write in {folder} ({error.strerror}); choose another --workdir.") from error
-    return _text(report, source, c)
+    return _text(report, source, config)
 
 
-def _look_at(source: Source, c: config.Config, progress_fn: images.ProgressFn | None) -> _Found:
+def _look_at(source: Source, config: Config, progress_fn: images.ProgressFn | None) -> _Found:
     found, lock, start_sec = _Found(), threading.Lock(), time.monotonic()
 
     def look(chunk: range) -> None:
         for i in chunk:
             try:
-                _, image = images.make_square(source.read_fn(i), c.data, c.model)
+                _, image = images.make_square(source.read_fn(i), config.data, config.model)
             except (ValueError, OSError) as error:
                 kind = "filtered" if isinstance(error, pictures.TooSmall) else "unreadable"
                 found.left_out[i] = kind, printable(str(error))
                 continue
-            remarks = pictures.remarks(image, c.model.channels)
+            remarks = pictures.remarks(image, config.model.channels)
             with lock:
                 found.sizes[image.size] += 1
                 found.modes[image.mode] += 1
                 found.formats[image.format or "array"] += 1
                 found.remarks[i] = remarks
-                found.num_enlarged += pictures.is_enlarged(image.size, c.model.resolution, c.data.fit)
+                found.num_enlarged += pictures.is_enlarged(image.size, config.model.resolution, config.data.fit)
 
-    images.in_threads(look, source.length, images.CHUNK_PICTURES, c.data.num_workers, progress_fn)
+    images.in_threads(look, source.length, images.CHUNK_PICTURES, config.data.num_workers, progress_fn)
     found.pictures_per_sec = source.length / (time.monotonic() - start_sec)
     return found
 
 
-def _contact_sheet(source: Source, found: _Found, c: config.Config) -> np.ndarray | None:
+def _contact_sheet(source: Source, found: _Found, config: Config) -> np.ndarray | None:
     """Returns pictures from all over the source as training would see them, or None where none can be read."""
     readable = [i for i in range(source.length) if i not in found.left_out]
     if not readable:
         return None
-    cells = c.report.grid_columns * c.report.grid_rows
+    cells = config.report.grid_columns * config.report.grid_rows
     count = min(cells, len(readable))
     chosen = [readable[k * len(readable) // count] for k in range(count)]
-    squares = [images.make_square(source.read_fn(i), c.data, c.model)[0] for i in chosen]
+    squares = [images.make_square(source.read_fn(i), config.data, config.model)[0] for i in chosen]
     shown = [pictures.box_mean(square, min(len(square), SHEET_PX)) for square in squares]
-    return grid.image_grid(np.stack(shown), c.report.grid_columns)
+    return grid.image_grid(np.stack(shown), config.report.grid_columns)
 
 
-def _report(source: Source, found: _Found, c: config.Config) -> dict[str, Any]:
+def _report(source: Source, found: _Found, config: Config) -> dict[str, Any]:
     """Returns the findings as plain JSON."""
     kinds = Counter(kind for kind, _ in found.left_out.values())
     return {
@@ -130,7 +130,7 @@ def _report(source: Source, found: _Found, c: config.Config) -> dict[str, Any]:
             for i, (kind, reason) in sorted(found.left_out.items())
         ],
         "decoded_per_sec": round(found.pictures_per_sec, 1),
-        "training": _training(source.length - len(found.left_out), source, c),
+        "training": _training(source.length - len(found.left_out), source, config),
     }
 
 
@@ -153,29 +153,30 @@ def _histogram(classes: labels.Classes | None) -> dict[str, int]:
     return dict(zip(classes.names, counts.tolist(), strict=True))
 
 
-def _training(num_images: int, source: Source, c: config.Config) -> dict[str, Any]:
+def _training(num_images: int, source: Source, config: Config) -> dict[str, Any]:
     """Returns what a run with these settings would make of the pictures."""
-    num_train = max(num_images - c.data.num_heldout, 0)
-    needed_gib = num_images * c.model.resolution**2 * c.model.channels / images.GIB
-    if images.fits(source, c.model):
+    num_train = max(num_images - config.data.num_heldout, 0)
+    needed_gib = num_images * config.model.resolution**2 * config.model.channels / images.GIB
+    if images.fits(source, config.model):
         reading = "read as they are stored, at the size that is trained at"
-    elif needed_gib <= c.data.cache_gib:
+    elif needed_gib <= config.data.cache_gib:
         reading = f"decoded once and kept in {needed_gib:.2g} GiB of memory"
     else:
         reading = (
-            f"decoded again for every batch: {needed_gib:.3g} GiB are more than data.cache_gib={c.data.cache_gib:g}; "
+            "decoded again for every batch: "
+            f"{needed_gib:.3g} GiB are more than data.cache_gib={config.data.cache_gib:g}; "
             "--mode=prepare makes a store that is faster"
         )
     return {
         "images": num_train,
         "heldout": num_images - num_train,
-        "epochs": round(c.schedule.total_kimg * 1000 / num_train, 2) if num_train else None,
+        "epochs": round(config.schedule.total_kimg * 1000 / num_train, 2) if num_train else None,
         "reading": reading,
     }
 
 
-def _text(report: dict[str, Any], source: Source, c: config.Config) -> str:
-    m, d, training = c.model, c.data, report["training"]
+def _text(report: dict[str, Any], source: Source, config: Config) -> str:
+    model, data, training = config.model, config.data, report["training"]
     lines = [
         f"{report['source']}: {report['pictures']} pictures, {report['other_files']} other files",
         f"  {report['unreadable']} cannot be read, {report['filtered']} are left out for their size",
@@ -190,22 +191,23 @@ def _text(report: dict[str, Any], source: Source, c: config.Config) -> str:
     lines += bad[: images.MAX_LISTED]
     if len(bad) > images.MAX_LISTED:
         lines.append(f"  and {len(bad) - images.MAX_LISTED} more, all in inspect.json")
-    colours = {1: "gray", 3: "RGB", 4: "RGBA"}[m.channels]
+    colours = {1: "gray", 3: "RGB", 4: "RGBA"}[model.channels]
     lines += [
         "training with these settings:",
-        f"  each picture becomes {m.resolution}x{m.resolution} {colours} by data.fit={d.fit!r}; "
+        f"  each picture becomes {model.resolution}x{model.resolution} {colours} by data.fit={data.fit!r}; "
         f"{report['enlarged']} are enlarged; they are {training['reading']}",
         f"  {training['images']} are trained on, {training['heldout']} are held out; "
-        f"{c.schedule.total_kimg:g} kimg are {training['epochs']} epochs, with{'' if d.mirror else 'out'} mirroring",
+        f"{config.schedule.total_kimg:g} kimg are {training['epochs']} epochs, "
+        f"with{'' if data.mirror else 'out'} mirroring",
     ]
     refusal, num_classes = "  it would refuse to start:", len(report["classes"])
-    if report["unreadable"] and d.on_bad_image == "fail":
+    if report["unreadable"] and data.on_bad_image == "fail":
         lines.append(f"{refusal} mend the unreadable pictures, or set data.on_bad_image=skip")
-    if m.num_labels not in (0, num_classes):
+    if model.num_labels not in (0, num_classes):
         lines.append(f"{refusal} there are {num_classes} classes; set model.num_labels to that, or to 0")
-    if 2 * d.num_heldout > training["images"] + training["heldout"]:
-        lines.append(f"{refusal} data.num_heldout={d.num_heldout} is more than half of the pictures")
-    lines.append(f"{report['decoded_per_sec']:g} pictures/s were decoded by {d.num_workers} threads")
+    if 2 * data.num_heldout > training["images"] + training["heldout"]:
+        lines.append(f"{refusal} data.num_heldout={data.num_heldout} is more than half of the pictures")
+    lines.append(f"{report['decoded_per_sec']:g} pictures/s were decoded by {data.num_workers} threads")
     return "\n".join(lines)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax import config
+from stylegan_jax.config import Data, Model
 from stylegan_jax.data import images, pictures, shards, sources, store
 from stylegan_jax.data.source import Source, hash_lines, printable
 
@@ -36,8 +36,8 @@ _REMEDY = (
 class Plan:
     """What to prepare, where, and in which pieces."""
 
-    data: config.Data
-    model: config.Model
+    data: Data
+    model: Model
     partial: pathlib.Path  # Folder of the unfinished store and of what its finished shards say.
     length: int  # Pictures of the source.
     per_shard: int
@@ -62,8 +62,8 @@ class Plan:
 
 
 def prepare(
-    data: config.Data,
-    model: config.Model,
+    data: Data,
+    model: Model,
     folder: str | os.PathLike,
     progress_fn: images.ProgressFn | None = None,
     pictures_per_shard: int = PICTURES_PER_SHARD,

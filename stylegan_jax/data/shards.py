@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from stylegan_jax import config
+from stylegan_jax.config import Data, Model
 from stylegan_jax.data import images, pictures, store
 from stylegan_jax.data.source import Source, printable
 
@@ -38,8 +38,8 @@ def write(
     num_shards: int,
     source: Source,
     indices: Iterable[int],
-    data: config.Data,
-    model: config.Model,
+    data: Data,
+    model: Model,
     done_fn: Callable[[], None],
 ) -> Summary:
     """Writes the pictures `indices` of a source as a shard.
@@ -86,9 +86,7 @@ def write(
 
 
 @contextlib.contextmanager
-def _records(
-    file: pathlib.Path, source: Source, model: config.Model
-) -> Iterator[Callable[[str, bytes, int | None], int]]:
+def _records(file: pathlib.Path, source: Source, model: Model) -> Iterator[Callable[[str, bytes, int | None], int]]:
     """Yields a function of (name, encoded picture, class) that writes a record and returns its bytes."""
     from array_record.python import array_record_module
     from tensorflow_datasets.core import example_serializer
@@ -113,9 +111,7 @@ def _records(
         writer.close()
 
 
-def _square(
-    source: Source, index: int, data: config.Data, model: config.Model, summary: Summary
-) -> tuple[np.ndarray, bytes] | None:
+def _square(source: Source, index: int, data: Data, model: Model, summary: Summary) -> tuple[np.ndarray, bytes] | None:
     """Returns a picture's pixels [r, r, c] and encoded file, or None if it is left out; `summary` says why."""
     name = printable(source.names[index])
     try:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from stylegan_jax import config
+from stylegan_jax.config import Data
 from stylegan_jax.data import files, labels, pictures, remote, store, tables, tfrecords
 from stylegan_jax.data.source import Source, printable
 
@@ -42,7 +42,7 @@ _OF_FOLDERS: dict[str, Callable[[str], Source]] = {
 _AMONG_PICTURES = (".tar", ".parquet")  # What may lie in a folder of pictures by chance.
 
 
-def open_source(data: config.Data, resolution: int) -> Source:
+def open_source(data: Data, resolution: int) -> Source:
     """Returns the pictures that `data.source` names, with the classes that `data.labels` asks for.
 
     Args:
@@ -71,7 +71,7 @@ def open_source(data: config.Data, resolution: int) -> Source:
     return dataclasses.replace(opened, classes=classes)
 
 
-def local_path(path: str, data: config.Data, progress_fn: remote.ProgressFn | None = None) -> str:
+def local_path(path: str, data: Data, progress_fn: remote.ProgressFn | None = None) -> str:
     """Returns a path on this machine: the given one, or that of a copy of what it names elsewhere.
 
     Args:
@@ -84,7 +84,7 @@ def local_path(path: str, data: config.Data, progress_fn: remote.ProgressFn | No
     return str(pathlib.Path(path).expanduser()) if path else path
 
 
-def _open(data: config.Data, resolution: int) -> Source:
+def _open(data: Data, resolution: int) -> Source:
     if data.source == "faces":
         return _faces(data, resolution)
     if data.source == "digits":
@@ -114,7 +114,7 @@ def _open(data: config.Data, resolution: int) -> Source:
     return _OF_FILES[place.suffix.lower()](path)
 
 
-def _faces(data: config.Data, resolution: int) -> Source:
+def _faces(data: Data, resolution: int) -> Source:
     """Returns the procedural faces: `data.num_faces` to train on, and as many more as are held out."""
     from stylegan_jax.data import faces  # With it comes JAX, which processes that only decode need not load.
 

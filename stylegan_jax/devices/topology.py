@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.experimental import topologies
 
-from stylegan_jax import config
+from stylegan_jax.config import Model
 
 GIB = 2**30
 GPUS_PER_HOST = 8
@@ -26,7 +26,7 @@ class Limits:
     flops: Mapping[str, float]  # Dense products, a second: "bfloat16", and float32 by model.matmul_precision.
     dollars_per_hour: float
 
-    def flops_per_sec(self, model: config.Model) -> float:
+    def flops_per_sec(self, model: Model) -> float:
         """Returns the rate of the model's products."""
         return self.flops["bfloat16" if model.compute_dtype == "bfloat16" else model.matmul_precision]
 

@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stylegan_jax import config
-from stylegan_jax.config import schedule
+from stylegan_jax.config import Config, schedule, to_dict
 from stylegan_jax.devices import mesh
 from stylegan_jax.images import figures
 from stylegan_jax.runs import checkpoint, grid, workdir
@@ -19,11 +18,11 @@ from stylegan_jax.training import state
 DRAWN = 5  # What the key of these images is folded with.
 
 
-def draw(c: config.Config, folder: pathlib.Path, class_names: Sequence[str] = ()) -> list[pathlib.Path]:
+def draw(config: Config, folder: pathlib.Path, class_names: Sequence[str] = ()) -> list[pathlib.Path]:
     """Draws images from the newest checkpoint of a run, a grid for each class.
 
     Args:
-        c: the run's settings.
+        config: the run's settings.
         folder: its workdir.
         class_names: of the classes, as the checkpoint has them; none: of all in turn, or of an unconditional model.
 
@@ -36,9 +35,9 @@ def draw(c: config.Config, folder: pathlib.Path, class_names: Sequence[str] = ()
     if not (folder / "checkpoints").is_dir():
         raise ValueError(f"{folder} has no checkpoint; train there first, with --mode=train.")
     devices = mesh.make_mesh()
-    workdir.check_config(folder, config.to_dict(c))
+    workdir.check_config(folder, to_dict(config))
     manager = checkpoint.open_reader(folder / "checkpoints")
-    abstract = jax.eval_shape(lambda key: state.create(key, c), jax.random.key(c.seed))
+    abstract = jax.eval_shape(lambda key: state.create(key, config), jax.random.key(config.seed))
     abstract = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=mesh.replicated(devices)), abstract
     )
@@ -48,23 +47,23 @@ def draw(c: config.Config, folder: pathlib.Path, class_names: Sequence[str] = ()
         raise ValueError(f"{folder} has no checkpoint; train there first, with --mode=train.")
     nimg, train_state, meta = restored
     numbers = _numbers(class_names, meta.get("class_names", []))
-    phase = schedule.phase_at(nimg, c.schedule, c.model.resolution)
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(c.seed), 2**31 - 1), DRAWN)
+    phase = schedule.phase_at(nimg, config.schedule, config.model.resolution)
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seed), 2**31 - 1), DRAWN)
     paths = []
     for number in numbers:
         images = figures.samples(
             train_state.ema_params,
             key,
-            c.report.grid_columns * c.report.grid_rows,
+            config.report.grid_columns * config.report.grid_rows,
             jnp.float32(phase.alpha),
-            c.model,
+            config.model,
             phase.resolution,
             devices,
             number,
         )
         suffix = "" if number is None else f"-class{number}"
         paths.append(folder / f"samples{nimg // 1000:06d}{suffix}.png")
-        grid.save_png(paths[-1], grid.image_grid(np.asarray(images), c.report.grid_columns))
+        grid.save_png(paths[-1], grid.image_grid(np.asarray(images), config.report.grid_columns))
     return paths
 
 

@@ -6,26 +6,28 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from stylegan_jax import config
+from stylegan_jax.config import Model
 from stylegan_jax.networks import activations, convolutions, layers, ops
 
 
 class DiscriminatorBlock(nn.Module):
     """The two layers of one resolution. [n, r, r, i] to [n, r/2, r/2, fmaps(r/2)]"""
 
-    model: config.Model
+    model: Model
     resolution: int
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        m, r = self.model, self.resolution
-        act = functools.partial(activations.bias_act, nonlinearity=m.nonlinearity)
+        model, r = self.model, self.resolution
+        act = functools.partial(activations.bias_act, nonlinearity=model.nonlinearity)
         blurred = act
-        if m.blur_filter is not None:
-            blurred = functools.partial(activations.bias_act_blur, nonlinearity=m.nonlinearity, taps=m.blur_filter)
-        conv = functools.partial(layers.Conv, use_equalized_lr=m.use_equalized_lr)
-        x = conv(m.fmaps(r), bias_fn=blurred, name="conv0")(x)
-        return conv(m.fmaps(r // 2), conv_fn=convolutions.conv_downscale, bias_fn=act, name="conv1")(x)
+        if model.blur_filter is not None:
+            blurred = functools.partial(
+                activations.bias_act_blur, nonlinearity=model.nonlinearity, taps=model.blur_filter
+            )
+        conv = functools.partial(layers.Conv, use_equalized_lr=model.use_equalized_lr)
+        x = conv(model.fmaps(r), bias_fn=blurred, name="conv0")(x)
+        return conv(model.fmaps(r // 2), conv_fn=convolutions.conv_downscale, bias_fn=act, name="conv1")(x)
 
 
 class Discriminator(nn.Module):
@@ -35,7 +37,7 @@ class Discriminator(nn.Module):
     are float32, which at 4x4 costs little.
     """
 
-    model: config.Model
+    model: Model
     axis_name: str | None = None  # Within jax.shard_map, the axis that the batch is split over.
 
     @nn.compact
@@ -54,30 +56,32 @@ class Discriminator(nn.Module):
         Returns:
             Scores. [n]
         """
-        m = self.model
-        act = functools.partial(activations.bias_act, nonlinearity=m.nonlinearity)
-        conv, dense = (functools.partial(f, use_equalized_lr=m.use_equalized_lr) for f in (layers.Conv, layers.Dense))
+        model = self.model
+        act = functools.partial(activations.bias_act, nonlinearity=model.nonlinearity)
+        conv, dense = (
+            functools.partial(f, use_equalized_lr=model.use_equalized_lr) for f in (layers.Conv, layers.Dense)
+        )
 
         def features_of(image: Array, r: int) -> Array:
             from_rgb = layers.FromRGB(
-                m.fmaps(r), m.nonlinearity, use_equalized_lr=m.use_equalized_lr, name=f"from_rgb{r}"
+                model.fmaps(r), model.nonlinearity, use_equalized_lr=model.use_equalized_lr, name=f"from_rgb{r}"
             )
-            return from_rgb(image.astype(m.compute_dtype))
+            return from_rgb(image.astype(model.compute_dtype))
 
         x = features_of(images, resolution)
-        for r in [r for r in reversed(m.resolutions) if 4 < r <= resolution]:
-            block = nn.remat(DiscriminatorBlock) if m.remat else DiscriminatorBlock
-            x = block(m, r, name=f"b{r}")(x)
+        for r in [r for r in reversed(model.resolutions) if 4 < r <= resolution]:
+            block = nn.remat(DiscriminatorBlock) if model.remat else DiscriminatorBlock
+            x = block(model, r, name=f"b{r}")(x)
             images = ops.downscale(images)
             # Only a fade uses it, at the first; XLA drops the others, and initialization sees them all.
             lower = features_of(images, r // 2)
             if r == resolution and alpha is not None:
-                x = ops.lerp(lower, x, alpha).astype(m.compute_dtype)
+                x = ops.lerp(lower, x, alpha).astype(model.compute_dtype)
         x = x.astype(jnp.float32)
-        if m.stddev_group:
-            x = ops.minibatch_stddev(x, m.stddev_group, m.stddev_features, self.axis_name)
-        x = conv(m.fmaps(4), bias_fn=act, name="conv")(x)
+        if model.stddev_group:
+            x = ops.minibatch_stddev(x, model.stddev_group, model.stddev_features, self.axis_name)
+        x = conv(model.fmaps(4), bias_fn=act, name="conv")(x)
         x = x.reshape(x.shape[0], -1)  # [n, 16 c], in h, w, c order
-        x = dense(m.fmaps(2), bias_fn=act, name="dense0")(x)
-        scores = dense(max(m.num_labels, 1), gain=1.0, name="dense1")(x)
-        return jnp.sum(scores * labels, axis=1) if m.num_labels else scores[:, 0]
+        x = dense(model.fmaps(2), bias_fn=act, name="dense0")(x)
+        scores = dense(max(model.num_labels, 1), gain=1.0, name="dense1")(x)
+        return jnp.sum(scores * labels, axis=1) if model.num_labels else scores[:, 0]

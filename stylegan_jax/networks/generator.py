@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from stylegan_jax import config
+from stylegan_jax.config import Model
 from stylegan_jax.networks import activations, convolutions, layers, ops
 
 SMALL_NOISE_PX = 64  # Noise maps up to this resolution are drawn at once.
@@ -22,7 +22,7 @@ class Mapping(nn.Module):
     of w moves every style of the image, and a few products of vectors take no time.
     """
 
-    model: config.Model
+    model: Model
 
     @nn.compact
     def __call__(self, z: Array, labels: Array | None = None) -> Array:
@@ -35,21 +35,21 @@ class Mapping(nn.Module):
         Returns:
             [n, w_size]
         """
-        m, x = self.model, z
-        if m.num_labels:
-            if m.embed_labels:
-                embedding = self.param("label_embedding", nn.initializers.normal(1), (m.num_labels, m.z_size))
+        model, x = self.model, z
+        if model.num_labels:
+            if model.embed_labels:
+                embedding = self.param("label_embedding", nn.initializers.normal(1), (model.num_labels, model.z_size))
                 labels = jnp.matmul(labels, embedding, precision="highest")
             x = jnp.concatenate([x, labels], axis=-1)
-        if m.normalize_latents:
+        if model.normalize_latents:
             x = ops.pixel_norm(x)
-        for i in range(m.mapping_layers):
-            features = m.w_size if i == m.mapping_layers - 1 else m.mapping_fmaps
+        for i in range(model.mapping_layers):
+            features = model.w_size if i == model.mapping_layers - 1 else model.mapping_fmaps
             x = layers.Dense(
                 features,
-                lr_multiplier=m.mapping_lr_multiplier,
-                use_equalized_lr=m.use_equalized_lr,
-                bias_fn=functools.partial(activations.bias_act, nonlinearity=m.nonlinearity),
+                lr_multiplier=model.mapping_lr_multiplier,
+                use_equalized_lr=model.use_equalized_lr,
+                bias_fn=functools.partial(activations.bias_act, nonlinearity=model.nonlinearity),
                 precision="highest",
                 name=f"dense{i}",
             )(x)
@@ -59,20 +59,20 @@ class Mapping(nn.Module):
 class Start(nn.Module):
     """The 4x4 features that synthesis begins with: a learned constant, or a dense layer on w. [n, 4, 4, c]"""
 
-    model: config.Model
+    model: Model
 
     @nn.compact
     def __call__(self, w: Array) -> Array:
-        m = self.model
-        c = m.fmaps(4)
-        if m.const_input:
+        model = self.model
+        c = model.fmaps(4)
+        if model.const_input:
             const = self.param("const", nn.initializers.ones, (1, 4, 4, c))
             return jnp.broadcast_to(const, (w.shape[0], 4, 4, c))
         # The gain keeps the variance after a sum over w alone: official "gain / 4".
         dense = layers.Dense(
             16 * c,
             gain=layers.RELU_GAIN / 4,
-            use_equalized_lr=m.use_equalized_lr,
+            use_equalized_lr=model.use_equalized_lr,
             bias_fn=None,
             precision="highest",
             name="dense",
@@ -83,20 +83,20 @@ class Start(nn.Module):
 class SynthesisBlock(nn.Module):
     """The two layers of one resolution. [n, r/2, r/2, i] to [n, r, r, fmaps(r)]; 4x4 begins from w."""
 
-    model: config.Model
+    model: Model
     resolution: int
 
     @nn.compact
     def __call__(self, x: Array | None, ws: Array, noise: Sequence[Array | None]) -> Array:
-        m, features = self.model, self.model.fmaps(self.resolution)
-        conv = {"bias_fn": None, "use_equalized_lr": m.use_equalized_lr}  # The epilogue adds the bias, after noise.
+        model, features = self.model, self.model.fmaps(self.resolution)
+        conv = {"bias_fn": None, "use_equalized_lr": model.use_equalized_lr}  # The epilogue adds the bias, after noise.
         if x is None:
-            x = Start(m, name="start")(ws[:, 0]).astype(m.compute_dtype)
+            x = Start(model, name="start")(ws[:, 0]).astype(model.compute_dtype)
         else:
             x = layers.Conv(features, conv_fn=convolutions.upscale_conv, name="conv0", **conv)(x)
-        x = layers.Epilogue(m, has_blur=self.resolution > 4, name="epilogue0")(x, ws[:, 0], noise[0])
+        x = layers.Epilogue(model, has_blur=self.resolution > 4, name="epilogue0")(x, ws[:, 0], noise[0])
         x = layers.Conv(features, name="conv1", **conv)(x)
-        return layers.Epilogue(m, name="epilogue1")(x, ws[:, -1], noise[1])
+        return layers.Epilogue(model, name="epilogue1")(x, ws[:, -1], noise[1])
 
 
 class Synthesis(nn.Module):
@@ -105,7 +105,7 @@ class Synthesis(nn.Module):
     Features are of model.compute_dtype; parameters, styles and images are float32.
     """
 
-    model: config.Model
+    model: Model
 
     @nn.compact
     @layers.at_matmul_precision
@@ -122,19 +122,21 @@ class Synthesis(nn.Module):
         Returns:
             Images, around [-1, 1] and not clipped. [n, resolution, resolution, channels]
         """
-        m, x, image, enlarged = self.model, None, None, None
-        for i, r in enumerate(r for r in m.resolutions if r <= resolution):
-            layer_ws = ws[:, 2 * i : 2 * i + 2] if m.use_styles else ws
-            block = nn.remat(SynthesisBlock) if m.remat else SynthesisBlock
-            x = block(m, r, name=f"b{r}")(x, layer_ws, noise[2 * i : 2 * i + 2])
+        model, x, image, enlarged = self.model, None, None, None
+        for i, r in enumerate(r for r in model.resolutions if r <= resolution):
+            layer_ws = ws[:, 2 * i : 2 * i + 2] if model.use_styles else ws
+            block = nn.remat(SynthesisBlock) if model.remat else SynthesisBlock
+            x = block(model, r, name=f"b{r}")(x, layer_ws, noise[2 * i : 2 * i + 2])
             # Only the last image is used, or the last two in a fade. XLA drops the others; initialization sees all.
             enlarged = None if image is None else ops.upscale(image)
-            to_rgb = layers.Conv(m.channels, 1, gain=1.0, use_equalized_lr=m.use_equalized_lr, name=f"to_rgb{r}")
+            to_rgb = layers.Conv(
+                model.channels, 1, gain=1.0, use_equalized_lr=model.use_equalized_lr, name=f"to_rgb{r}"
+            )
             image = to_rgb(x.astype(jnp.float32))
         return image if enlarged is None or alpha is None else ops.lerp(enlarged, image, alpha)
 
 
-def make_noise(key: Array, n: int, model: config.Model, resolution: int) -> tuple[Array | None, ...]:
+def make_noise(key: Array, n: int, model: Model, resolution: int) -> tuple[Array | None, ...]:
     """Returns unit Gaussian noise for every layer up to `resolution`: [n, r, r, 1] twice a resolution r.
 
     None takes the place of each map if the model has no noise.

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from stylegan_jax import config
+from stylegan_jax.config import Model
 from stylegan_jax.networks import activations, convolutions, epilogues, ops
 
 RELU_GAIN = math.sqrt(2)  # He et al. 2015: keeps the variance through a ReLU.
@@ -125,24 +125,24 @@ class Epilogue(nn.Module):
         noise: unit Gaussian, one map an image or one for all; not used without noise. [n or 1, h, w, 1]
     """
 
-    model: config.Model
+    model: Model
     has_blur: bool = False  # The model's low-pass filter comes first, if it has one.
 
     @nn.compact
     def __call__(self, x: Array, w: Array, noise: Array | None) -> Array:
-        m, channels = self.model, x.shape[-1]
-        strength = self.param("noise_strength", nn.initializers.zeros, (channels,)) if m.use_noise else None
+        model, channels = self.model, x.shape[-1]
+        strength = self.param("noise_strength", nn.initializers.zeros, (channels,)) if model.use_noise else None
         bias = self.param("bias", nn.initializers.zeros, (channels,))
-        style, taps = None, m.blur_filter if self.has_blur else None
-        if m.use_styles:
+        style, taps = None, model.blur_filter if self.has_blur else None
+        if model.use_styles:
             dense = Dense(
-                2 * channels, gain=1.0, use_equalized_lr=m.use_equalized_lr, precision="highest", name="style"
+                2 * channels, gain=1.0, use_equalized_lr=model.use_equalized_lr, precision="highest", name="style"
             )
             style = dense(w)
-        if m.use_instance_norm and not m.use_pixel_norm:
-            return epilogues.styled(x, noise, strength, bias, style, m.nonlinearity, taps)
+        if model.use_instance_norm and not model.use_pixel_norm:
+            return epilogues.styled(x, noise, strength, bias, style, model.nonlinearity, taps)
         x = x if taps is None else ops.blur(x, taps)
-        y = epilogues.activated(x, noise, strength, bias, m.nonlinearity)
-        y = ops.pixel_norm(y) if m.use_pixel_norm else y
-        y = ops.instance_norm(y) if m.use_instance_norm else y
+        y = epilogues.activated(x, noise, strength, bias, model.nonlinearity)
+        y = ops.pixel_norm(y) if model.use_pixel_norm else y
+        y = ops.instance_norm(y) if model.use_instance_norm else y
         return (y if style is None else ops.modulate(y, style)).astype(x.dtype)

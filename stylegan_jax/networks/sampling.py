@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.sharding import PartitionSpec
 
-from stylegan_jax import config
+from stylegan_jax.config import Model
 from stylegan_jax.devices import mesh
 from stylegan_jax.networks import generator, ops
 
@@ -27,36 +27,36 @@ class Latents(flax.struct.PyTreeNode):
     noise: tuple[Array | None, ...]  # Two maps a resolution. [n, r, r, 1]
 
 
-def draw_latents(key: Array, n: int, m: config.Model, resolution: int, mixing_prob: float) -> Latents:
+def draw_latents(key: Array, n: int, model: Model, resolution: int, mixing_prob: float) -> Latents:
     """Returns the latents of `n` images of `resolution` px."""
     z_key, mix_key, cutoff_key, noise_key = jax.random.split(key, 4)
-    num_layers = 2 * sum(r <= resolution for r in m.resolutions) if m.use_styles else 1
+    num_layers = 2 * sum(r <= resolution for r in model.resolutions) if model.use_styles else 1
     cutoff = generator.draw_cutoffs(cutoff_key, n, mixing_prob, num_layers)
     return Latents(
-        z=jax.random.normal(z_key, (n, m.z_size)),
-        z_mix=jax.random.normal(mix_key, (n, m.z_size)) if mixing_prob else None,
-        cutoff=jnp.where(cutoff < num_layers, cutoff, m.num_layers),
-        noise=generator.make_noise(noise_key, n, m, resolution),
+        z=jax.random.normal(z_key, (n, model.z_size)),
+        z_mix=jax.random.normal(mix_key, (n, model.z_size)) if mixing_prob else None,
+        cutoff=jnp.where(cutoff < num_layers, cutoff, model.num_layers),
+        noise=generator.make_noise(noise_key, n, model, resolution),
     )
 
 
 def generate(
-    params: Any, latents: Latents, labels: Array | None, alpha: Array | None, m: config.Model, resolution: int
+    params: Any, latents: Latents, labels: Array | None, alpha: Array | None, model: Model, resolution: int
 ) -> tuple[Array, Array]:
     """Returns images [n, r, r, c] and the batch mean of w [w_size], before mixing."""
 
     def mapping(z: Array) -> Array:
-        return generator.Mapping(m).apply({"params": params["mapping"]}, z, labels)
+        return generator.Mapping(model).apply({"params": params["mapping"]}, z, labels)
 
     w = mapping(latents.z)
     w_mix = w if latents.z_mix is None else mapping(latents.z_mix)
-    ws = generator.mix_styles(w, w_mix, latents.cutoff, m.num_layers)
-    synthesis = generator.Synthesis(m)
+    ws = generator.mix_styles(w, w_mix, latents.cutoff, model.num_layers)
+    synthesis = generator.Synthesis(model)
     images = synthesis.apply({"params": params["synthesis"]}, ws, latents.noise, alpha, resolution=resolution)
     return images, jnp.mean(w, axis=0)
 
 
-@functools.partial(jax.jit, static_argnames=("m", "n", "resolution", "batch_sharding"))
+@functools.partial(jax.jit, static_argnames=("model", "n", "resolution", "batch_sharding"))
 def sample(
     params: Any,
     key: Array,
@@ -64,7 +64,7 @@ def sample(
     labels: Array | None,
     alpha: Array | None,
     *,
-    m: config.Model,
+    model: Model,
     n: int,
     resolution: int,
     batch_sharding: jax.sharding.Sharding | None = None,
@@ -75,26 +75,28 @@ def sample(
     """
 
     def draw(i: Array) -> Latents:
-        return jax.tree.map(lambda x: x[0], draw_latents(jax.random.fold_in(key, i), 1, m, resolution, mixing_prob=0.0))
+        return jax.tree.map(
+            lambda x: x[0], draw_latents(jax.random.fold_in(key, i), 1, model, resolution, mixing_prob=0.0)
+        )
 
     latents = jax.vmap(draw)(first + jnp.arange(n))
     if batch_sharding is not None:
         latents = jax.lax.with_sharding_constraint(latents, batch_sharding)
 
     def images_of(params: Any, latents: Latents, labels: Array | None, alpha: Array | None) -> Array:
-        images, _ = generate(params, latents, labels, alpha, m, resolution)
+        images, _ = generate(params, latents, labels, alpha, model, resolution)
         return ops.to_uint8(images)
 
     whole, part = PartitionSpec(), PartitionSpec(mesh.AXIS)
     return mesh.per_device(images_of, batch_sharding, (whole, part, part, whole), part)(params, latents, labels, alpha)
 
 
-def sample_batch(m: config.Model, resolution: int, devices: jax.sharding.Mesh) -> int:
+def sample_batch(model: Model, resolution: int, devices: jax.sharding.Mesh) -> int:
     """Returns how many images to sample in a call: as many as fit into a quarter of the memory, and at most 64.
 
     It is a power of two a device, and the same in all processes where their devices are alike.
     """
-    largest_layer = 4 * max(m.fmaps(r) * r * r for r in m.resolutions if r <= resolution)  # Bytes an image.
+    largest_layer = 4 * max(model.fmaps(r) * r * r for r in model.resolutions if r <= resolution)  # Bytes an image.
     device, num_devices = jax.local_devices()[0], len(devices.devices)
     stats = device.memory_stats() or {}  # CPUs have none, and share the machine's.
     host_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // jax.local_device_count()

@@ -15,14 +15,14 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from stylegan_jax import config
+from stylegan_jax.config import Config, Report, to_dict
 
 # Settings that leave a run the same: pictures are told by their fingerprint, gradients are the same in parts, and what
 # is reported takes no part in training (but scores of two metrics cannot be compared).
 FREE = frozenset(
     {"data.source", "data.remote_copy", "data.num_workers", "data.cache_gib", "model.remat"}
     | {"schedule.accumulation", "schedule.accumulation_by_resolution"}
-    | {f"report.{field.name}" for field in dataclasses.fields(config.Report) if field.name != "best_metric"}
+    | {f"report.{field.name}" for field in dataclasses.fields(Report) if field.name != "best_metric"}
 )
 
 
@@ -95,7 +95,7 @@ def check_config(workdir: str | os.PathLike, config_dict: dict[str, Any]) -> Non
         ) from None
     except ValueError as error:
         raise ValueError(f"{file} is not JSON ({error}); restore it, or choose another --workdir.") from None
-    new, defaults = _flatten(now), _flatten(json.loads(json.dumps(config.to_dict(config.Config()))))
+    new, defaults = _flatten(now), _flatten(json.loads(json.dumps(to_dict(Config()))))
     # A run from before there was a setting is one with its default.
     old = {name: value for name, value in defaults.items() if name in new} | _flatten(before)
     lines = [

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from stylegan_jax import config
+from stylegan_jax.config import Config, Model
 from stylegan_jax.data import pictures, shards, sources, store
 from stylegan_jax.devices import gpu_program, topology
 
@@ -51,14 +51,14 @@ def program_work(program: jax.stages.Compiled, device: Any, num_images: int, num
     return Work(cost.get("flops", 0.0) / images, cost.get("bytes accessed", 0.0) / images, (), images)
 
 
-def floor(work: Work, m: config.Model, device: Any) -> gpu_program.Floor:
+def floor(work: Work, model: Model, device: Any) -> gpu_program.Floor:
     """Returns the least time of an image on a device that is not here, by its published limits.
 
     On a GPU it is added up kernel by kernel. On a TPU it is the time of all operations or of all bytes: no step reaches
     a limit, but the compiler counts as read what lies in fast memory, too.
     """
     limits = topology.LIMITS[device.device_kind]
-    rates = limits.flops_per_sec(m), limits.bytes_per_sec
+    rates = limits.flops_per_sec(model), limits.bytes_per_sec
     if work.kernels:
         least = gpu_program.floor(work.kernels, *rates)
         return gpu_program.Floor(*(seconds / work.num_images for seconds in dataclasses.astuple(least)))
@@ -66,17 +66,21 @@ def floor(work: Work, m: config.Model, device: Any) -> gpu_program.Floor:
     return gpu_program.Floor(max(arithmetic, memory), arithmetic, memory)
 
 
-def reading_speed(c: config.Config, size: int) -> float | None:
+def reading_speed(config: Config, size: int) -> float | None:
     """Returns how many pictures of `size` px a host like this decodes a second, in data.num_workers threads.
 
     Of a store, as --mode=prepare makes it. None for sizes that it keeps raw, for pictures that are drawn here, and for
     more channels than pictures have.
     """
-    if size <= store.MAX_LEVEL_PX or c.data.source in sources.PROCEDURAL or c.model.channels not in pictures.MODES:
+    if (
+        size <= store.MAX_LEVEL_PX
+        or config.data.source in sources.PROCEDURAL
+        or config.model.channels not in pictures.MODES
+    ):
         return None
     rng = np.random.default_rng(0)
     smooth = np.linspace(0, 200, size)[:, None, None] + np.linspace(0, 40, size)[None, :, None]
-    noise = rng.normal(0, 4, (size, size, c.model.channels))  # With which files are about as large as FFHQ's.
+    noise = rng.normal(0, 4, (size, size, config.model.channels))  # With which files are about as large as FFHQ's.
     encoded = shards.encode(np.clip(smooth + noise, 0, 255).astype(np.uint8))
     done, start_sec = list[float](), time.perf_counter()
 
@@ -85,6 +89,6 @@ def reading_speed(c: config.Config, size: int) -> float | None:
             pictures.load(encoded)
             done.append(time.perf_counter())
 
-    with concurrent.futures.ThreadPoolExecutor(c.data.num_workers) as pool:
-        list(pool.map(decode, range(c.data.num_workers)))
+    with concurrent.futures.ThreadPoolExecutor(config.data.num_workers) as pool:
+        list(pool.map(decode, range(config.data.num_workers)))
     return len(done) / (max(done) - start_sec)

@@ -4,8 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stylegan_jax import config
-from stylegan_jax.config import schedule
+from stylegan_jax.config import Config, schedule
 from stylegan_jax.data import dataset
 from stylegan_jax.devices import mesh
 from stylegan_jax.images import figures
@@ -22,21 +21,21 @@ class Observer:
 
     def __init__(
         self,
-        c: config.Config,
+        config: Config,
         data: dataset.Dataset,
         devices: jax.sharding.Mesh,
         log: report.Report,
         stages: list[schedule.Stage],
     ) -> None:
-        self._c, self._data, self._devices, self._log, self._stages = c, data, devices, log, stages
+        self._c, self._data, self._devices, self._log, self._stages = config, data, devices, log, stages
         self._reals: quality.RealStatistics | None = None
         self._seen: set[int] = set()  # Resolutions whose speed the table has.
 
     def start(self) -> None:
         """Writes reals.png, and measures the reals once: the distances' floor, and a bad reference."""
-        r, n = self._c.report, self._c.data.num_heldout
-        self._log.picture("reals", self._grid(self._data.sample_reals(r.grid_columns * r.grid_rows)))
-        if r.metric_ticks:
+        report, n = self._c.report, self._c.data.num_heldout
+        self._log.picture("reals", self._grid(self._data.sample_reals(report.grid_columns * report.grid_rows)))
+        if report.metric_ticks:
             reals = self._data.sample_reals(n)
             self._reals = quality.real_statistics(reals, self._c.seed)
             for name, values in quality.references(reals, self._data.heldout(n), self._reals).items():
@@ -82,8 +81,10 @@ class Observer:
         return distances
 
     def _samples(self, train_state: state.TrainState, phase: schedule.Phase, nimg: int) -> None:
-        r = self._c.report
-        self._log.image(nimg, "fakes", self._grid(self._fakes(train_state, phase, GRID, r.grid_columns * r.grid_rows)))
+        report = self._c.report
+        self._log.image(
+            nimg, "fakes", self._grid(self._fakes(train_state, phase, GRID, report.grid_columns * report.grid_rows))
+        )
 
     def _grid(self, images: np.ndarray) -> np.ndarray:
         return grid.image_grid(images, self._c.report.grid_columns, self._c.report.grid_rows)
@@ -96,12 +97,12 @@ class Observer:
         return figures.samples(train_state.ema_params, key, n, alpha, self._c.model, phase.resolution, self._devices)
 
     def _figures(self, train_state: state.TrainState, phase: schedule.Phase) -> None:
-        m, alpha = self._c.model, jnp.float32(phase.alpha)
+        model, alpha = self._c.model, jnp.float32(phase.alpha)
         params, w_avg = mesh.local((train_state.ema_params, train_state.w_avg))
-        images = figures.style_mixing(params, self._key(MIXING), alpha, m, phase.resolution)
+        images = figures.style_mixing(params, self._key(MIXING), alpha, model, phase.resolution)
         self._log.picture("style_mixing", grid.image_grid(images, 7, 7))
         images = figures.truncation(
-            params, mesh.local(train_state.w_avg), self._key(TRUNCATION), alpha, m, phase.resolution
+            params, mesh.local(train_state.w_avg), self._key(TRUNCATION), alpha, model, phase.resolution
         )
         self._log.picture("truncation", grid.image_grid(images, len(figures.TRUNCATION_PSIS)))
 

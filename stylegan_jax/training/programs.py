@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import numpy as np
 
-from stylegan_jax import config
+from stylegan_jax.config import Config
 from stylegan_jax.devices import backend, mesh
 from stylegan_jax.training import step
 
@@ -31,13 +31,13 @@ def platform_of(devices: jax.sharding.Mesh) -> str:
     return devices.devices.flat[0].platform
 
 
-def steps_per_call(c: config.Config, devices: jax.sharding.Mesh) -> int:
+def steps_per_call(config: Config, devices: jax.sharding.Mesh) -> int:
     """Returns how many steps the devices take in a call: those between two updates of the schedule.
 
     A CPU takes single ones: within a loop, XLA:CPU computes plain convolutions 25 times more slowly, and the paper's
     narrowest layers use them.
     """
-    return 1 if platform_of(devices) == "cpu" else c.schedule.refresh_steps
+    return 1 if platform_of(devices) == "cpu" else config.schedule.refresh_steps
 
 
 def has_fade(alpha: float, devices: jax.sharding.Mesh) -> bool:
@@ -50,25 +50,27 @@ def has_fade(alpha: float, devices: jax.sharding.Mesh) -> bool:
 
 
 class Programs(NamedTuple):
-    """Compiled for one resolution, batch and size of the images: (state, images, labels, phase) -> (state, metrics)."""
+    """Programs (state, images, labels, alpha, lr) -> (state, metrics), for one resolution, batch and size of images."""
 
     train: jax.stages.Compiled  # step.train_steps.
     lazy_r1: jax.stages.Compiled | None  # step.lazy_r1_step, for the first batch of the stack; None without lazy R1.
 
 
-def make(c: config.Config, *how: Any) -> Programs:
+def make(config: Config, *how: Any) -> Programs:
     """Returns the programs of a part of a run; arguments are those of `train_program`, up to is_fading."""
     lazy_r1_program = functools.partial(train_program, step_fn=_lazy_r1_of_first)
-    return Programs(train_program(c, *how), lazy_r1_program(c, *how) if c.train.r1_interval > 1 else None)
+    return Programs(
+        train_program(config, *how), lazy_r1_program(config, *how) if config.train.r1_interval > 1 else None
+    )
 
 
-def _lazy_r1_of_first(state: Any, images: Any, labels: Any, phase: step.Phase, **how: Any) -> Any:
+def _lazy_r1_of_first(state: Any, images: Any, labels: Any, alpha: Any, lr: Any, **how: Any) -> Any:
     first = jax.tree.map(lambda x: x[0], (images, labels))
-    return step.lazy_r1_step(state, *first, phase, **how)
+    return step.lazy_r1_step(state, *first, alpha, lr, **how)
 
 
 def train_program(
-    c: config.Config,
+    config: Config,
     state: Any,
     devices: jax.sharding.Mesh,
     resolution: int,
@@ -78,29 +80,31 @@ def train_program(
     is_fading: bool = False,
     step_fn: Callable[..., Any] = step.train_steps,
 ) -> jax.stages.Compiled:
-    """Returns `step_fn`, compiled: (state, images, labels, phase) -> (state, metrics).
+    """Returns `step_fn`, compiled: (state, images, labels, alpha, lr) -> (state, metrics).
 
     Args:
-        c: settings.
+        config: settings.
         state: the training state, as jax.ShapeDtypeStruct with shardings.
-        devices: to compile for, which may be elsewhere; batches are split over them, and the phase is on all.
+        devices: to compile for, which may be elsewhere; batches are split over them, and the scalars are on all.
         resolution: to train at, px.
         batch: images of a step, on all devices together.
         size: height and width of the images given, px; at least the resolution.
         num_steps: steps of a call.
-        is_fading: whether the resolution fades in. If not, the phase's alpha is None.
+        is_fading: whether the resolution fades in. If not, alpha is None.
         step_fn: a function like `step.train_steps`.
     """
-    m, stack, whole = c.model, mesh.split_stack(devices), mesh.replicated(devices)
-    images = jax.ShapeDtypeStruct((num_steps, batch, size, size, m.channels), np.uint8, sharding=stack)
-    labels = jax.ShapeDtypeStruct((num_steps, batch, m.num_labels), np.float32, sharding=stack)
+    model, stack, whole = config.model, mesh.split_stack(devices), mesh.replicated(devices)
+    images = jax.ShapeDtypeStruct((num_steps, batch, size, size, model.channels), np.uint8, sharding=stack)
+    labels = jax.ShapeDtypeStruct((num_steps, batch, model.num_labels), np.float32, sharding=stack)
+    labels = labels if model.num_labels else None
     scalar = jax.ShapeDtypeStruct((), np.float32, sharding=whole)
-    phase = step.Phase(alpha=scalar if is_fading else None, lr=scalar)
     # Without its own jit, which would be traced within this one.
-    fn = functools.partial(inspect.unwrap(step_fn), c=c, resolution=resolution, batch_sharding=mesh.split(devices))
+    fn = functools.partial(
+        inspect.unwrap(step_fn), config=config, resolution=resolution, batch_sharding=mesh.split(devices)
+    )
     jitted = jax.jit(fn, donate_argnums=0, out_shardings=whole)
     with backend.forms_for(devices.devices.flat[0]):
-        lowered = jitted.lower(state, images, labels if m.num_labels else None, phase)
+        lowered = jitted.lower(state, images, labels, scalar if is_fading else None, scalar)
     return lowered.compile(COMPILER_OPTIONS.get(platform_of(devices)))
 
 

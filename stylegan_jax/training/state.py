@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from stylegan_jax import config
+from stylegan_jax.config import Config
 from stylegan_jax.networks import discriminator, generator
 
 
@@ -53,21 +53,21 @@ class TrainState(flax.struct.PyTreeNode):
     num_skipped: Array  # Updates left out because a moment was not finite: generator's, discriminator's. int32 [2]
 
 
-def create(key: Array, c: config.Config) -> TrainState:
+def create(key: Array, config: Config) -> TrainState:
     """Returns the state of a run at its beginning, a pure function of `key`."""
-    m = c.model
+    model = config.model
     mapping_key, synthesis_key, d_key = jax.random.split(key, 3)
-    z, labels = jnp.zeros((1, m.z_size)), (jnp.zeros((1, m.num_labels)) if m.num_labels else None)
-    ws = jnp.zeros((1, m.num_layers, m.w_size))
-    noise = tuple(jnp.zeros((1, r, r, 1)) if m.use_noise else None for r in m.resolutions for _ in range(2))
-    images, one = jnp.zeros((1, m.resolution, m.resolution, m.channels)), jnp.ones(())
-    synthesis, d = generator.Synthesis(m), discriminator.Discriminator(m)
+    z, labels = jnp.zeros((1, model.z_size)), (jnp.zeros((1, model.num_labels)) if model.num_labels else None)
+    ws = jnp.zeros((1, model.num_layers, model.w_size))
+    noise = tuple(jnp.zeros((1, r, r, 1)) if model.use_noise else None for r in model.resolutions for _ in range(2))
+    images, one = jnp.zeros((1, model.resolution, model.resolution, model.channels)), jnp.ones(())
+    synthesis, d = generator.Synthesis(model), discriminator.Discriminator(model)
     g_params = {
-        "mapping": generator.Mapping(m).init(mapping_key, z, labels).get("params", {}),
-        "synthesis": synthesis.init(synthesis_key, ws, noise, one, resolution=m.resolution)["params"],
+        "mapping": generator.Mapping(model).init(mapping_key, z, labels).get("params", {}),
+        "synthesis": synthesis.init(synthesis_key, ws, noise, one, resolution=model.resolution)["params"],
     }
-    d_params = d.init(d_key, images, labels, one, resolution=m.resolution)["params"]
-    optimizer = adam(c.train.adam_beta2, c.train.adam_eps)
+    d_params = d.init(d_key, images, labels, one, resolution=model.resolution)["params"]
+    optimizer = adam(config.train.adam_beta2, config.train.adam_eps)
     return TrainState(
         nimg=jnp.zeros((), jnp.int32),
         g_params=g_params,
@@ -75,14 +75,14 @@ def create(key: Array, c: config.Config) -> TrainState:
         ema_params=jax.tree.map(jnp.copy, g_params),  # A copy: donated buffers must not be shared.
         g_opt=optimizer.init(g_params),
         d_opt=optimizer.init(d_params),
-        w_avg=jnp.zeros(m.w_size),
+        w_avg=jnp.zeros(model.w_size),
         num_skipped=jnp.zeros(2, jnp.int32),
     )
 
 
-def abstract(c: config.Config, sharding: jax.sharding.Sharding | None = None) -> TrainState:
+def abstract(config: Config, sharding: jax.sharding.Sharding | None = None) -> TrainState:
     """Returns the shapes, dtypes and sharding of a run's state, for compilers."""
-    shapes = jax.eval_shape(lambda: create(jax.random.key(c.seed), c))
+    shapes = jax.eval_shape(lambda: create(jax.random.key(config.seed), config))
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
 
 

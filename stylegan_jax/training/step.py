@@ -6,24 +6,16 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import flax
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.sharding import NamedSharding as Sharding
 
-from stylegan_jax import config
+from stylegan_jax.config import Config
 from stylegan_jax.devices import mesh
 from stylegan_jax.networks import ops, sampling
-from stylegan_jax.training import accumulation, objectives
+from stylegan_jax.training import accumulation, losses
 from stylegan_jax.training.state import AdamState, TrainState, adam
-
-
-class Phase(flax.struct.PyTreeNode):
-    """The schedule's share in a step, as traced scalars: no compile when they change."""
-
-    alpha: Array | None  # Weight of the resolution while it fades in; None when it does not. float32 []
-    lr: Array  # float32 []
 
 
 def grown(params: Any, resolution: int) -> Any:
@@ -43,12 +35,12 @@ def _merge(params: Any, part: Any) -> Any:
 
 
 def _update(
-    c: config.Config, resolution: int, grads: Any, opt: AdamState, params: Any, lr: Array
+    config: Config, resolution: int, grads: Any, opt: AdamState, params: Any, lr: Array
 ) -> tuple[Any, AdamState, Array]:
     """Returns new parameters and optimizer state, and whether the update was skipped whole: a square not finite.
 
     Args:
-        c: settings.
+        config: settings.
         resolution: of the images, px.
         grads: of the parameters that are grown.
         opt: of all parameters.
@@ -56,7 +48,7 @@ def _update(
         lr: learning rate.
     """
     old, old_opt = grown(params, resolution), opt._replace(nu=grown(opt.nu, resolution))
-    updates, new_opt = adam(c.train.adam_beta2, c.train.adam_eps).update(grads, old_opt)
+    updates, new_opt = adam(config.train.adam_beta2, config.train.adam_eps).update(grads, old_opt)
     new = jax.tree.map(lambda p, u: p - lr * u, old, updates)
     # Of a gradient that is not finite, or whose square is not. A sum is not finite if a term is not.
     sums = [jnp.sum(g * g, range(g.ndim - 1)) for g in jax.tree.leaves(grads)]
@@ -66,34 +58,34 @@ def _update(
     return _merge(params, new), new_opt._replace(nu=_merge(opt.nu, new_opt.nu)), jnp.logical_not(is_finite)
 
 
-def _update_d(state: TrainState, c: config.Config, resolution: int, grads: Any, lr: Array) -> TrainState:
+def _update_d(state: TrainState, config: Config, resolution: int, grads: Any, lr: Array) -> TrainState:
     """Returns the state after an update of the discriminator; one that is not finite is left out and counted.
 
     With lazy R1 there are k + 1 updates in k iterations: a learning rate of c lr and a decay of beta2**c, for
     c = k / (k + 1), make them as long and as forgetful as k (Karras et al. 2020, Sec. B).
     """
-    k = c.train.r1_interval
+    k = config.train.r1_interval
     if k > 1:
-        train = dataclasses.replace(c.train, adam_beta2=c.train.adam_beta2 ** (k / (k + 1)))
-        c, lr = dataclasses.replace(c, train=train), lr * (k / (k + 1))
-    params, opt, is_skipped = _update(c, resolution, grads, state.d_opt, state.d_params, lr)
+        train = dataclasses.replace(config.train, adam_beta2=config.train.adam_beta2 ** (k / (k + 1)))
+        config, lr = dataclasses.replace(config, train=train), lr * (k / (k + 1))
+    params, opt, is_skipped = _update(config, resolution, grads, state.d_opt, state.d_params, lr)
     return state.replace(d_params=params, d_opt=opt, num_skipped=state.num_skipped.at[1].add(is_skipped))
 
 
-def _track_w(state: TrainState, w_mean: Array, c: config.Config) -> Array:
+def _track_w(state: TrainState, w_mean: Array, config: Config) -> Array:
     w_mean = jnp.where(jnp.all(jnp.isfinite(w_mean)), w_mean, state.w_avg)
-    return ops.lerp(w_mean, state.w_avg, c.train.w_avg_beta)
+    return ops.lerp(w_mean, state.w_avg, config.train.w_avg_beta)
 
 
 def _mean_gradients(
-    fn: Callable[[Any, Any], Any], shared: Any, batch: Any, c: config.Config, resolution: int, sharding: Sharding | None
+    fn: Callable[[Any, Any], Any], shared: Any, batch: Any, config: Config, resolution: int, sharding: Sharding | None
 ) -> Any:
     """Returns `fn(shared, batch)`, see accumulation.mean_gradients, in as many parts as the schedule says."""
-    num_parts, group = c.schedule.num_parts(resolution), max(c.model.stddev_group, 1)
+    num_parts, group = config.schedule.num_parts(resolution), max(config.model.stddev_group, 1)
     return accumulation.mean_gradients(fn, shared, batch, num_parts, group, sharding)
 
 
-def _means(values: objectives.Metrics) -> objectives.Metrics:
+def _means(values: losses.Metrics) -> losses.Metrics:
     return {name: jnp.mean(value) for name, value in values.items()}
 
 
@@ -103,43 +95,45 @@ def _axis_name(batch_sharding: Sharding | None) -> str | None:
 
 def d_step(
     state: TrainState,
-    c: config.Config,
+    config: Config,
     resolution: int,
     reals: Array,
     labels: Array | None,
     latents: sampling.Latents,
     t: Array,
-    phase: Phase,
+    alpha: Array | None,
+    lr: Array,
     batch_sharding: Sharding | None = None,
-) -> tuple[TrainState, objectives.Metrics]:
+) -> tuple[TrainState, losses.Metrics]:
     """Returns the state after one update of the discriminator and of w_avg, and means of the loss's values."""
 
-    def gradients(shared: Any, batch: Any) -> tuple[Any, objectives.Metrics, Array]:
+    def gradients(shared: Any, batch: Any) -> tuple[Any, losses.Metrics, Array]:
         (d_params, g_params, alpha), (reals, labels, latents, t) = shared, batch
-        fakes, w_mean = sampling.generate(g_params, latents, labels, alpha, c.model, resolution)
-        loss_fn = jax.grad(objectives.discriminator_loss, has_aux=True)
+        fakes, w_mean = sampling.generate(g_params, latents, labels, alpha, config.model, resolution)
+        loss_fn = jax.grad(losses.discriminator_loss, has_aux=True)
         axis = _axis_name(batch_sharding)
-        grads, values = loss_fn(d_params, c, resolution, reals, fakes, labels, alpha, t, axis)
+        grads, values = loss_fn(d_params, config, resolution, reals, fakes, labels, alpha, t, axis)
         return grads, _means(values), w_mean
 
-    shared = grown(state.d_params, resolution), grown(state.g_params, resolution), phase.alpha
+    shared = grown(state.d_params, resolution), grown(state.g_params, resolution), alpha
     batch = reals, labels, latents, t
-    grads, values, w_mean = _mean_gradients(gradients, shared, batch, c, resolution, batch_sharding)
-    state = _update_d(state, c, resolution, grads, phase.lr)
-    return state.replace(w_avg=_track_w(state, w_mean, c)), values
+    grads, values, w_mean = _mean_gradients(gradients, shared, batch, config, resolution, batch_sharding)
+    state = _update_d(state, config, resolution, grads, lr)
+    return state.replace(w_avg=_track_w(state, w_mean, config)), values
 
 
-@functools.partial(jax.jit, static_argnames=("c", "resolution", "batch_sharding"), donate_argnames="state")
+@functools.partial(jax.jit, static_argnames=("config", "resolution", "batch_sharding"), donate_argnames="state")
 def lazy_r1_step(
     state: TrainState,
     images: Array,
     labels: Array | None,
-    phase: Phase,
+    alpha: Array | None,
+    lr: Array,
     *,
-    c: config.Config,
+    config: Config,
     resolution: int,
     batch_sharding: Sharding | None = None,
-) -> tuple[TrainState, objectives.Metrics]:
+) -> tuple[TrainState, losses.Metrics]:
     """Returns the state after an update of the discriminator by R1 alone, and the mean of R1.
 
     "Lazy regularization" (Karras et al. 2020, Sec. 4.1), to be called before every train.r1_interval-th iteration, with
@@ -148,53 +142,54 @@ def lazy_r1_step(
     Args: as of `train_step`.
     """
 
-    def gradients(shared: Any, batch: Any) -> tuple[Any, objectives.Metrics]:
+    def gradients(shared: Any, batch: Any) -> tuple[Any, losses.Metrics]:
         (d_params, alpha), (reals, labels) = shared, batch
-        loss_fn = jax.grad(objectives.lazy_r1_loss, has_aux=True)
-        grads, values = loss_fn(d_params, c, resolution, reals, labels, alpha, _axis_name(batch_sharding))
+        loss_fn = jax.grad(losses.lazy_r1_loss, has_aux=True)
+        grads, values = loss_fn(d_params, config, resolution, reals, labels, alpha, _axis_name(batch_sharding))
         return grads, _means(values)
 
-    shared = grown(state.d_params, resolution), phase.alpha
-    *_, mirror_key = _keys(state, c)
-    batch = _reals(images, mirror_key, c, resolution, phase, batch_sharding), labels
-    grads, values = _mean_gradients(gradients, shared, batch, c, resolution, batch_sharding)
-    return _update_d(state, c, resolution, grads, phase.lr), values
+    shared = grown(state.d_params, resolution), alpha
+    *_, mirror_key = _keys(state, config)
+    batch = _reals(images, mirror_key, config, resolution, alpha, batch_sharding), labels
+    grads, values = _mean_gradients(gradients, shared, batch, config, resolution, batch_sharding)
+    return _update_d(state, config, resolution, grads, lr), values
 
 
-def ema_step(state: TrainState, c: config.Config, batch: int) -> TrainState:
+def ema_step(state: TrainState, config: Config, batch: int) -> TrainState:
     """Returns the state with g_params averaged in: a weight halves in ema_halflife_kimg."""
-    beta = 0.5 ** (batch / (1000 * c.train.ema_halflife_kimg)) if c.train.ema_halflife_kimg else 0.0
+    beta = 0.5 ** (batch / (1000 * config.train.ema_halflife_kimg)) if config.train.ema_halflife_kimg else 0.0
     return state.replace(ema_params=jax.tree.map(lambda p, e: ops.lerp(p, e, beta), state.g_params, state.ema_params))
 
 
 def g_step(
     state: TrainState,
-    c: config.Config,
+    config: Config,
     resolution: int,
     labels: Array | None,
     latents: sampling.Latents,
-    phase: Phase,
+    alpha: Array | None,
+    lr: Array,
     batch_sharding: Sharding | None = None,
-) -> tuple[TrainState, objectives.Metrics]:
+) -> tuple[TrainState, losses.Metrics]:
     """Returns the state after one update of the generator and of w_avg, and means of the loss's values."""
 
     def gradients(shared: Any, batch: Any) -> tuple[Any, Array, Array]:
         g_params, d_params, alpha = shared
-        loss_fn = jax.grad(objectives.generator_loss, has_aux=True)
+        loss_fn = jax.grad(losses.generator_loss, has_aux=True)
         axis = _axis_name(batch_sharding)
-        grads, values = loss_fn(g_params, d_params, c, resolution, *batch, alpha, axis)
+        grads, values = loss_fn(g_params, d_params, config, resolution, *batch, alpha, axis)
         return grads, jnp.mean(values["g_loss"]), values["w_mean"]
 
-    shared = grown(state.g_params, resolution), grown(state.d_params, resolution), phase.alpha
-    grads, g_loss, w_mean = _mean_gradients(gradients, shared, (latents, labels), c, resolution, batch_sharding)
-    params, opt, is_skipped = _update(c, resolution, grads, state.g_opt, state.g_params, phase.lr)
-    num_skipped, w_avg = state.num_skipped.at[0].add(is_skipped), _track_w(state, w_mean, c)
+    shared = grown(state.g_params, resolution), grown(state.d_params, resolution), alpha
+    grads, g_loss, w_mean = _mean_gradients(gradients, shared, (latents, labels), config, resolution, batch_sharding)
+    params, opt, is_skipped = _update(config, resolution, grads, state.g_opt, state.g_params, lr)
+    num_skipped, w_avg = state.num_skipped.at[0].add(is_skipped), _track_w(state, w_mean, config)
     return state.replace(g_params=params, g_opt=opt, w_avg=w_avg, num_skipped=num_skipped), {"g_loss": g_loss}
 
 
-def _keys(state: TrainState, c: config.Config) -> Array:
+def _keys(state: TrainState, config: Config) -> Array:
     """Returns an iteration's keys: of D's and of G's latents, of places for WGAN-GP, of mirroring."""
-    return jax.random.split(jax.random.fold_in(jax.random.key(c.seed), state.nimg), 4)
+    return jax.random.split(jax.random.fold_in(jax.random.key(config.seed), state.nimg), 4)
 
 
 def _split(tree: Any, batch_sharding: Sharding | None) -> Any:
@@ -203,36 +198,43 @@ def _split(tree: Any, batch_sharding: Sharding | None) -> Any:
 
 
 def _reals(
-    images: Array, mirror_key: Array, c: config.Config, resolution: int, phase: Phase, batch_sharding: Sharding | None
+    images: Array,
+    mirror_key: Array,
+    config: Config,
+    resolution: int,
+    alpha: Array | None,
+    batch_sharding: Sharding | None,
 ) -> Array:
     """Returns stored images as the discriminator takes them, mirrored at random if the settings say so."""
     keep = None
-    if c.data.mirror:
+    if config.data.mirror:
         keep = _split(jax.random.uniform(mirror_key, (images.shape[0],)) < 0.5, batch_sharding)
-    return ops.process_reals(ops.box_downscale_uint8(images, resolution), keep, phase.alpha)
+    return ops.process_reals(ops.box_downscale_uint8(images, resolution), keep, alpha)
 
 
-@functools.partial(jax.jit, static_argnames=("c", "resolution", "batch_sharding"), donate_argnames="state")
+@functools.partial(jax.jit, static_argnames=("config", "resolution", "batch_sharding"), donate_argnames="state")
 def train_step(
     state: TrainState,
     images: Array,
     labels: Array | None,
-    phase: Phase,
+    alpha: Array | None,
+    lr: Array,
     *,
-    c: config.Config,
+    config: Config,
     resolution: int,
     batch_sharding: Sharding | None = None,
-) -> tuple[TrainState, objectives.Metrics]:
+) -> tuple[TrainState, losses.Metrics]:
     """Returns the state after one iteration: discriminator, weight average, generator (official training_loop).
 
-    Chance is a function of (c.seed, state.nimg). Lazy R1 is apart: lazy_r1_step.
+    Chance is a function of (config.seed, state.nimg). Lazy R1 is apart: lazy_r1_step.
 
     Args:
         state: donated.
         images: uint8, as stored: of `resolution` px or a power of two times that. [n, size, size, channels]
         labels: one-hot classes of the images, if the model has any. [n, num_labels]
-        phase: alpha and learning rate.
-        c: settings.
+        alpha: weight of this resolution while it fades in; None when it does not. float32 []
+        lr: learning rate. float32 []
+        config: settings.
         resolution: to train at, px. Each has a compiled program, and another while it fades in.
         batch_sharding: how batches are split over devices; None on a single device.
 
@@ -240,40 +242,46 @@ def train_step(
         The state, and scalars: means over the batch.
     """
     n = images.shape[0]
-    d_key, g_key, t_key, mirror_key = _keys(state, c)
+    d_key, g_key, t_key, mirror_key = _keys(state, config)
     split = functools.partial(_split, batch_sharding=batch_sharding)
     draw = functools.partial(
-        sampling.draw_latents, n=n, m=c.model, resolution=resolution, mixing_prob=c.train.style_mixing_prob
+        sampling.draw_latents,
+        n=n,
+        model=config.model,
+        resolution=resolution,
+        mixing_prob=config.train.style_mixing_prob,
     )
-    reals = _reals(images, mirror_key, c, resolution, phase, batch_sharding)
+    reals = _reals(images, mirror_key, config, resolution, alpha, batch_sharding)
     t = split(jax.random.uniform(t_key, (n,)))
-    state, d_values = d_step(state, c, resolution, reals, labels, split(draw(d_key)), t, phase, batch_sharding)
-    state = ema_step(state, c, n)
+    state, d_values = d_step(state, config, resolution, reals, labels, split(draw(d_key)), t, alpha, lr, batch_sharding)
+    state = ema_step(state, config, n)
     # The labels of these real images are those of random ones, as the official code draws them; latents are others.
-    state, g_values = g_step(state, c, resolution, labels, split(draw(g_key)), phase, batch_sharding)
+    state, g_values = g_step(state, config, resolution, labels, split(draw(g_key)), alpha, lr, batch_sharding)
     state = state.replace(nimg=state.nimg + n)
     return state, d_values | g_values | {"num_skipped": jnp.sum(state.num_skipped)}
 
 
-@functools.partial(jax.jit, static_argnames=("c", "resolution", "batch_sharding"), donate_argnames="state")
+@functools.partial(jax.jit, static_argnames=("config", "resolution", "batch_sharding"), donate_argnames="state")
 def train_steps(
     state: TrainState,
     images: Array,
     labels: Array | None,
-    phase: Phase,
+    alpha: Array | None,
+    lr: Array,
     *,
-    c: config.Config,
+    config: Config,
     resolution: int,
     batch_sharding: Sharding | None = None,
-) -> tuple[TrainState, objectives.Metrics]:
+) -> tuple[TrainState, losses.Metrics]:
     """Returns the state after one `train_step` for each batch of a stack, and means of their metrics.
 
     Args:
         state: donated.
         images: the batches. uint8 [steps, n, size, size, channels]
         labels: likewise. [steps, n, num_labels]
-        phase: of all the steps.
-        c: settings.
+        alpha: of all the steps, as of `train_step`.
+        lr: likewise.
+        config: settings.
         resolution: to train at, px.
         batch_sharding: how a batch is split over devices; None on a single device.
 
@@ -281,8 +289,8 @@ def train_steps(
         The state, and scalars. num_skipped is the count after the last step.
     """
 
-    def one(state: TrainState, batch: tuple[Array, Array | None]) -> tuple[TrainState, objectives.Metrics]:
-        return train_step(state, *batch, phase, c=c, resolution=resolution, batch_sharding=batch_sharding)
+    def one(state: TrainState, batch: tuple[Array, Array | None]) -> tuple[TrainState, losses.Metrics]:
+        return train_step(state, *batch, alpha, lr, config=config, resolution=resolution, batch_sharding=batch_sharding)
 
     if images.shape[0] == 1:  # XLA:CPU has slow convolutions alone within a loop, even one of a single step.
         return one(state, jax.tree.map(lambda x: x[0], (images, labels)))

@@ -10,7 +10,7 @@ import pytest
 from stylegan_jax import config
 from stylegan_jax.devices import backend
 from stylegan_jax.networks import discriminator, generator, layers, ops, sampling
-from stylegan_jax.training import losses, objectives, state, step
+from stylegan_jax.training import losses, state, step
 from tests.small import settings
 
 N, ALPHA = 8, np.float32(0.5)
@@ -55,8 +55,8 @@ def gradients(c, s, images, labels, latents):
     """Returns the gradients that the discriminator and the generator train with."""
     reals = ops.process_reals(images, None, ALPHA)
     fakes = reals[:, ::-1]
-    d = jax.grad(objectives.discriminator_loss, has_aux=True)
-    g = jax.grad(objectives.generator_loss, has_aux=True)
+    d = jax.grad(losses.discriminator_loss, has_aux=True)
+    g = jax.grad(losses.generator_loss, has_aux=True)
     d_grads, _ = d(s.d_params, c, 16, reals, fakes, labels, ALPHA, jnp.zeros(N))
     g_grads, _ = g(s.g_params, s.d_params, c, 16, latents, labels, ALPHA)
     return {"d": d_grads, "g": g_grads}
@@ -171,8 +171,8 @@ def test_statistics_of_bfloat16_features_are_exact_where_the_mean_is_large():
 @pytest.mark.slow
 def test_in_bfloat16_a_training_step_keeps_the_dtypes_and_skips_nothing():
     s, images, labels, _ = given()
-    phase = step.Phase(alpha=ALPHA, lr=np.float32(1e-3))
-    after, metrics = step.train_step(jax.tree.map(jnp.copy, s), images, labels, phase, c=BFLOAT16, resolution=8)
+    phase = (ALPHA, np.float32(1e-3))
+    after, metrics = step.train_step(jax.tree.map(jnp.copy, s), images, labels, *phase, config=BFLOAT16, resolution=8)
     assert jax.tree.map(lambda x: x.dtype, after) == jax.tree.map(lambda x: x.dtype, s)
     assert dtypes({name: x for name, x in metrics.items() if name != "num_skipped"}) == {np.dtype(np.float32)}
     assert all(np.isfinite(x) for x in metrics.values()) and metrics["num_skipped"] == 0

@@ -30,7 +30,7 @@ def test_fade_with_alpha_one_is_the_new_resolution_alone():
 def test_samples_are_the_same_whatever_the_size_of_the_batch():
     c = settings()
     params = jax.jit(state.create, static_argnums=1)(jax.random.key(0), c).ema_params
-    key, how = jax.random.key(1), {"m": c.model, "resolution": 8}
+    key, how = jax.random.key(1), {"model": c.model, "resolution": 8}
     six = np.asarray(sampling.sample(params, key, jnp.int32(0), None, jnp.float32(1), n=6, **how))
     parts = [sampling.sample(params, key, jnp.int32(i), None, jnp.float32(1), n=2, **how) for i in (0, 2, 4)]
     # A batch of another size may sum in another order.

@@ -12,7 +12,7 @@ from stylegan_jax.networks import ops
 from stylegan_jax.training import accumulation, programs, state, step
 from tests.small import MODEL, settings
 
-PHASE = step.Phase(alpha=jnp.float32(0.6), lr=jnp.float32(1e-3))
+ALPHA, LR = jnp.float32(0.6), jnp.float32(1e-3)
 
 
 def test_parts_have_whole_blocks_from_all_of_the_batch():
@@ -70,8 +70,8 @@ def _after_a_step(num_parts: int, num_devices: int, **train) -> tuple[state.Trai
     images = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), np.uint8)
     images = mesh.put(images, mesh.split(devices))
     sharding = mesh.split(devices)
-    phase = mesh.put(PHASE, mesh.replicated(devices))
-    return step.train_step(s, images, None, phase, c=c, resolution=8, batch_sharding=sharding)
+    phase = mesh.put((ALPHA, LR), mesh.replicated(devices))
+    return step.train_step(s, images, None, *phase, config=c, resolution=8, batch_sharding=sharding)
 
 
 def _assert_same_gradients(ours: state.TrainState, theirs: state.TrainState, *names: str) -> None:
@@ -100,7 +100,7 @@ def test_lazy_r1_is_accumulated_too():
         c = settings(schedule={"batch": 16, "accumulation": num_parts}, train={"r1_interval": 4})
         s = jax.jit(state.create, static_argnums=1)(jax.random.key(0), c)
         images = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), np.uint8)
-        return step.lazy_r1_step(s, images, None, PHASE, c=c, resolution=8)[0]
+        return step.lazy_r1_step(s, images, None, ALPHA, LR, config=c, resolution=8)[0]
 
     _assert_same_gradients(after(2), after(1), "d_opt")
 
@@ -111,6 +111,6 @@ def test_rematerialization_changes_no_gradient():
         c = settings(model=MODEL | {"remat": remat})
         s = jax.jit(state.create, static_argnums=1)(jax.random.key(0), c)
         images = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), np.uint8)
-        return step.train_step(s, images, None, PHASE, c=c, resolution=8)[0]
+        return step.train_step(s, images, None, ALPHA, LR, config=c, resolution=8)[0]
 
     _assert_same_gradients(after(True), after(False), "g_opt", "d_opt")

@@ -9,23 +9,23 @@ import pytest
 
 from stylegan_jax import config
 from stylegan_jax.networks import ops, sampling
-from stylegan_jax.training import losses, objectives
+from stylegan_jax.training import losses
 from tests import official
 from tests.official import Recorded, nhwc
 
 pytestmark = pytest.mark.goldens
 
 
-@functools.partial(jax.jit, static_argnames=("c", "resolution"))
-def discriminator_values(params, reals, fakes, labels, alpha, t, *, c, resolution):
-    loss_fn = jax.value_and_grad(objectives.discriminator_loss, has_aux=True)
-    return loss_fn(params, c, resolution, reals, fakes, labels, alpha, t)
+@functools.partial(jax.jit, static_argnames=("config", "resolution"))
+def discriminator_values(params, reals, fakes, labels, alpha, t, *, config, resolution):
+    loss_fn = jax.value_and_grad(losses.discriminator_loss, has_aux=True)
+    return loss_fn(params, config, resolution, reals, fakes, labels, alpha, t)
 
 
-@functools.partial(jax.jit, static_argnames=("c", "resolution"))
-def generator_values(params, d_params, latents, labels, alpha, *, c, resolution):
-    loss_fn = jax.value_and_grad(objectives.generator_loss, has_aux=True)
-    return loss_fn(params, d_params, c, resolution, latents, labels, alpha)
+@functools.partial(jax.jit, static_argnames=("config", "resolution"))
+def generator_values(params, d_params, latents, labels, alpha, *, config, resolution):
+    loss_fn = jax.value_and_grad(losses.generator_loss, has_aux=True)
+    return loss_fn(params, d_params, config, resolution, latents, labels, alpha)
 
 
 def take_inputs(common, order):
@@ -60,11 +60,11 @@ def test_loss_and_its_gradients_agree_with_the_official_code(file, lod):
         images, column = official.converters(order)
         enlarge = functools.partial(ops.upscale, factor=full // resolution)
         labels = d_labels if settings["net"] == "D" else g_labels
-        fakes, w_mean = official.generate(g.params, latents, labels, alpha, m=c.model, resolution=resolution)
+        fakes, w_mean = official.generate(g.params, latents, labels, alpha, model=c.model, resolution=resolution)
         if settings["net"] == "D":
             own = ops.downscale(jnp.asarray(reals), full // resolution)
             (mean, values), grads = discriminator_values(
-                d.params, own, fakes, labels, alpha, t, c=c, resolution=resolution
+                d.params, own, fakes, labels, alpha, t, config=c, resolution=resolution
             )
             r.check("loss", official.d_loss(values, train, official.load(file)[f"{lod}/loss"].shape, np.argsort(order)))
             r.check("scores_real", values["real_scores"], column)
@@ -76,7 +76,7 @@ def test_loss_and_its_gradients_agree_with_the_official_code(file, lod):
             d.check_tree(r, "grads/", grads)
         else:
             (mean, values), grads = generator_values(
-                g.params, d.params, latents, labels, alpha, c=c, resolution=resolution
+                g.params, d.params, latents, labels, alpha, config=c, resolution=resolution
             )
             scores = official.discriminate(d.params, fakes, labels, alpha, model=c.model, resolution=resolution)
             r.check("loss", values["g_loss"], column)

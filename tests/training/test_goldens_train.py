@@ -9,7 +9,7 @@ import pytest
 
 from stylegan_jax import config
 from stylegan_jax.networks import cpu_convolutions, ops, sampling
-from stylegan_jax.training import objectives, state, step
+from stylegan_jax.training import losses, state, step
 from tests import official
 from tests.official import Recorded, nhwc
 
@@ -25,19 +25,19 @@ def _forms_of_large_models():
         yield
 
 
-@functools.partial(jax.jit, static_argnames=("c", "resolution"))
-def iterate(s, images, keep, labels, d_latents, g_latents, t, phase, *, c, resolution):
+@functools.partial(jax.jit, static_argnames=("config", "resolution"))
+def iterate(s, images, keep, labels, d_latents, g_latents, t, alpha, lr, *, config, resolution):
     """Returns the states after the discriminator's and the generator's step, and what was recorded between them."""
     real_labels, fake_labels = labels
-    reals = ops.process_reals(images, keep, phase.alpha)
-    fakes, _ = sampling.generate(s.g_params, d_latents, real_labels, phase.alpha, c.model, resolution)
-    d_loss = jax.grad(objectives.discriminator_loss, has_aux=True)
-    d_grads, d_values = d_loss(s.d_params, c, resolution, reals, fakes, real_labels, phase.alpha, t)
-    middle, _ = step.d_step(s, c, resolution, reals, real_labels, d_latents, t, phase)
-    middle = step.ema_step(middle, c, len(images))
-    g_loss = jax.grad(objectives.generator_loss, has_aux=True)
-    g_grads, g_values = g_loss(middle.g_params, middle.d_params, c, resolution, g_latents, fake_labels, phase.alpha)
-    end, _ = step.g_step(middle, c, resolution, fake_labels, g_latents, phase)
+    reals = ops.process_reals(images, keep, alpha)
+    fakes, _ = sampling.generate(s.g_params, d_latents, real_labels, alpha, config.model, resolution)
+    d_loss = jax.grad(losses.discriminator_loss, has_aux=True)
+    d_grads, d_values = d_loss(s.d_params, config, resolution, reals, fakes, real_labels, alpha, t)
+    middle, _ = step.d_step(s, config, resolution, reals, real_labels, d_latents, t, alpha, lr)
+    middle = step.ema_step(middle, config, len(images))
+    g_loss = jax.grad(losses.generator_loss, has_aux=True)
+    g_grads, g_values = g_loss(middle.g_params, middle.d_params, config, resolution, g_latents, fake_labels, alpha)
+    end, _ = step.g_step(middle, config, resolution, fake_labels, g_latents, alpha, lr)
     return middle, end, reals, d_values | g_values, {"D": d_grads, "G": g_grads}
 
 
@@ -145,7 +145,7 @@ def test_iterations_agree_with_the_official_loop(file):
                 s, nhwc(take("reals_uint8")), take("mirror_mask").reshape(-1) < 0.5,
                 (take("labels_reals"), take("labels_random")), take_latents(r, f"{it}/latents_D", networks, c, order),
                 take_latents(r, f"{it}/latents_G", networks, c, order), np.zeros(n) if t is None else t.reshape(-1),
-                step.Phase(alpha, np.float32(lr)), c=c, resolution=resolution,
+                alpha, np.float32(lr), config=c, resolution=resolution,
             )  # fmt: skip
             tolerance = official.TOLERANCE if i == 0 else official.LATER_TOLERANCE
             if f"{it}/reals_processed" in r:

@@ -109,8 +109,8 @@ def test_batches_are_the_same_however_they_are_stacked():
 def test_a_chunk_refuses_batches_that_are_not_on_the_devices():
     devices = mesh.make_mesh()
     chunk = next(schedule.chunks(settings().schedule, 16))
-    train = jax.jit(lambda s, images, labels, phase: (s, {"alpha": phase.alpha + images.sum()}))
-    lazy_r1 = jax.jit(lambda s, images, labels, phase: (s, {"r1": images.sum()}))
+    train = jax.jit(lambda s, images, labels, alpha, lr: (s, {"alpha": alpha + images.sum()}))
+    lazy_r1 = jax.jit(lambda s, images, labels, alpha, lr: (s, {"r1": images.sum()}))
     program = programs.Programs(train, lazy_r1)
     images = np.ones((1, 8), np.uint8)
     with pytest.raises(Exception, match="Disallowed host-to-device transfer"):

@@ -8,10 +8,10 @@ import pytest
 from stylegan_jax import config
 from stylegan_jax.devices import mesh
 from stylegan_jax.networks import discriminator, generator, ops, sampling
-from stylegan_jax.training import losses, objectives, state, step
+from stylegan_jax.training import losses, state, step
 from tests.small import CONFIGS, MODEL, read_config, settings
 
-PHASE = step.Phase(alpha=np.float32(0.5), lr=np.float32(1e-3))
+ALPHA, LR = np.float32(0.5), np.float32(1e-3)
 
 
 def images(n: int, seed: int = 0, resolution: int = 16) -> np.ndarray:
@@ -49,7 +49,7 @@ def test_each_resolution_compiles_once_and_the_state_keeps_its_shape():
     before, compiled = shapes(s), step.train_step._cache_size()
     for resolution, alpha, lr in [(4, 1.0, 1e-3), (4, 1.0, 2e-3), (8, 0.25, 1e-3), (8, 0.5, 1e-3), (8, 1.0, 3e-3)]:
         s, metrics = step.train_step(
-            s, images(8), None, step.Phase(np.float32(alpha), np.float32(lr)), c=c, resolution=resolution
+            s, images(8), None, np.float32(alpha), np.float32(lr), config=c, resolution=resolution
         )
         assert all(np.isfinite(v) for v in metrics.values())
     assert shapes(s) == before
@@ -72,8 +72,9 @@ def test_every_config_file_takes_a_step_at_reduced_size(path):
         jax.tree.map(jnp.copy, s),
         images(n, resolution=8)[..., : m.channels],
         labels,
-        PHASE,
-        c=c,
+        ALPHA,
+        LR,
+        config=c,
         resolution=m.resolution,
     )
     assert all(np.isfinite(v) for v in metrics.values())
@@ -88,15 +89,15 @@ def test_gradients_on_four_devices_equal_those_on_one():
     s, n = jittered(initial(c)), 8
     labels = jax.nn.one_hot(jnp.arange(n) % 3, 3)
     latents = sampling.draw_latents(jax.random.key(1), n, c.model, 8, 0.9)
-    reals = ops.process_reals(jnp.asarray(images(n, resolution=8)), None, PHASE.alpha)
+    reals = ops.process_reals(jnp.asarray(images(n, resolution=8)), None, ALPHA)
 
     @jax.jit
     def gradients(s, reals, labels, latents, t):
-        fakes, _ = sampling.generate(s.g_params, latents, labels, PHASE.alpha, c.model, 8)
-        d = jax.grad(objectives.discriminator_loss, has_aux=True)
-        g = jax.grad(objectives.generator_loss, has_aux=True)
-        d_grads, _ = d(s.d_params, c, 8, reals, fakes, labels, PHASE.alpha, t)
-        g_grads, _ = g(s.g_params, s.d_params, c, 8, latents, labels, PHASE.alpha)
+        fakes, _ = sampling.generate(s.g_params, latents, labels, ALPHA, c.model, 8)
+        d = jax.grad(losses.discriminator_loss, has_aux=True)
+        g = jax.grad(losses.generator_loss, has_aux=True)
+        d_grads, _ = d(s.d_params, c, 8, reals, fakes, labels, ALPHA, t)
+        g_grads, _ = g(s.g_params, s.d_params, c, 8, latents, labels, ALPHA)
         return d_grads, g_grads
 
     results = []
@@ -115,19 +116,21 @@ def test_gradients_on_four_devices_equal_those_on_one():
 def test_a_step_is_discriminator_then_weight_average_then_generator():
     c = settings(model={"num_labels": 3}, data={"mirror": True}, train={"gp_lambda": 10.0})
     s, n, labels = jittered(initial(c)), 8, jax.nn.one_hot(jnp.asarray([0, 0, 0, 1, 0, 0, 1, 0]), 3)  # None is of 2.
-    got, _ = step.train_step(jax.tree.map(jnp.copy, s), images(n, resolution=8), labels, PHASE, c=c, resolution=8)
+    got, _ = step.train_step(
+        jax.tree.map(jnp.copy, s), images(n, resolution=8), labels, ALPHA, LR, config=c, resolution=8
+    )
 
     @jax.jit
     def expected(s):
         d_key, g_key, t_key, mirror_key = jax.random.split(jax.random.fold_in(jax.random.key(c.seed), 0), 4)
         reals = ops.process_reals(
-            jnp.asarray(images(n, resolution=8)), jax.random.uniform(mirror_key, (n,)) < 0.5, PHASE.alpha
+            jnp.asarray(images(n, resolution=8)), jax.random.uniform(mirror_key, (n,)) < 0.5, ALPHA
         )
         d_latents, g_latents = (sampling.draw_latents(k, n, c.model, 8, 0.9) for k in (d_key, g_key))
-        s, _ = step.d_step(s, c, 8, reals, labels, d_latents, jax.random.uniform(t_key, (n,)), PHASE)
+        s, _ = step.d_step(s, c, 8, reals, labels, d_latents, jax.random.uniform(t_key, (n,)), ALPHA, LR)
         s = step.ema_step(s, c, n)
         # The generator trains on the labels of real images, whose classes have the shares that they have in the data.
-        return step.g_step(s, c, 8, labels, g_latents, PHASE)[0].replace(nimg=jnp.int32(n))
+        return step.g_step(s, c, 8, labels, g_latents, ALPHA, LR)[0].replace(nimg=jnp.int32(n))
 
     reference = expected(s)
     for name in ("d_opt", "g_opt", "ema_params", "w_avg"):  # The squared gradients tell of all that went in.
@@ -154,11 +157,11 @@ def test_steps_in_one_call_equal_single_ones(num_steps, tolerance):
     for i in range(0, 4, num_steps):
         part = slice(i, i + num_steps)
         many, ours = step.train_steps(
-            jax.tree.map(jnp.copy, many), batches[part], labels[part], PHASE, c=c, resolution=8
+            jax.tree.map(jnp.copy, many), batches[part], labels[part], ALPHA, LR, config=c, resolution=8
         )
     for i in range(4):
         single, theirs = step.train_step(
-            jax.tree.map(jnp.copy, single), batches[i], labels[i], PHASE, c=c, resolution=8
+            jax.tree.map(jnp.copy, single), batches[i], labels[i], ALPHA, LR, config=c, resolution=8
         )
     assert int(many.nimg) == int(single.nimg) == 32
     assert ours.keys() == theirs.keys()
@@ -177,7 +180,7 @@ def test_an_update_that_is_not_finite_is_skipped_whole_and_counted():
     latents = sampling.draw_latents(jax.random.key(1), 8, c.model, 8, 0.0)
     reals = jnp.zeros((8, 8, 8, 3))
     d_step = jax.jit(step.d_step, static_argnums=(1, 2))
-    after, _ = d_step(broken, c, 8, reals, None, latents, jnp.zeros(8), PHASE)
+    after, _ = d_step(broken, c, 8, reals, None, latents, jnp.zeros(8), ALPHA, LR)
     np.testing.assert_array_equal(after.w_avg, s.w_avg)  # The mean of w is not finite either.
     assert jax.tree.all(jax.tree.map(np.array_equal, after.d_params, s.d_params))
     assert jax.tree.all(jax.tree.map(np.array_equal, after.d_opt, s.d_opt))
@@ -213,7 +216,7 @@ def test_a_single_gradient_that_is_not_finite_or_whose_square_is_not_skips_the_u
 )
 def test_every_loss_takes_a_step(g_loss, d_loss, weights):
     c = settings(train={"g_loss": g_loss, "d_loss": d_loss, **weights}, data={"mirror": True})
-    s, metrics = step.train_step(jax.tree.map(jnp.copy, initial(c)), images(8), None, PHASE, c=c, resolution=8)
+    s, metrics = step.train_step(jax.tree.map(jnp.copy, initial(c)), images(8), None, ALPHA, LR, config=c, resolution=8)
     assert all(np.isfinite(v) for v in metrics.values()) and int(metrics["num_skipped"]) == 0
 
 
@@ -222,21 +225,21 @@ def test_lazy_r1_equals_two_updates_with_corrected_adam():
     s, n = jittered(initial(c)), 8
     mirror_key = jax.random.split(jax.random.fold_in(jax.random.key(c.seed), 0), 4)[3]
     keep = jax.random.uniform(mirror_key, (n,)) < 0.5
-    reals = ops.process_reals(jnp.asarray(images(n, resolution=8)), keep, PHASE.alpha)
+    reals = ops.process_reals(jnp.asarray(images(n, resolution=8)), keep, ALPHA)
     latents = sampling.draw_latents(jax.random.key(1), n, c.model, 8, 0.9)
 
     @jax.jit
     def ours(s):
-        after, values = step.d_step(s, c, 8, reals, None, latents, jnp.zeros(n), PHASE)
+        after, values = step.d_step(s, c, 8, reals, None, latents, jnp.zeros(n), ALPHA, LR)
         assert "r1" not in values
-        return step.lazy_r1_step(after, images(n, resolution=8), None, PHASE, c=c, resolution=8)
+        return step.lazy_r1_step(after, images(n, resolution=8), None, ALPHA, LR, config=c, resolution=8)
 
     def score(params, x):
-        return discriminator.Discriminator(c.model).apply({"params": params}, x, None, PHASE.alpha, resolution=8)
+        return discriminator.Discriminator(c.model).apply({"params": params}, x, None, ALPHA, resolution=8)
 
     @jax.jit
     def by_hand(s):
-        fakes, _ = sampling.generate(s.g_params, latents, None, PHASE.alpha, c.model, 8)
+        fakes, _ = sampling.generate(s.g_params, latents, None, ALPHA, c.model, 8)
         optimizer = state.adam(c.train.adam_beta2**0.8, c.train.adam_eps)
 
         def loss(params):
@@ -250,7 +253,7 @@ def test_lazy_r1_equals_two_updates_with_corrected_adam():
         params, opt = s.d_params, s.d_opt
         for fn in (loss, r1):
             updates, opt = optimizer.update(jax.grad(fn)(params), opt)
-            params = jax.tree.map(lambda p, u: p - 0.8 * PHASE.lr * u, params, updates)
+            params = jax.tree.map(lambda p, u: p - 0.8 * LR * u, params, updates)
         return params, opt.nu, r1(s.d_params) / (k * c.train.r1_gamma / 2)
 
     (after, values), (params, nu, value) = ours(s), by_hand(s)

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from stylegan_jax import config
+from stylegan_jax.config import Data
 from stylegan_jax.data import faces
 
 RESOLUTIONS = (32, 64, 128, 256, 512, 1024)  # Of the named configurations, px.
@@ -43,7 +43,7 @@ class FacesConfig(tfds.core.BuilderConfig):
     """How many faces, and of which size."""
 
     resolution: int = 64  # px
-    num_faces: int = config.Data.num_faces
+    num_faces: int = Data.num_faces
 
 
 class ProceduralFaces(tfds.core.GeneratorBasedBuilder):
@@ -52,7 +52,7 @@ class ProceduralFaces(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "Initial release."}
     BUILDER_CONFIGS = [
-        FacesConfig(name=f"{size}px", description=f"{config.Data.num_faces} faces of {size} px.", resolution=size)
+        FacesConfig(name=f"{size}px", description=f"{Data.num_faces} faces of {size} px.", resolution=size)
         for size in RESOLUTIONS
     ]
 
