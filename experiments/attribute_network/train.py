@@ -19,13 +19,13 @@ import optax
 from stylegan_jax.data import faces
 from stylegan_jax.metrics import fd_faces
 
-SEED = 20_181_212  # Of the faces; no run's own seed, so that the network has not seen a run's faces.
+SEED = 20_181_212  # Seed of the faces; no run has it, so the network has not seen a run's faces.
 NUM_TEST = 2048  # Faces kept for the table.
 BATCH = 64
 LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 1e-2
 MAX_SHIFT_PX = 2
-MAX_NOISE = 0.06  # Standard deviation, for images in [-1, 1].
+MAX_NOISE = 0.06  # Largest standard deviation of the noise, for images in [-1, 1].
 BLUR_PROBABILITY = 0.3
 UNSCALED = {"feature_scale": np.ones(fd_faces.NUM_FEATURES, np.float32)}
 
@@ -39,7 +39,7 @@ def draw(first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def augment(key: jax.Array, images: jax.Array) -> jax.Array:
-    """Returns the images shifted by up to 2 px, a third of them blurred, with a little noise. [n, 64, 64, 3]"""
+    """Returns the images shifted by up to 2 px, three in ten blurred, with a little noise. [n, 64, 64, 3]"""
     shift_key, blur_key, level_key, noise_key = jax.random.split(key, 4)
     n, h, w, c = images.shape
     padded = jnp.pad(images, ((0, 0), (MAX_SHIFT_PX, MAX_SHIFT_PX), (MAX_SHIFT_PX, MAX_SHIFT_PX), (0, 0)), mode="edge")
@@ -97,7 +97,7 @@ def outputs(params: fd_faces.Params, images: np.ndarray) -> tuple[np.ndarray, np
 
 
 def as_stored(params: fd_faces.Params, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns the parameters in half precision, with the feature_scale that gives features of `images` scale 1."""
+    """Returns the parameters in half precision, with the feature_scale that gives features of `images` deviation 1."""
     stored = {name: np.asarray(value, np.float16) for name, value in params.items()}
     _, features = outputs(as_loaded(stored) | UNSCALED, images)
     return stored | {"feature_scale": (1 / np.maximum(features.std(axis=0), 1e-3)).astype(np.float32)}

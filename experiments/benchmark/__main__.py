@@ -10,12 +10,15 @@ from absl import app, flags, logging
 from experiments.benchmark import measure, options, summary
 from stylegan_jax.config import Config, Model
 
-RESOLUTIONS = flags.DEFINE_list("resolutions", None, "In px; by default 8 to 64 on a CPU, to 1024 on others.")
+RESOLUTIONS = flags.DEFINE_list("resolutions", None, "Resolutions, px; by default 8 to 64 on a CPU, to 1024 elsewhere.")
 BATCH = flags.DEFINE_string(
-    "batch", "", 'Batches such as "8:8,64:4"; where none is given, 8 or 4 on a CPU and what pays on others.'
+    "batch", "", 'Batches by resolution, such as "8:8,64:4"; by default 8 or 4 on a CPU, what pays elsewhere.'
 )
 PRECISION = flags.DEFINE_enum(
-    "precision", None, [*measure.PRECISIONS, "both"], "Of features and convolutions; float32 on a CPU, both on others."
+    "precision",
+    None,
+    [*measure.PRECISIONS, "both"],
+    "Precision of features and convolutions; float32 on a CPU, both elsewhere.",
 )
 REPEATS = flags.DEFINE_integer("repeats", 5, "Timings of each program; their median counts.", lower_bound=5)
 OUT = flags.DEFINE_string("out", "runs/benchmark.json", "File for all numbers.")
@@ -23,18 +26,18 @@ TRACE = flags.DEFINE_string("trace", None, "Folder for profiles of a few calls o
 
 CPU_RESOLUTIONS = (8, 16, 32, 64)
 CPU_BATCHES = {8: 8, 16: 8, 32: 8}
-CPU_BATCH = 4  # At others.
-FIRST_PIXELS = 2048  # On other devices, the first batch is this divided by the resolution, and FIRST_BATCH at least.
+CPU_BATCH = 4  # Batch at other resolutions.
+FIRST_PIXELS = 2048  # Product of resolution and first batch on other devices; the batch is FIRST_BATCH at least.
 FIRST_BATCH = 8
 
 
 def cases(
     model: Model, platform: str, resolutions: list[str] | None, batch: str, precision: str | None
 ) -> list[measure.Case]:
-    """Returns what to measure, by the flags.
+    """Returns the cases that the flags ask for.
 
     Raises:
-        ValueError: a flag's value cannot be.
+        ValueError: a flag has an impossible value.
     """
     is_cpu, known = platform == "cpu", model.resolutions[1:]
     if resolutions is None:

@@ -18,12 +18,12 @@ LEARNING_RATE = 0.001
 
 
 class Program(NamedTuple):
-    """A jitted function and what it is called with."""
+    """A jitted function and its arguments."""
 
     jitted: Any
     args: tuple[Any, ...]  # Arrays.
-    static: dict[str, Any]  # What it is compiled for.
-    carries_state: bool  # Its first argument is donated, and comes back as the first of its results.
+    static: dict[str, Any]  # Static arguments.
+    carries_state: bool  # Whether its first argument is donated and comes back as its first result.
     compiler_options: dict[str, Any] | None
     num_steps: int = 1  # Batches in a call.
 
@@ -51,7 +51,7 @@ def train_program(config: Config, train_state: state.TrainState, resolution: int
 
     Args:
         config: settings.
-        train_state: copied, since the step overwrites its own.
+        train_state: state to copy; the step overwrites the copy.
         resolution: px.
         batch: images.
     """
@@ -68,7 +68,7 @@ def train_program(config: Config, train_state: state.TrainState, resolution: int
 
 
 def sample_program(config: Config, train_state: state.TrainState, resolution: int, batch: int) -> Program:
-    """Returns the sampling of a batch of uint8 images from the averaged generator, the drawing of noise included."""
+    """Returns the sampling of a batch of uint8 images from the averaged generator; it draws the noise too."""
     args = (train_state.ema_params, jax.random.key(SEED), jnp.int32(0), _labels(config.model, batch), None)
     return Program(sampling.sample, args, {"model": config.model, "n": batch, "resolution": resolution}, False, None)
 
@@ -80,7 +80,7 @@ PROGRAMS: dict[str, Callable[[Config, state.TrainState, int, int], Program]] = {
 
 
 def caller(compiled_fn: Callable[..., Any], program: Program) -> Callable[[], Any]:
-    """Returns a function that calls the program once more, with the state of the call before."""
+    """Returns a function that calls the program on the state that the last call returned."""
     args = list(program.args)
 
     def call() -> Any:

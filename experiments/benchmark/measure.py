@@ -1,4 +1,4 @@
-"""What a device can do, and how near to that the programs come."""
+"""The peaks of a device, and how near the programs come to them."""
 
 import contextlib
 import dataclasses
@@ -18,36 +18,36 @@ from experiments.benchmark import calls, work
 from stylegan_jax.config import Config
 from stylegan_jax.training import state
 
-MIN_SEC = 0.1  # A timing takes as many calls as fill this.
-MAX_CALLS = 1000  # In a timing.
+MIN_SEC = 0.1  # Time that the calls of a timing fill.
+MAX_CALLS = 1000  # Largest number of calls in a timing.
 NUM_WARMUP = 2  # Calls before the first timing.
-TRACE_CALLS = 3
-MIN_GAIN = 1.05  # A batch twice as large pays if images/s rise by this.
+TRACE_CALLS = 3  # Calls in a profile.
+MIN_GAIN = 1.05  # Least ratio of images/s at which doubling the batch pays.
 PRECISIONS = {"float32": 4, "bfloat16": 2}  # Bytes of a feature.
 GIB = 2**30
 
 
 @dataclasses.dataclass(frozen=True)
 class Peaks:
-    """What a device does at best."""
+    """The measured peaks of a device."""
 
-    flops_per_sec: Mapping[str, float]  # Of a matrix product, by precision.
-    copy_bytes_per_sec: float  # Read plus written.
+    flops_per_sec: Mapping[str, float]  # FLOP/s of a matrix product, by precision.
+    copy_bytes_per_sec: float  # Bytes/s of a copy, read plus written.
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """What is to be measured: the training step, then the sampling."""
+    """One case to measure: the training step, then the sampling."""
 
     precision: str
     resolution: int  # px
-    batch: int  # Images; the first to be tried if doubles.
+    batch: int  # Images; the first batch to try if `doubles`.
     doubles: bool = False  # Whether to double the batch as long as that pays.
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What was measured of a program. Shares are of the device's peaks."""
+    """The measurements of a program. Shares are of the device's peaks."""
 
     program: str  # "train" or "sample".
     precision: str
@@ -55,15 +55,15 @@ class Row:
     batch: int
     cold_compile_sec: float  # Tracing, lowering and compiling, with an empty cache.
     warm_compile_sec: float  # The same with the program in the persistent cache.
-    ms: float  # A batch.
+    ms: float  # Time of a batch.
     images_per_sec: float
     flops_per_sec: float
     flops_share: float
-    bytes_per_sec: float  # At least.
+    bytes_per_sec: float  # Lower bound.
     bytes_share: float
-    roofline_share: float  # The larger of the two.
+    roofline_share: float  # The larger of the two shares.
     program_gib: float  # Arguments, results and temporaries of the compiled program.
-    device_peak_gib: float | None  # Of the process so far, where the device tells.
+    device_peak_gib: float | None  # Peak memory of the process so far; None if the device does not report it.
 
 
 def seconds_per_call(call_fn: Callable[[], Any], repeats: int) -> float:
@@ -83,12 +83,12 @@ def seconds_per_call(call_fn: Callable[[], Any], repeats: int) -> float:
 
 
 def peaks(size: int, copy_bytes: int, repeats: int) -> Peaks:
-    """Returns the peaks of the default device, float32 at JAX's default precision of products.
+    """Returns the peaks of the default device; float32 products have JAX's default precision.
 
     Args:
-        size: of the square matrices.
-        copy_bytes: of an array too large for the caches.
-        repeats: timings of each.
+        size: side of the square matrices.
+        copy_bytes: size of an array too large for the caches.
+        repeats: timings of each peak.
     """
     flops = {}
     product, plus_one = jax.jit(jnp.matmul), jax.jit(lambda x: x + 1)
@@ -97,7 +97,7 @@ def peaks(size: int, copy_bytes: int, repeats: int) -> Peaks:
         seconds = seconds_per_call(functools.partial(product, x, x), repeats)
         flops[precision] = 2 * size**3 / seconds
     x = jnp.zeros(copy_bytes // 4, jnp.float32)
-    # An addition, because XLA hands on the array itself where nothing changes.
+    # An addition, because XLA would return an unchanged array without a copy.
     seconds = seconds_per_call(functools.partial(plus_one, x), repeats)
     return Peaks(flops, 2 * copy_bytes / seconds)
 
@@ -124,7 +124,7 @@ def empty_compilation_cache() -> Iterator[None]:
 
 
 def _compile(program: calls.Program) -> tuple[jax.stages.Compiled, float]:
-    """Returns the compiled program and the seconds that it took, with nothing in memory of an earlier time."""
+    """Returns the compiled program and the seconds to compile it, with JAX's caches in memory cleared."""
     jax.clear_caches()
     start = time.perf_counter()
     compiled = program.compile()
@@ -151,7 +151,7 @@ def _measured(
     repeats: int,
     trace_dir: pathlib.Path | None,
 ) -> Row | None:
-    """Returns what program `name` does with case.batch, or None if it does not fit the memory."""
+    """Returns the measurements of program `name` at case.batch, or None if it does not fit the memory."""
     element_bytes = PRECISIONS[case.precision]
     try:
         program = calls.PROGRAMS[name](config, train_state, case.resolution, case.batch)
@@ -212,15 +212,15 @@ def rows(
     trace_dir: pathlib.Path | None,
     note_fn: Callable[[str], None],
 ) -> Iterator[list[Row]]:
-    """Yields the rows of each case: training, and sampling with the batch that training came to; [] if none fits.
+    """Yields the rows of each case: training, then sampling at the batch of that row; [] if none fits.
 
     Args:
         config: settings; the cases set the precision.
         cases: what to measure.
-        device: its peaks.
+        device: peaks of the device.
         repeats: timings of each program.
-        trace_dir: where profiles go, if anywhere.
-        note_fn: is told what is about to be measured.
+        trace_dir: folder for profiles; None: no profiles.
+        note_fn: function that is called with a description of each measurement before it begins.
     """
     train_state = calls.new_state(config)
     for case in cases:

@@ -1,4 +1,4 @@
-"""What is asked for on the command line, checked."""
+"""Checks of flags, and the file for the results."""
 
 import json
 import pathlib
@@ -10,7 +10,7 @@ from absl import flags
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-    """Returns the arguments that are no flags; ends with one line if a flag cannot be understood."""
+    """Returns the arguments that are no flags; exits with a message of one line if a flag cannot be understood."""
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
@@ -27,12 +27,12 @@ def pairs(name: str, text: str, resolutions: Iterable[int]) -> list[tuple[int, i
     """Returns "8:16,64:4" as [(8, 16), (64, 4)]: resolutions and batches.
 
     Args:
-        name: of the flag, for the message.
-        text: its value.
-        resolutions: those that can be.
+        name: name of the flag, for messages.
+        text: value of the flag.
+        resolutions: possible resolutions.
 
     Raises:
-        ValueError: it is not of that form.
+        ValueError: `text` is not of that form, or one of its resolutions is impossible.
     """
     result = []
     for part in filter(None, text.split(",")):
@@ -59,7 +59,7 @@ def check_group(name: str, batch: int, group: int) -> None:
 
 
 def checked_out(text: str) -> pathlib.Path:
-    """Returns the file that --out names, in a folder that is made if needed.
+    """Returns the file that --out names; makes its folder.
 
     Raises:
         ValueError: it is a folder.

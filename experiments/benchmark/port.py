@@ -31,11 +31,11 @@ SAMPLE = flags.DEFINE_string(
 REPEATS = flags.DEFINE_integer("repeats", 5, "Calls of each; their median counts.", lower_bound=5)
 OUT = flags.DEFINE_string("out", "runs/benchmark_port.json", "File for all numbers.")
 
-TRAIN_PAIRS = {"cpu": "8:8,16:8,32:8,64:4"}  # By device; GPU_TRAIN_PAIRS on others.
+TRAIN_PAIRS = {"cpu": "8:8,16:8,32:8,64:4"}  # Default of --train by device; GPU_TRAIN_PAIRS on others.
 GPU_TRAIN_PAIRS = "8:256,16:128,32:64,64:32,128:16,256:16,512:8,1024:4"
 OURS = "ours"
-LAYOUTS = ("contiguous", "channels_last")  # Of the port.
-PAUSE_SEC = 0.05  # Before each call: the other side's threads may still be waiting busily for more to do.
+LAYOUTS = ("contiguous", "channels_last")  # Memory layouts of the port.
+PAUSE_SEC = 0.05  # Pause before each call: the other side's threads may still be waiting busily.
 HEADER = ("program", "px", "batch", "ours ms", *(f"port ms, {layout}" for layout in LAYOUTS), "port / ours")
 
 
@@ -43,7 +43,7 @@ class Child:
     """A process that answers requests; `name` is for messages."""
 
     def __init__(self, name: str, command: Sequence[str]) -> None:
-        # The port's model.py calls what torch has renamed; JAX would take most of a GPU's memory at once.
+        # The port's model.py calls functions that torch has renamed; JAX would take most of a GPU's memory at once.
         environment = os.environ | {"PYTHONWARNINGS": "ignore", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
         pipe = subprocess.PIPE
         self._name = name
@@ -67,7 +67,7 @@ class Child:
 
 @contextlib.contextmanager
 def children(port: pathlib.Path, python: str) -> Iterator[tuple[Child, Child]]:
-    """Yields the processes of our side and of the port's."""
+    """Yields the process of our side and that of the port."""
     script = pathlib.Path(__file__).with_name("port_child.py")
     num_threads = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     with (
@@ -79,19 +79,19 @@ def children(port: pathlib.Path, python: str) -> Iterator[tuple[Child, Child]]:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What was measured of a program; milliseconds of a batch, by variant: ours, and the port's memory layouts."""
+    """The milliseconds of a batch by variant: ours, and the port in each memory layout."""
 
     program: str  # "train" or "sample".
     resolution: int  # px
     batch: int
     ms: dict[str, float]  # Medians.
-    all_ms: dict[str, list[float]]  # In the order of measurement.
-    ratio: float  # The port's better layout to ours: above 1, ours is faster.
+    all_ms: dict[str, list[float]]  # All timings, in the order of measurement.
+    ratio: float  # Time of the port's better layout / ours: above 1, ours is faster.
     remarks: dict[str, str]
 
 
 def measured(ours: Child, port: Child, program: str, resolution: int, batch: int, repeats: int) -> Row:
-    """Returns the row of a program, whose variants take their turns `repeats` times."""
+    """Returns the row of a program; its variants take turns, `repeats` times."""
     sides = {OURS: ours} | dict.fromkeys(LAYOUTS, port)
     request = {"program": program, "resolution": resolution, "batch": batch}
     remarks = {name: side.ask(request | {"variant": name})["remark"] for name, side in sides.items()}  # Warms up.
@@ -119,12 +119,12 @@ def compare(
     repeats: int,
     save_fn: Callable[[dict[str, Any]], None],
 ) -> None:
-    """Prints how far it is and the table; saves all that was measured so far, as values for JSON, after each row.
+    """Prints progress and the table; after each row it saves all measurements so far, as values for JSON.
 
-    It leaves the device to the two processes: JAX takes most of a GPU's memory where it is first used.
+    This process leaves the device to the two others: JAX would take most of a GPU's memory.
 
     Raises:
-        ValueError: a flag's value cannot be, or a process ended.
+        ValueError: a flag has an impossible value, or a process ended.
     """
     m = Model()
     if not (port_dir / "model.py").is_file():

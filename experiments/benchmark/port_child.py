@@ -24,7 +24,7 @@ def answer(side: Any, requests: Iterable[str], stream: TextIO) -> None:
             reply = side.about()
         else:
             programs = {key: request[key] for key in ("program", "resolution", "batch")}
-            if programs != now:  # Frees the memory of what was timed before.
+            if programs != now:  # Frees the memory of the last programs.
                 ready, now = {}, programs
             variant = request["variant"]
             if variant not in ready:
@@ -37,9 +37,9 @@ def answer(side: Any, requests: Iterable[str], stream: TextIO) -> None:
 
 
 if __name__ == "__main__":
-    answers, sys.stdout = sys.stdout, sys.stderr  # What else is printed must not be taken for an answer.
+    answers, sys.stdout = sys.stdout, sys.stderr  # Other output must not be taken for an answer.
     if len(sys.argv) > 1:
-        import port_torch  # In this folder; the port's Python knows nothing of ours.
+        import port_torch  # From this folder: the port's Python does not find our packages.
 
         answer(port_torch.Side(sys.argv[1], int(sys.argv[2])), sys.stdin, answers)
     else:

@@ -10,7 +10,7 @@ from stylegan_jax.config import Config
 
 
 class Side:
-    """What the benchmark asks of either side: a description, and functions of no arguments to be timed."""
+    """One side of the comparison: a description, and functions without arguments to time."""
 
     def __init__(self) -> None:
         logging.set_verbosity(logging.WARNING)
@@ -25,13 +25,13 @@ class Side:
         return {"device": device, "version": f"jax {jax.__version__}, {self._precision}"}
 
     def prepared(self, program: str, resolution: int, batch: int, variant: str) -> tuple[Callable[[], None], int, str]:
-        """Returns the function to time, warmed up, the batches of a call, and a remark on how it was made.
+        """Returns the warmed-up function to time, the number of batches in a call, and a remark on how it was made.
 
         Args:
             program: "train" or "sample".
             resolution: px.
             batch: images.
-            variant: not used; there is one.
+            variant: not used; there is only one.
         """
         del variant
         made = calls.PROGRAMS[program](self._config, self._state, resolution, batch)

@@ -1,7 +1,7 @@
 """The training step and the sampling of the PyTorch port, around the networks of its own model.py.
 
-Nothing else of the port is used: the step does what its train.py does in an iteration with --loss r1 --mixing, at
-alpha 1. It needs torch, and no JAX.
+Nothing else of the port is used: the step repeats an iteration of its train.py with --loss r1 --mixing, at alpha 1.
+This module needs torch, not JAX.
 """
 
 import functools
@@ -24,13 +24,13 @@ LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channel
 class Networks:
     """Both networks, the averaged generator and the optimizers, in one memory layout.
 
-    On a GPU their forward passes are under autocast to bfloat16. torch.compile has no second derivatives: with
-    `compiles`, the pass on reals, whose R1 needs them, stays as it is, and all others are compiled.
+    On a GPU, forward passes run under autocast to bfloat16. `compiles` compiles every pass but the one on reals: its R1
+    needs second derivatives, which torch.compile lacks.
     """
 
     def __init__(self, port: str, layout: str, device: str, compiles: bool) -> None:
         sys.path.insert(0, port)
-        import model  # Of the port.
+        import model  # The port's.
 
         self.layout, self.device = LAYOUTS[layout], device
         self.generator = self._placed(model.StyledGenerator(LATENT_SIZE))
@@ -119,7 +119,7 @@ class Networks:
 
 
 class Side:
-    """What the benchmark asks of either side: a description, and functions of no arguments to be timed."""
+    """One side of the comparison: a description, and functions without arguments to time."""
 
     def __init__(self, port: str, num_threads: int) -> None:
         torch.set_num_threads(num_threads)
@@ -133,7 +133,7 @@ class Side:
         return {"device": self._device, "version": f"torch {torch.__version__}, {precision}"}
 
     def prepared(self, program: str, resolution: int, batch: int, variant: str) -> tuple[Callable[[], None], int, str]:
-        """Returns the function to time, warmed up, the batches of a call, and a remark on how it was made.
+        """Returns the warmed-up function to time, the number of batches in a call, and a remark on how it was made.
 
         Args:
             program: "train" or "sample".
@@ -142,7 +142,7 @@ class Side:
             variant: memory layout, one of LAYOUTS.
         """
         if self._case != (program, resolution, batch):
-            # Else torch would compile for sizes left open and, after some more of them, not at all.
+            # Else torch would compile for variable sizes and, after a few more sizes, not at all.
             torch.compiler.reset()
             self._case = program, resolution, batch
         if self._device == "cpu":
@@ -152,7 +152,7 @@ class Side:
             return call, 1, "torch.compile, but for the pass with R1" if program == "train" else "torch.compile"
         except torch.OutOfMemoryError:
             raise
-        except Exception as error:  # What torch.compile raises has no common class.
+        except Exception as error:  # The errors of torch.compile have no common class.
             reason = str(error).strip().splitlines() or [type(error).__name__]
             call = self._warm(program, resolution, batch, variant, compiles=False)
             return call, 1, f"without torch.compile: {reason[0]}"

@@ -1,7 +1,7 @@
-"""What the training step consists of on devices that are not here: python -m experiments.benchmark.program [--flags].
+"""Lists the kernels of the training step, compiled for a GPU: python -m experiments.benchmark.program [--flags].
 
-Nothing runs: the step is compiled for a GPU, and its kernels, their bytes and a floor of its time are read from the
-compiled program. What XLA chooses by trying, it does not choose here.
+Nothing runs, and the GPU need not be here: the kernels, their bytes and a floor of the step's time are read from the
+compiled program. XLA makes no choices by trying here.
 """
 
 import collections
@@ -16,23 +16,27 @@ from stylegan_jax.config import Config, from_dict
 from stylegan_jax.devices import mesh, topology
 from stylegan_jax.training import estimate, programs, state
 
-TOPOLOGY = flags.DEFINE_string("topology", "h100:1", "GPUs to compile for: v100, a100, h100, h200, b200, and how many.")
-TRAIN = flags.DEFINE_string("train", "8:128,64:32,256:16,1024:4", "Resolutions and batches, of all devices together.")
-PRECISION = flags.DEFINE_enum("precision", "bfloat16", list(measure.PRECISIONS), "Of features and convolutions.")
+TOPOLOGY = flags.DEFINE_string(
+    "topology", "h100:1", "GPUs to compile for and their number: v100, a100, h100, h200 or b200."
+)
+TRAIN = flags.DEFINE_string("train", "8:128,64:32,256:16,1024:4", "Resolutions, and batches of all devices together.")
+PRECISION = flags.DEFINE_enum(
+    "precision", "bfloat16", list(measure.PRECISIONS), "Precision of features and convolutions."
+)
 FADE = flags.DEFINE_bool("fade", False, "Compile the program of a resolution that fades in.")
-TOP = flags.DEFINE_integer("top", 0, "Kernels to list that move most, at each resolution.", lower_bound=0)
+TOP = flags.DEFINE_integer("top", 0, "Number of kernels to list, those that move most.", lower_bound=0)
 
 HEADER = ("px", "batch", "kernels", "GB", "TFLOP", "unrecognized", "floor ms", "arithmetic ms", "memory ms", "temp GB")
 
 
 def compiled(config: Config, devices: jax.sharding.Mesh, resolution: int, batch: int) -> jax.stages.Compiled:
-    """Returns the program that trains at `resolution` px, for devices that may be elsewhere."""
+    """Returns the program that trains at `resolution` px, for devices that need not be attached."""
     abstract, num_steps = state.abstract(config, mesh.replicated(devices)), programs.steps_per_call(config, devices)
     return programs.train_program(config, abstract, devices, resolution, batch, resolution, num_steps, FADE.value)
 
 
 def report(config: Config, devices: jax.sharding.Mesh, resolution: int, batch: int) -> list[str]:
-    """Returns a row under HEADER, of a step, after printing what is asked for of its kernels."""
+    """Returns a step's row under HEADER; prints the kernels that --top asks for."""
     program, device = compiled(config, devices, resolution, batch), devices.devices.flat[0]
     num_steps, each = programs.steps_per_call(config, devices), batch // devices.devices.size
     work = estimate.program_work(program, device, each * num_steps, num_steps)

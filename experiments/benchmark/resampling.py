@@ -1,7 +1,7 @@
-"""How fast convolutions with resampling are in each form, on this device: python -m experiments.benchmark.resampling.
+"""Times each form of convolutions with resampling on this device: python -m experiments.benchmark.resampling.
 
-"dilated" is the obvious form on a GPU: one convolution over a picture enlarged with zeros, or with stride 2, and JAX's
-own derivatives of it.
+"dilated" is the obvious form on a GPU: one convolution over a picture enlarged with zeros, or with stride 2, with JAX's
+own derivatives.
 """
 
 import functools
@@ -19,7 +19,7 @@ from stylegan_jax.config import Model
 from stylegan_jax.networks import convolutions
 
 CASES = flags.DEFINE_string("cases", "128:32,1024:4", "High resolutions and batches; channels are the paper's.")
-PRECISION = flags.DEFINE_enum("precision", "both", [*measure.PRECISIONS, "both"], "Of the factors.")
+PRECISION = flags.DEFINE_enum("precision", "both", [*measure.PRECISIONS, "both"], "Precision of the factors.")
 REPEATS = flags.DEFINE_integer("repeats", 5, "Timings of each program; their median counts.", lower_bound=1)
 
 HEADER = ("convolution", "px", "batch", "precision", "form", "forward ms", "with gradients and R1 ms")
@@ -54,7 +54,7 @@ FORMS: dict[str, dict[str, Callable[[Array, Array, float], Array]]] = {
 
 
 def penalized(conv: Callable[..., Array], x: Array, weight: Array) -> tuple[Array, Array]:
-    """Returns gradients of a sum of squares and of the squared gradient of x, as a penalty takes them."""
+    """Returns the gradients of sum(y**2) + sum(x_grad**2), where x_grad is the gradient of sum(y**2) / 2 by x."""
 
     def loss(x: Array, weight: Array) -> Array:
         y, pull = jax.vjp(lambda x: conv(x, weight, 0.5), x)

@@ -1,4 +1,4 @@
-"""The benchmark as one record for a file, and as text."""
+"""The benchmark's results, as one record for a file and as text."""
 
 import contextlib
 import dataclasses
@@ -16,7 +16,7 @@ from experiments.benchmark import measure
 from stylegan_jax.config import Config, schedule
 from stylegan_jax.runs import progress
 
-MATMUL_SIZE = {"cpu": 2048}  # By backend; FASTER_MATMUL_SIZE for others.
+MATMUL_SIZE = {"cpu": 2048}  # Side of square matrices by backend; FASTER_MATMUL_SIZE for others.
 FASTER_MATMUL_SIZE = 8192
 COPY_BYTES = {"cpu": 2**28}
 FASTER_COPY_BYTES = 2**30
@@ -53,7 +53,7 @@ def cells(row: measure.Row) -> tuple[str, ...]:
 
 
 def projected_hours(config: Config, rows: Sequence[measure.Row]) -> dict[str, float]:
-    """Returns the hours of the whole schedule of `config` by precision, where every resolution of it was measured."""
+    """Returns the hours of `config`'s whole schedule by precision, if each of its resolutions was measured."""
     stages = schedule.stages(schedule.chunks(config.schedule, config.model.resolution))
     hours = {}
     for precision in measure.PRECISIONS:
@@ -74,18 +74,18 @@ def benchmark(
     trace_dir: pathlib.Path | None = None,
     stream: TextIO | None = None,
 ) -> None:
-    """Measures `cases`, and prints how far it is and a table.
+    """Measures `cases`, and prints progress and a table.
 
     Args:
         config: settings.
         cases: what to measure.
         repeats: timings of each program.
-        save_fn: takes all that was measured so far, as values for JSON, after each case.
-        trace_dir: where profiles go, if anywhere.
-        stream: where to print; sys.stdout by default.
+        save_fn: function that is called after each case with all measurements so far, as values for JSON.
+        trace_dir: folder for profiles; None: no profiles.
+        stream: stream to print to; by default sys.stdout.
     """
     stream, device, start_sec = stream or sys.stdout, jax.devices()[0], time.monotonic()
-    # A program has about as many operations, and takes as long to compile, as it has layers.
+    # The time to measure a program grows about as its number of layers.
     weights = [case.resolution.bit_length() for case in cases]
     done, rows, hours = 0, [], {}
     with contextlib.closing(progress.make_line(stream, sum(weights), time.monotonic)) as line:
@@ -128,6 +128,6 @@ def benchmark(
 
 
 def peaks_text(peaks: measure.Peaks) -> str:
-    """Returns the peaks in a line."""
+    """Returns the peaks as one line."""
     products = ", ".join(f"{name} {value / 1e12:.3g} TFLOP/s" for name, value in peaks.flops_per_sec.items())
     return f"matrix products: {products}; copies: {peaks.copy_bytes_per_sec / 1e9:.3g} GB/s read plus written"

@@ -1,25 +1,25 @@
-"""What a step and a sample must compute and move, from the shape of the networks alone."""
+"""The operations and bytes that a step and a sample need, from the shapes of the networks alone."""
 
 from typing import NamedTuple
 
 from stylegan_jax.config import Config, Model, Train
 
-FLOAT32_BYTES = 4  # Of parameters, their averages and the optimizers' memory, at every precision.
+FLOAT32_BYTES = 4  # Bytes of a parameter, of its average and of its optimizer's memory, at every precision.
 
 
 class Layer(NamedTuple):
-    """One convolution or dense layer, an image."""
+    """The work of one convolution or dense layer on one image."""
 
     multiply_adds: int
-    elements: int  # Of its input and of its output: read once, written once.
+    elements: int  # Elements of the input, read once, and of the output, written once.
     num_weights: int
 
 
 class Work(NamedTuple):
-    """Of a batch."""
+    """The work on a batch."""
 
     flops: float  # 2 x multiply-adds.
-    num_bytes: float  # Lower bound of those moved.
+    num_bytes: float  # Lower bound of the bytes moved.
 
 
 def _dense(inputs: int, outputs: int) -> Layer:
@@ -32,7 +32,7 @@ def _conv(resolution: int, inputs: int, outputs: int, kernel_size: int = 3) -> L
 
 
 def _resampling_conv(low: int, low_fmaps: int, high_fmaps: int) -> Layer:
-    """Returns a 3x3 convolution between `low` px and twice that: four 2x2 kernels, 16 taps a low pixel."""
+    """Returns a 3x3 convolution between `low` px and twice that: four 2x2 kernels, 16 taps per low-resolution pixel."""
     elements = low**2 * (low_fmaps + 4 * high_fmaps)
     return Layer(16 * low**2 * low_fmaps * high_fmaps, elements, 9 * low_fmaps * high_fmaps)
 
@@ -69,12 +69,12 @@ def discriminator_layers(model: Model, resolution: int) -> list[Layer]:
 
 
 def num_passes(train: Train) -> tuple[float, float]:
-    """Returns what an iteration costs the generator and the discriminator, in forward passes.
+    """Returns the cost of an iteration for the generator and for the discriminator, in forward passes.
 
-    A layer's gradient by its input is one pass, that by its weights another. The generator goes forward in the
-    discriminator's update, forward and backward in its own: 1 + 3. The discriminator scores the generator's fakes and
-    passes on a gradient to them, 2; its own loss takes 3 on reals and 3 on fakes. A gradient penalty makes 6 of 3: the
-    gradient by the images is a pass, and its own gradient twice that. WGAN-GP's is on images of its own: 6 more.
+    A layer's gradient by its input is one pass, and that by its weights another. The generator runs forward in the
+    discriminator's update, and forward and backward in its own: 1 + 3. The discriminator scores the generator's fakes
+    and returns a gradient to them, 2; its own loss takes 3 on reals and 3 on fakes. A gradient penalty turns 3 into 6:
+    the gradient by the images is one pass, and the gradient of that two. WGAN-GP has images of its own: 6 more.
     """
     on_reals = 3 + (3 / train.r1_interval if train.r1_gamma else 0)
     on_fakes = 6 if train.r2_gamma else 3
@@ -91,7 +91,7 @@ def _flops(layers: list[Layer]) -> int:
 
 
 def forward_flops(model: Model, resolution: int) -> tuple[int, int]:
-    """Returns the operations of an image's way through the generator, mapping included, and the discriminator."""
+    """Returns the operations per image of the generator, mapping included, and of the discriminator."""
     return _flops(mapping_layers(model) + synthesis_layers(model, resolution)), _flops(
         discriminator_layers(model, resolution)
     )
@@ -100,14 +100,14 @@ def forward_flops(model: Model, resolution: int) -> tuple[int, int]:
 def step_work(config: Config, resolution: int, batch: int, element_bytes: int) -> Work:
     """Returns the work of a training step.
 
-    Bytes: `_moved` in every pass, and what an update reads and writes: parameters and squared gradients of both
-    networks, and the generator's average. Networks above `resolution` count nothing.
+    Its bytes are `_moved` in every pass, and those that an update reads and writes: parameters and squared gradients of
+    both networks, and the generator's average. Layers above `resolution` do not count.
 
     Args:
         config: settings.
-        resolution: of the images, px.
+        resolution: size of the images, px.
         batch: images.
-        element_bytes: of a feature.
+        element_bytes: bytes of a feature.
     """
     num_latents = 2 if config.train.style_mixing_prob else 1
     g = num_latents * mapping_layers(config.model) + synthesis_layers(config.model, resolution)

@@ -1,4 +1,4 @@
-"""What the devices tell each other in a training step, read from the compiled program.
+"""Lists what devices exchange in a training step, as read from the compiled program.
 
 python -m experiments.collectives
 """
@@ -14,11 +14,11 @@ from stylegan_jax.config import Config, from_dict
 from stylegan_jax.devices import gpu_program, mesh, topology
 from stylegan_jax.training import programs, state
 
-DEVICES = flags.DEFINE_list("devices", ["1", "2", "4", "8"], "Numbers of simulated devices, or of a topology's first.")
-TOPOLOGY = flags.DEFINE_string("topology", None, "Compile for devices that are not here: v5e:4x4, h100:8.")
-RESOLUTION = flags.DEFINE_integer("resolution", 16, "Resolution that is trained at, px.")
-FMAP_MAX = flags.DEFINE_integer("fmap_max", 64, "Most feature maps; the paper's model has 512.")
-BATCH = flags.DEFINE_integer("batch", 4, "Images of a device.")
+DEVICES = flags.DEFINE_list("devices", ["1", "2", "4", "8"], "Numbers of devices: simulated, or a topology's first.")
+TOPOLOGY = flags.DEFINE_string("topology", None, "Devices to compile for, which need not be attached: v5e:4x4, h100:8.")
+RESOLUTION = flags.DEFINE_integer("resolution", 16, "Resolution of the training step, px.")
+FMAP_MAX = flags.DEFINE_integer("fmap_max", 64, "Largest number of feature maps; the paper's is 512.")
+BATCH = flags.DEFINE_integer("batch", 4, "Images per device.")
 VERBOSE = flags.DEFINE_bool("verbose", False, "List each operation with the line of JAX that it comes from.")
 
 _OPERATION = re.compile(
@@ -28,10 +28,10 @@ _OPERATION = re.compile(
 
 
 def collectives(text: str) -> list[tuple[str, int, str]]:
-    """Returns (kind, bytes of the result, where it comes from) of each collective operation of a compiled program.
+    """Returns (kind, bytes of the result, source in JAX) of each collective operation of a compiled program.
 
     Args:
-        text: HLO, as of `jax.stages.Compiled.as_text`.
+        text: HLO, as `jax.stages.Compiled.as_text` returns it.
     """
     found = []
     for line in text.splitlines():
@@ -59,7 +59,7 @@ def find_devices() -> Sequence[jax.Device]:
 
 
 def step_text(config: Config, num_devices: int) -> tuple[str, int]:
-    """Returns the compiled step of one batch on so many devices, as HLO, and the bytes of both networks' gradients."""
+    """Returns the compiled step of one batch on `num_devices`, as HLO, and the bytes of both networks' gradients."""
     devices = mesh.make_mesh(find_devices()[:num_devices])
     abstract = state.abstract(config, mesh.replicated(devices))
     batch, r = num_devices * BATCH.value, config.model.resolution

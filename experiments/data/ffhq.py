@@ -1,4 +1,4 @@
-"""What preparing FFHQ would take: times `prepare` over 1024 px faces, smooth ones and ones with a camera's noise.
+"""Estimates the time to prepare FFHQ: times `prepare` on 1024 px faces, smooth ones and ones with a camera's noise.
 
 python -m experiments.data.ffhq
 """
@@ -22,7 +22,7 @@ from stylegan_jax.data import faces, prepare, tfrecords
 from tests import tfrecord_writer
 
 NUM_PICTURES = flags.DEFINE_integer("num_pictures", 1000, "Faces of each kind.", lower_bound=1)
-NUM_PROCESSES = flags.DEFINE_list("num_processes", "1,2", "Numbers of processes; each prepares a store.")
+NUM_PROCESSES = flags.DEFINE_list("num_processes", "1,2", "Numbers of processes; each number prepares a store.")
 WORKDIR = flags.DEFINE_string("workdir", "runs/data", "Folder for the pictures, which are kept, and for the stores.")
 OUT = flags.DEFINE_string("out", None, "File for all numbers, JSON.")
 
@@ -30,11 +30,11 @@ RESOLUTION = 1024  # px
 # images1024x1024 of github.com/NVlabs/ffhq-dataset. Its GB are GiB: 70,000 of `official_bytes` are 293 GB or 273 GiB,
 # and its TFRecords have "273 GB".
 FFHQ_LENGTH, FFHQ_BYTES = 70_000, 89.1e9
-CORES = (1, 2, 8, 32)  # That hours are told for.
+CORES = (1, 2, 8, 32)  # Numbers of cores for which hours are estimated.
 CHUNK = 4  # Pictures drawn at once.
 FACES_SEED, NOISE_SEED = 0, 1
-MAX_SIGMA = 4.0  # The noise is looked for below it: 1.8 MB a picture.
-NUM_TRIED, NUM_HALVINGS = 16, 7  # Pictures that it is tried with; how often the range of sigma is halved.
+MAX_SIGMA = 4.0  # Upper end of the search for the noise's sigma: 1.8 MB per picture.
+NUM_TRIED, NUM_HALVINGS = 16, 7  # Pictures in that search; number of times that it halves the range.
 HEADER = (
     "pictures", "PNG MB", "store MB", "store / PNG", "TFRecords / PNG", "processes", "s a picture",
     *(f"h, {cores} core{'s'[: cores > 1]}" for cores in CORES),
@@ -43,23 +43,23 @@ HEADER = (
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What preparing pictures took."""
+    """The time and sizes of preparing one kind of pictures."""
 
-    name: str  # Of the pictures.
-    sigma: float  # Of their noise, in 0..255.
-    png_bytes: float  # A picture.
-    store_bytes: float  # A picture; all files of the store count.
-    tfrecord_bytes: float  # A picture, in official TFRecords of all resolutions.
-    sec: dict[int, float]  # A picture, by number of processes.
+    name: str  # Kind of pictures.
+    sigma: float  # Standard deviation of their noise, in 0..255.
+    png_bytes: float  # Bytes per picture.
+    store_bytes: float  # Bytes per picture of all files of the store.
+    tfrecord_bytes: float  # Bytes per picture in official TFRecords of all resolutions.
+    sec: dict[int, float]  # Seconds per picture, by number of processes.
 
     def hours(self, cores: int) -> float | None:
-        """Returns the time for FFHQ; cores that no process was measured for are taken to do as much as the others."""
+        """Returns the hours for FFHQ; cores without a measured process are assumed to do as much as the others."""
         known = [processes for processes in self.sec if processes <= cores]
         return FFHQ_LENGTH * self.sec[max(known)] * max(known) / cores / 3600 if known else None
 
 
 def draw(folder: pathlib.Path, num_pictures: int) -> None:
-    """Writes the first faces as PNG files, those that are not there yet."""
+    """Writes those PNG files of the first faces that are missing in a folder."""
     missing = _missing(folder, num_pictures)
     for start in range(0, len(missing), CHUNK):
         indices = missing[start : start + CHUNK]
@@ -68,13 +68,13 @@ def draw(folder: pathlib.Path, num_pictures: int) -> None:
 
 
 def add_noise(smooth: pathlib.Path, folder: pathlib.Path, num_pictures: int, sigma: float) -> None:
-    """Writes the PNG files of a folder with noise into another one, those that are not there yet."""
+    """Writes those PNG files of `smooth`, with noise, that are missing in another folder."""
     for i in _missing(folder, num_pictures):
         _write(folder, i, noisy(files.read_png(smooth / _name(i)), i, sigma))
 
 
 def _missing(folder: pathlib.Path, num_pictures: int) -> list[int]:
-    """Returns the numbers of the pictures that are not there yet; makes the folder."""
+    """Returns the numbers of the missing pictures; makes the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     missing = [i for i in range(num_pictures) if not (folder / _name(i)).exists()]
     if missing:
@@ -83,7 +83,7 @@ def _missing(folder: pathlib.Path, num_pictures: int) -> list[int]:
 
 
 def _write(folder: pathlib.Path, index: int, pixels: np.ndarray) -> None:
-    partial = folder.with_name(f"{folder.name}.partial")  # Outside of the folder: all in it is prepared.
+    partial = folder.with_name(f"{folder.name}.partial")  # Outside of the folder, all of which is prepared.
     partial.write_bytes(png(pixels))
     partial.replace(folder / _name(index))
 
@@ -93,20 +93,20 @@ def _name(index: int) -> str:
 
 
 def noisy(face: np.ndarray, index: int, sigma: float) -> np.ndarray:
-    """Returns uint8 [h, w, 3] plus Gaussian noise, independent in each pixel and channel, always the same."""
+    """Returns uint8 [h, w, 3] plus Gaussian noise, independent in each pixel and channel, the same in each call."""
     noise = np.random.default_rng([NOISE_SEED, index]).standard_normal(face.shape, np.float32)
     return np.clip(np.rint(face + np.float32(sigma) * noise), 0, 255).astype(np.uint8)
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """Returns a PNG file, compressed as Pillow does by default."""
+    """Returns a PNG file with Pillow's default compression."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
 
 
 def sigma_of_ffhq(smooth: pathlib.Path, num_pictures: int) -> float:
-    """Returns the noise with which the first PNG files of a folder have about the mean size of FFHQ's."""
+    """Returns the sigma of noise that makes a folder's first PNG files about as large as FFHQ's in the mean."""
     tried = [files.read_png(smooth / _name(i)) for i in range(min(NUM_TRIED, num_pictures))]
     low, high = 0.0, MAX_SIGMA
     for _ in range(NUM_HALVINGS):
@@ -117,10 +117,10 @@ def sigma_of_ffhq(smooth: pathlib.Path, num_pictures: int) -> float:
 
 
 def prepared(source: pathlib.Path, store: pathlib.Path, num_processes: int) -> tuple[float, float]:
-    """Returns the seconds and bytes a picture that a store takes. It is removed again."""
+    """Returns the seconds and bytes per picture of preparing a store; removes the store."""
     data = Data(source=str(source), num_workers=num_processes)
     num_pictures = len(list(source.iterdir()))
-    per_shard = min(prepare.PICTURES_PER_SHARD, -(-num_pictures // num_processes))  # Each process has something to do.
+    per_shard = min(prepare.PICTURES_PER_SHARD, -(-num_pictures // num_processes))  # A shard or more for each process.
     for leftover in (store, store.with_name(f"{store.name}.partial")):
         shutil.rmtree(leftover, ignore_errors=True)
     start = time.perf_counter()
@@ -136,14 +136,14 @@ def folder_bytes(folder: pathlib.Path) -> int:
 
 
 def official_bytes() -> int:
-    """Returns the size of a picture in official TFRecords, at all resolutions."""
+    """Returns the bytes of a picture in official TFRecords, at all resolutions."""
     sizes = [2**k for k in range(2, RESOLUTION.bit_length())]
     examples = [tfrecord_writer.example(np.zeros((3, size, size), np.uint8)) for size in sizes]
     return sum(len(example) + tfrecords.FRAME_BYTES for example in examples)
 
 
 def cells(row: Row) -> list[tuple[str, ...]]:
-    """Returns the lines of the table under HEADER that tell of a row: one for each number of processes."""
+    """Returns a row's lines in the table under HEADER, one for each number of processes."""
     sizes = (
         row.name,
         f"{row.png_bytes / 1e6:.2f}",
@@ -158,7 +158,7 @@ def cells(row: Row) -> list[tuple[str, ...]]:
 
 
 def compare(num_processes: Sequence[int], out: pathlib.Path | None) -> None:
-    """Prints what is done, then the table; writes all numbers so far to `out` after each kind of pictures."""
+    """Prints progress, then the table; writes all numbers so far to `out` after each kind of pictures."""
     workdir, count, rows = pathlib.Path(WORKDIR.value), NUM_PICTURES.value, []
     smooth = workdir / f"ffhq-{count}-smooth"
     draw(smooth, count)

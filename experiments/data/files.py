@@ -1,4 +1,4 @@
-"""The same procedural faces as each side stores them."""
+"""The same procedural faces in the format of each side."""
 
 import dataclasses
 import pathlib
@@ -13,14 +13,14 @@ from stylegan_jax.data import faces, pictures, prepare
 from tests import tfrecord_writer
 
 SIZES = (4, 8, 16, 32, 64, 128, 256)  # px
-FACES_SEED = 0  # Of the set.
+FACES_SEED = 0  # Seed of the set.
 CHUNK = 64  # Faces drawn at once.
-NUM_PROCESSES = 2  # That prepare the store.
+NUM_PROCESSES = 2  # Processes that prepare the store.
 
 
 @dataclasses.dataclass(frozen=True)
 class Files:
-    """Where the pictures lie."""
+    """The folders of the pictures."""
 
     folder: pathlib.Path
 
@@ -45,18 +45,18 @@ class Files:
 
 
 def make(workdir: pathlib.Path, num_pictures: int, resolution: int, note_fn: Callable[[str], None]) -> Files:
-    """Returns faces up to a resolution as PNG files, as TFRecords and as a store; they are made if they are not there.
+    """Returns faces up to a resolution as PNG files, as TFRecords and as a store; makes them if they are missing.
 
     Args:
-        workdir: they have a folder in it.
-        num_pictures: faces.
-        resolution: largest size, px; each lower one of SIZES is of box means.
-        note_fn: called with what is being made.
+        workdir: folder that contains theirs.
+        num_pictures: number of faces.
+        resolution: largest size, px; each lower one of SIZES has box means.
+        note_fn: function that is called with a description of each part before it is made.
     """
     folder = workdir / f"faces-{num_pictures}-{resolution}px"
     if folder.exists():
         return Files(folder)
-    partial = Files(folder.with_name(f"{folder.name}.partial"))  # It gets its name when it is whole.
+    partial = Files(folder.with_name(f"{folder.name}.partial"))  # Renamed when complete.
     sizes = [size for size in SIZES if size <= resolution]
     images = np.empty((num_pictures, resolution, resolution, 3), np.uint8)
     for size in sizes:
@@ -79,6 +79,6 @@ def make(workdir: pathlib.Path, num_pictures: int, resolution: int, note_fn: Cal
 
 
 def read_png(file: pathlib.Path) -> np.ndarray:
-    """Returns uint8 [h, w, 3]."""
+    """Returns the pixels of a file. uint8 [h, w, 3]"""
     with Image.open(file) as image:
         return np.asarray(image)

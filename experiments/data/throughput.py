@@ -24,15 +24,15 @@ TORCH_PYTHON = flags.DEFINE_string("torch_python", None, "Python that has torch,
 NUM_PICTURES = flags.DEFINE_integer("num_pictures", 2000, "Procedural faces in the set.", lower_bound=1)
 RESOLUTIONS = flags.DEFINE_list("resolutions", "8,16,32,64,128,256", "Sizes of the pictures read, px.")
 BATCH = flags.DEFINE_integer("batch", 64, "Pictures in a batch.", lower_bound=1)
-SEC = flags.DEFINE_float("sec", 2.0, "Length of a timing, at least.", lower_bound=0.1)
-WARM_UP_SEC = flags.DEFINE_float("warm_up_sec", 1.0, "Reading before each timing, at least.", lower_bound=0.0)
+SEC = flags.DEFINE_float("sec", 2.0, "Least length of a timing, s.", lower_bound=0.1)
+WARM_UP_SEC = flags.DEFINE_float("warm_up_sec", 1.0, "Least time of reading before each timing, s.", lower_bound=0.0)
 REPEATS = flags.DEFINE_integer("repeats", 5, "Timings of each; their median counts.", lower_bound=1)
-WORKDIR = flags.DEFINE_string("workdir", "runs/data", "Folder for the pictures; kept, and taken again.")
+WORKDIR = flags.DEFINE_string("workdir", "runs/data", "Folder for the pictures, which are kept and used again.")
 OUT = flags.DEFINE_string("out", None, "File for all numbers, JSON.")
 
-PAUSE_SEC = 1.0  # Before each timing: the others' threads may still be reading ahead.
+PAUSE_SEC = 1.0  # Pause before each timing: the others' threads may still be reading ahead.
 OURS, TF, TORCH = "ours", "tf", "torch"
-# What is timed, by side: the ways to read that throughput_<side>.py has. The fastest of a side counts.
+# Ways to read that throughput_<side>.py has, by side; the fastest of a side counts.
 WAYS = {OURS: ("store",), TF: ("a record at a time", "a batch at a time"), TORCH: ("folder",)}
 
 
@@ -54,7 +54,7 @@ class Child:
         return json.loads(line)
 
     def close(self) -> None:
-        """Ends the process, which ends its own ones."""
+        """Ends the process, which ends its own processes."""
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
         try:
@@ -66,12 +66,12 @@ class Child:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What was measured at a resolution; images/s, by side and way."""
+    """The images/s measured at a resolution, by side and way."""
 
     resolution: int  # px
     batch: int
     median: dict[str, dict[str, float]]
-    all: dict[str, dict[str, list[float]]]  # In the order of measurement.
+    all: dict[str, dict[str, list[float]]]  # All timings, in the order of measurement.
 
     def best(self, side: str) -> float:
         """Returns the images/s of the side's fastest way."""
@@ -93,7 +93,7 @@ def children(found: files.Files, pythons: dict[str, str]) -> Iterator[dict[str, 
 
 
 def measured(sides: dict[str, Child], found: files.Files, resolution: int) -> Row:
-    """Returns the row of a resolution, at which all ways of all sides take their turns.
+    """Returns the row of a resolution; all ways of all sides take turns.
 
     Raises:
         ValueError: a side's first batch is not of pictures of the set, or a process ended.

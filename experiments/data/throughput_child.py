@@ -41,7 +41,7 @@ def answer(side: Any, requests: Iterable[str], stream: TextIO) -> None:
 
 
 def read_for(batches: Iterator[np.ndarray], sec: float) -> float:
-    """Returns images/s of reading batches for at least so long."""
+    """Returns images/s of reading batches for at least `sec` seconds."""
     start, count = time.perf_counter(), 0
     while True:
         count += len(next(batches))
@@ -51,7 +51,7 @@ def read_for(batches: Iterator[np.ndarray], sec: float) -> float:
 
 
 def crcs(batch: np.ndarray, resolution: int, num_pictures: int) -> list[int]:
-    """Returns the CRC of each picture, uint8 [r, r, c] or [c, r, r]; an empty list if they are none."""
+    """Returns the CRC of each picture, uint8 [r, r, 3] or [3, r, r]; an empty list if the batch has another form."""
     if batch.dtype != np.uint8 or batch.shape not in {
         (num_pictures, resolution, resolution, 3),
         (num_pictures, 3, resolution, resolution),
@@ -62,12 +62,12 @@ def crcs(batch: np.ndarray, resolution: int, num_pictures: int) -> list[int]:
 
 
 if __name__ == "__main__":
-    answers, sys.stdout = sys.stdout, sys.stderr  # What else is printed must not be taken for an answer.
+    answers, sys.stdout = sys.stdout, sys.stderr  # Other output must not be taken for an answer.
     which, folder = sys.argv[1:]
     if which == "ours":
         from experiments.data import throughput_ours as module
     elif which == "tf":
-        import throughput_tf as module  # In this folder; the others' Pythons know nothing of ours.
+        import throughput_tf as module  # From this folder: the others' Pythons do not find our packages.
     else:
         import throughput_torch as module
     answer(module.Side(folder), sys.stdin, answers)

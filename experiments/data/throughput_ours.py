@@ -17,7 +17,7 @@ class Side:
         self._store = store
 
     def about(self) -> dict[str, Any]:
-        """Returns what reads."""
+        """Returns the versions of the packages that read."""
         return {"numpy": np.__version__}
 
     def batches(self, way: str, resolution: int, batch: int) -> Iterator[np.ndarray]:

@@ -1,6 +1,6 @@
 """The side of tf.data: official TFRecords, in the order of the official reader, training/dataset.py of NVlabs/stylegan.
 
-Its pictures stay [channels, height, width], as they are stored: putting channels last is left to the device.
+Its pictures stay [channels, height, width], as they are stored; the device would put channels last.
 """
 
 import os
@@ -8,12 +8,12 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"  # Else it tells of each pipeline's end.
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"  # Else TensorFlow reports the end of each pipeline.
 
 import numpy as np
 import tensorflow as tf
 
-READ_BYTES = 8 << 20  # The official reader's 256 MiB are slower at 256 px: they are out of the cache when parsed.
+READ_BYTES = 8 << 20  # Read buffer. The official 256 MiB are slower at 256 px: they are out of the cache when parsed.
 SHUFFLED_BYTES = 4096 << 20  # The official shuffle_mb.
 FEATURES = {
     "shape": tf.io.FixedLenFeature([3], tf.int64),
@@ -28,7 +28,7 @@ class Side:
         self._folder = pathlib.Path(folder)
 
     def about(self) -> dict[str, Any]:
-        """Returns what reads."""
+        """Returns the versions of the packages that read."""
         return {"tensorflow": tf.__version__}
 
     def batches(self, way: str, resolution: int, batch: int) -> Iterator[np.ndarray]:

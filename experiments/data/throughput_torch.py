@@ -1,4 +1,4 @@
-"""The side of PyTorch: a folder of PNG files of the size that is asked for, so that none has to be resized."""
+"""The side of PyTorch: a folder of PNG files of the requested size, so that none has to be resized."""
 
 import pathlib
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ class Side:
         self._folder = pathlib.Path(folder)
 
     def about(self) -> dict[str, Any]:
-        """Returns what reads."""
+        """Returns the versions and the number of workers that read."""
         return {"torch": torch.__version__, "pillow": PIL.__version__, "num_workers": NUM_WORKERS}
 
     def batches(self, way: str, resolution: int, batch: int) -> Iterator[np.ndarray]:

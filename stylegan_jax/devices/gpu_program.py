@@ -1,7 +1,7 @@
-"""What a program that XLA compiled for a GPU consists of: kernels, the bytes that they move, a floor of their time.
+"""The kernels of a program that XLA compiled for a GPU, the bytes that they move, and a floor of their time.
 
-It is read from the compiled program's text and needs no GPU. Bytes are those of whole operands and results: a kernel
-that reads a part of an array is counted for all of it, and what stays in the cache is counted again.
+All of it is read from the compiled program's text, without a GPU. Bytes are those of whole operands and results: an
+array counts in full even if a kernel reads a part of it, and again even if it is still in the cache.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ _SHAPE = re.compile(rf"({'|'.join(BYTES)})\[([0-9,]*)\]")
 _COMPUTATION = re.compile(r"(ENTRY )?%(\S+) \(.*\{$")
 _INSTRUCTION = re.compile(r"\s+(?:ROOT )?%(\S+) = (.*?) ([a-z\-]+)\(([^)]*)\)")
 NO_KERNELS = {"parameter", "get-tuple-element", "tuple", "bitcast", "constant", "after-all", "while", "call"}
-MAX_WINDOW = 4  # Of a convolution that is what it is written to be; see `Kernel.is_recognized`.
+MAX_WINDOW = 4  # Largest window of a convolution that XLA recognized, px; see `Kernel.is_recognized`.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,17 +24,17 @@ class Kernel:
 
     name: str
     call: str  # "fusion", or the target of a call: "__cudnn$convForward".
-    count: int  # Times in a run of the program.
-    num_bytes: int  # Read and written, each time.
-    flops: float  # 2 x multiply-adds of convolutions and matrix products, each time.
-    window: str  # Of a convolution, as XLA writes it: "size=4x4 stride=2x2 pad=1_1x1_1".
+    count: int  # Calls in a run of the program.
+    num_bytes: int  # Bytes read and written, per call.
+    flops: float  # 2 x multiply-adds of convolutions and matrix products, per call.
+    window: str  # A convolution's window, as XLA writes it: "size=4x4 stride=2x2 pad=1_1x1_1"; else "".
     source: str  # The operation of JAX that it comes from.
 
     @property
     def is_recognized(self) -> bool:
-        """Whether it is no convolution that XLA failed to see as a strided one or as the gradient of one.
+        """False for a convolution that XLA failed to see as strided, or as the gradient of a strided one.
 
-        Those have windows as large as the picture, or run over a picture enlarged with zeros.
+        Such a convolution has a window as large as the picture, or runs over a picture enlarged with zeros.
         """
         if not self.window:
             return True
@@ -47,19 +47,19 @@ class Floor:
     """The least time that a device's published limits allow for kernels one after another."""
 
     seconds: float
-    arithmetic_seconds: float  # Of the arithmetic alone.
-    memory_seconds: float  # Of the bytes alone.
+    arithmetic_seconds: float  # Time of the arithmetic alone.
+    memory_seconds: float  # Time of the bytes alone.
 
 
 def kernels(text: str) -> list[Kernel]:
-    """Returns the kernels of a compiled program, those of loops with their counts, from jax.stages.Compiled.as_text."""
+    """Returns the kernels in the text of a compiled program (jax.stages.Compiled.as_text), with counts of loops."""
     computations = dict(_computations(text))
     (entry,) = (name for name in computations if name.startswith("ENTRY "))
     return list(_kernels_of(entry, computations, 1))
 
 
 def floor(found: Sequence[Kernel], flops_per_sec: float, bytes_per_sec: float) -> Floor:
-    """Returns the sum over kernels of the longer of their times for arithmetic and for bytes."""
+    """Returns the time of kernels that each take the longer of their times for arithmetic and for bytes."""
     arithmetic = [kernel.count * kernel.flops / flops_per_sec for kernel in found]
     memory = [kernel.count * kernel.num_bytes / bytes_per_sec for kernel in found]
     return Floor(sum(map(max, arithmetic, memory)), sum(arithmetic), sum(memory))
@@ -136,7 +136,7 @@ def _window_size(window: str) -> list[int]:
 def _convolution_flops(
     target: str, line: str, window: str, operands: Sequence[Sequence[int]], result: Sequence[int]
 ) -> float:
-    """Returns 2 x multiply-adds of a call of cuDNN, from its window and the places of its axes."""
+    """Returns 2 x multiply-adds of a call of cuDNN, from its window and the order of its axes."""
     labels = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", line)
     if labels is None or len(operands) < 2:
         return 0.0

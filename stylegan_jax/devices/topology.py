@@ -1,4 +1,4 @@
-"""Devices that need not be here: what is published of them, and how programs are compiled for them from afar."""
+"""Devices that need not be attached: their published limits, and how programs are compiled for them."""
 
 import dataclasses
 import importlib.metadata
@@ -19,20 +19,20 @@ GPUS_PER_HOST = 8
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What a device does at best, as published."""
+    """The published limits of a device."""
 
     memory_bytes: int
-    bytes_per_sec: float  # To and from its memory.
-    flops: Mapping[str, float]  # Dense products, a second: "bfloat16", and float32 by model.matmul_precision.
+    bytes_per_sec: float  # Memory bandwidth.
+    flops: Mapping[str, float]  # FLOP/s of dense products: by "bfloat16", and by model.matmul_precision for float32.
     dollars_per_hour: float
 
     def flops_per_sec(self, model: Model) -> float:
-        """Returns the rate of the model's products."""
+        """Returns the FLOP/s of products at the model's precision."""
         return self.flops["bfloat16" if model.compute_dtype == "bfloat16" else model.matmul_precision]
 
 
 def _tpu(memory_gib: int, bfloat16_flops: float, bytes_per_sec: float, dollars: float) -> Limits:
-    """Returns the limits of a TPU, which makes 1, 3 or 6 products in bfloat16 of one in float32."""
+    """Returns the limits of a TPU, which computes a float32 product as 1, 3 or 6 bfloat16 products."""
     flops = {"bfloat16": 1, "default": 1, "high": 3, "highest": 6}
     return Limits(memory_gib * GIB, bytes_per_sec, {k: bfloat16_flops / n for k, n in flops.items()}, dollars)
 
@@ -40,7 +40,7 @@ def _tpu(memory_gib: int, bfloat16_flops: float, bytes_per_sec: float, dollars: 
 def _gpu(
     memory_bytes: int, bytes_per_sec: float, bfloat16: float, tf32: float, float32: float, dollars: float
 ) -> Limits:
-    """Returns the limits of a GPU, which takes TF32 for float32 unless the precision is "highest"."""
+    """Returns the limits of a GPU, which computes float32 products in TF32 unless the precision is "highest"."""
     return Limits(
         memory_bytes,
         bytes_per_sec,
@@ -49,10 +49,10 @@ def _gpu(
     )
 
 
-# By jax.Device.device_kind. Limits: cloud.google.com/tpu/docs, a version's page; NVIDIA's data sheets of V100 SXM2,
-# A100 SXM 80 GB, H100 SXM, H200 SXM and DGX B200, without sparsity. The V100 multiplies neither bfloat16 nor TF32: XLA
-# takes float32. Prices, as of mid-2025, US regions, not looked up since: Cloud TPU pricing; Amazon EC2 on demand, an
-# eighth of p3.16xlarge, p4de.24xlarge, p5.48xlarge, p5en.48xlarge and p6-b200.48xlarge.
+# Limits by jax.Device.device_kind, from the TPU versions' pages at cloud.google.com/tpu/docs and NVIDIA's data sheets
+# of V100 SXM2, A100 SXM 80 GB, H100 SXM, H200 SXM and DGX B200, without sparsity. The V100 multiplies neither bfloat16
+# nor TF32: XLA uses float32. Prices are of mid-2025, US regions, not looked up since: Cloud TPU pricing, and an eighth
+# of Amazon EC2's on-demand p3.16xlarge, p4de.24xlarge, p5.48xlarge, p5en.48xlarge and p6-b200.48xlarge.
 LIMITS = {
     "TPU v4": _tpu(32, 275e12, 1228e9, 3.22),
     "TPU v5 lite": _tpu(16, 197e12, 819e9, 1.20),
@@ -67,11 +67,11 @@ LIMITS = {
 
 
 class _Chip(NamedTuple):
-    """What XLA's compiler wants to know of a GPU: openxla/xla, xla/backends/gpu/target_config/specs."""
+    """XLA's description of a GPU: openxla/xla, xla/backends/gpu/target_config/specs."""
 
-    capability: tuple[int, int]  # Of CUDA.
+    capability: tuple[int, int]  # CUDA compute capability.
     num_cores: int  # Streaming multiprocessors.
-    num_units_per_core: int  # That compute in float32.
+    num_units_per_core: int  # Float32 units.
     shared_bytes_per_core: int
     max_shared_bytes_per_block: int
     l2_bytes: int
@@ -90,18 +90,18 @@ GPUS = {
 def devices(name: str) -> list[Any]:
     """Returns the devices of a TPU slice such as "v5e:4x4", or GPUs such as "h100:8", to compile programs for.
 
-    JAX computes on the CPU of this machine from then on. GPUs' algorithms are chosen without trying any, for there is
-    nothing to try them on.
+    From then on JAX computes on this machine's CPU. XLA chooses algorithms for GPUs without trying them, because it has
+    no GPU to try them on.
 
     Raises:
-        ValueError: there is no such topology, its compiler is missing, or nothing is published here of its devices.
+        ValueError: there is no such topology, its compiler is missing, or LIMITS lacks its devices.
     """
     name = name.strip().lower()
     is_tpu = name.startswith("v") and not name.startswith("v100")
     if name.partition(":")[0] not in GPUS and not is_tpu:
         raise ValueError(f"--topology={name}: use GPUs like h100:8 ({', '.join(GPUS)}), or a TPU slice like v5e:4x4.")
     jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_enable_compilation_cache", False)  # JAX can write there what is not for here, but not read.
+    jax.config.update("jax_enable_compilation_cache", False)  # JAX can write other devices' programs, not read them.
     found = _tpus(name) if is_tpu else _gpus(name)
     if found[0].device_kind not in LIMITS:
         raise ValueError(f"--topology={name} is of {found[0].device_kind}; use one of {', '.join(LIMITS)}.")
@@ -109,17 +109,17 @@ def devices(name: str) -> list[Any]:
 
 
 def num_hosts(found: list[Any]) -> int:
-    """Returns how many hosts devices belong to."""
+    """Returns the number of hosts of the devices."""
     return len({device.process_index for device in found})
 
 
 def _tpus(name: str) -> list[Any]:
     if importlib.util.find_spec("libtpu") is None:
         raise ValueError(f"--topology={name} needs the TPU's compiler, which is not installed; pip install libtpu.")
-    # Else libtpu asks a cloud's server about this machine, and wants its TPUs for itself, which may be in use.
+    # Else libtpu asks a cloud's server about this machine, and claims its TPUs, which may be in use.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-16")  # Of any; without, it warns that it does not know.
+    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-16")  # Any type; libtpu warns if there is none.
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     options: dict[str, Any] = {"chip_config_name": "megacore"} if name.lower().startswith("v4:") else {}
     if set(name.partition(":")[2].split("x")) == {"1"}:
@@ -149,7 +149,7 @@ def _gpus(name: str) -> list[Any]:
 
 
 def _target_config(kind: str) -> str:
-    """Returns what XLA's compiler is told of a GPU: its GpuTargetConfigProto, as text."""
+    """Returns XLA's description of a GPU: a GpuTargetConfigProto, as text."""
     gpu, name = GPUS[kind], f"NVIDIA {kind.upper()}"
     return f"""
 gpu_device_info {{
@@ -179,7 +179,7 @@ device_description_str: "{name}"
 
 
 def missing_packages() -> str | None:
-    """Returns how to install what compiles for NVIDIA GPUs, or None if it is here."""
+    """Returns how to install the compiler for NVIDIA GPUs, or None if it is installed."""
     has_plugin = any(importlib.util.find_spec(f"jax_cuda{n}_plugin") is not None for n in (12, 13))
     if has_plugin and _nvcc_folder() is not None:
         return None
@@ -191,7 +191,7 @@ def missing_packages() -> str | None:
 
 
 def _nvcc_folder() -> pathlib.Path | None:
-    """Returns where ptxas and libdevice lie: of the package nvidia-cuda-nvcc, for CUDA 12 or 13."""
+    """Returns the folder of ptxas and libdevice, from the package nvidia-cuda-nvcc for CUDA 12 or 13; None without."""
     spec = importlib.util.find_spec("nvidia")
     for root in (spec.submodule_search_locations or ()) if spec else ():
         for folder in (pathlib.Path(root) / "cuda_nvcc", pathlib.Path(root) / "cu13"):

@@ -1,8 +1,8 @@
-"""Bias and nonlinearity, with what comes just before or after them in the discriminator, and derivatives of any order.
+"""Bias and nonlinearity, with the discriminator's operations just before or after them, and derivatives of any order.
 
-These move more bytes than convolutions do, so each has a derivative of its own: features in their own dtype are all
-that is kept for it and written between layers. Leaky ReLU and ReLU keep the sign, so the output tells where the input
-was negative. All sums are float32.
+These move more bytes than convolutions do, so each defines its own derivative: only features in their own dtype are
+kept for it and written between layers. Leaky ReLU and ReLU keep the sign, so the output tells where the input was
+negative. All sums are float32.
 """
 
 import functools
@@ -31,7 +31,7 @@ def _act(x: Array, nonlinearity: str) -> Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _sloped(y: Array, g: Array, nonlinearity: str) -> Array:
-    """Returns f'(x) g, for y = f(x)."""
+    """Returns f'(x) g, where y = f(x)."""
     y, g = _apart(y, g)
     return ops.activation_gradient(y, g, nonlinearity)
 
@@ -49,12 +49,12 @@ _sloped.defvjp(  # Its derivative by g is itself; its derivative by y is zero.
 
 
 def _apart(*arrays: Array) -> tuple[Array, ...]:
-    """Returns arrays from which XLA computes anew: else it would write the masks that several derivatives share."""
+    """Returns the arrays behind a barrier: without it, XLA would write the masks that several derivatives share."""
     return jax.lax.optimization_barrier(arrays)
 
 
 def bias_act_blur(x: Array, bias: Array, nonlinearity: str, taps: Sequence[int]) -> Array:
-    """Returns blur(bias_act(x, bias)) without keeping what is blurred: its derivatives take its sign from x + bias."""
+    """Returns blur(bias_act(x, bias)) without keeping the blur's input: derivatives take its sign from x + bias."""
     return _bias_act_blur(x, bias, nonlinearity, tuple(taps))
 
 
@@ -95,17 +95,17 @@ _sloped_blur.defvjp(
 )
 
 
-# ---- bias and nonlinearity of features that are made from colours
+# ---- bias and nonlinearity of features made from colors
 
 
 def color_act(images: Array, kernel: Array, bias: Array, nonlinearity: str) -> Array:
-    """Returns f(images @ kernel + bias), the discriminator's way from RGB, in the dtype of `images`.
+    """Returns f(images @ kernel + bias), the discriminator's layer from RGB, in the dtype of `images`.
 
-    GPUs compute sums of products, which XLA fuses with the nonlinearity. A matrix product would write its features
-    first, and the backward pass f' g; here neither is written.
+    GPUs compute sums of products, which XLA fuses with the nonlinearity. With a matrix product, the forward pass would
+    write its features before the nonlinearity, and the backward pass f' g.
 
     Args:
-        images: [n, h, w, k], for few channels k.
+        images: [n, h, w, k], with few channels k.
         kernel: [k, c]
         bias: [c]
         nonlinearity: "lrelu" or "relu".
@@ -125,8 +125,8 @@ def _color_act(colors: Array, kernel: Array, bias: Array, nonlinearity: str) -> 
     return ops.NONLINEARITIES[nonlinearity](ops.add_bias(_mixed(colors, kernel), bias)).astype(colors.dtype)
 
 
-# For the y that it gave, three maps of (colors, kernel, g), linear in each: f' (colors @ kernel) and its adjoints in
-# either argument. Their derivatives are one another.
+# Three bilinear maps, for a fixed output y of _color_act: f' (colors @ kernel), and its adjoints in colors and in
+# kernel. The derivatives of each are the other two.
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))

@@ -1,7 +1,7 @@
-"""Convolutions, plain and with resampling, each in a form that the backend at hand is fast at. Images are NHWC.
+"""Convolutions, plain and with resampling, each in a form that is fast on the backend at hand. Images are NHWC.
 
-`plain_conv` and its two neighbours say what is computed; tests compare every other form with them. Where resampling
-takes part, GPUs and TPUs compute one strided convolution at the low resolution; cpu_convolutions has the CPU's forms.
+`plain_conv` and its two neighbours define the results; tests compare every other form with them. To resample, GPUs and
+TPUs compute one strided convolution at the low resolution; cpu_convolutions has the forms for CPUs.
 """
 
 import functools
@@ -20,10 +20,10 @@ from stylegan_jax.networks import cpu_convolutions, ops
 def conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
     """Returns the cross-correlation of `x` [n, h, w, c] with `scale weight` [k, k, c, d], zeros outside: [n, h, w, d].
 
-    The scale is apart because a form may apply it to something smaller than the weight.
+    The scale is a separate argument because a form may apply it to something smaller than the weight.
     """
     if weight.shape[:2] == (1, 1):
-        return x @ _kernel(x, weight, scale)[0, 0]  # No other order of the axes for its gradients.
+        return x @ _kernel(x, weight, scale)[0, 0]  # Its gradients keep the order of the axes.
     if weight.shape[:2] == (3, 3) and backend.platform() == "cpu" and cpu_convolutions.has_conv(weight):
         return cpu_convolutions.conv(x, weight, scale)
     return plain_conv(x, weight, scale)
@@ -71,7 +71,7 @@ def plain_conv_downscale(x: Array, weight: Array, scale: float = 1.0) -> Array:
     return ops.downscale(plain_conv(x, weight, scale))
 
 
-# ---- strided forms: one 4x4 kernel, half the multiplications, and nothing enlarged (official "fused_scale")
+# ---- strided forms: one 4x4 kernel, half the multiplications, and no enlarged images (official "fused_scale")
 
 
 def strided_upscale_conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
@@ -99,14 +99,14 @@ def _sum_of_shifted(weight: Array) -> Array:
 
 
 def _resampling_kernel(x: Array, kernel: Array, scale: float) -> Array:
-    """Returns `scale kernel`, apart from the convolution: XLA would move the scale, and then not know what it sees."""
+    """Returns `scale kernel` behind a barrier: XLA would move the scale, and then not recognize the convolution."""
     return jax.lax.optimization_barrier(_kernel(x, kernel, scale))
 
 
-# Three bilinear maps, each linear in either argument and its derivatives given by the other two. All derivatives, of
-# any order, are then what cuDNN calls forward, backward data and backward filter, with stride 2. JAX's own derivative
-# by the kernel is a convolution whose window is the whole picture, which XLA does not recognize. The precision of
-# products is an argument, because derivatives are traced outside of the context that sets it.
+# Three bilinear maps; the derivatives of each are the other two. So every derivative, of any order, is what cuDNN calls
+# forward, backward data or backward filter, with stride 2. JAX's own derivative by the kernel is a convolution whose
+# window is the whole picture, which XLA does not recognize. The precision of products is an argument because
+# derivatives are traced outside of the context that sets it.
 
 
 def _down(x: Array, kernel: Array, precision: str | None) -> Array:
@@ -122,7 +122,7 @@ def _strided(x: Array, kernel: Array, precision: str | None) -> Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _transposed(y: Array, kernel: Array, precision: str | None) -> Array:
-    """Returns the adjoint of `_strided` in x, of `y` [n, h, w, d]: [n, 2 h, 2 w, c]."""
+    """Returns the adjoint of `_strided` in x, applied to `y` [n, h, w, d]: [n, 2 h, 2 w, c]."""
     n, h, w, _ = y.shape
     x = jax.ShapeDtypeStruct((n, 2 * h, 2 * w, kernel.shape[2]), y.dtype)
     (result,) = jax.linear_transpose(lambda x: _down(x, kernel, precision), x)(y)

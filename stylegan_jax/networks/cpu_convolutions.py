@@ -1,10 +1,10 @@
-"""3x3 convolutions, plain and with resampling, in the forms that a CPU is fastest at. Images are NHWC.
+"""3x3 convolutions, plain and with resampling, in the forms that are fastest on a CPU. Images are NHWC.
 
-A CPU takes time in proportion to the number of multiplications, and each of these takes a quarter of the plain form's:
-`winograd_conv`, and `tap_upscale_conv` and `tap_conv_downscale` at the low resolution.
+A CPU's time is proportional to the number of multiplications. `winograd_conv` needs a quarter of the plain form's, and
+so do `tap_upscale_conv` and `tap_conv_downscale`, which work at the low resolution.
 
-They are dot products between linear maps along one axis: `windows` and its adjoint `overlap_add`. Each is the other's
-derivative, so that derivatives of every order, in reverse mode, are again a few large products.
+Every form is a dot product between two linear maps along one axis: `windows` and its adjoint `overlap_add`. Each map
+is the other's derivative, so reverse-mode derivatives of every order are again a few large products.
 """
 
 import functools
@@ -20,8 +20,8 @@ from stylegan_jax.networks import ops
 
 Matrix = tuple[tuple[float, ...], ...]
 
-MIN_CHANNELS = 32  # Of input and output, for `conv`; with fewer the transforms cost what the products save.
-MIN_PIXELS = {2: 512, 4: 2048}  # Of all images together, for `winograd_conv`, by the size of its tiles.
+MIN_CHANNELS = 32  # Least number of input and of output channels for `conv`; below, transforms cost what products save.
+MIN_PIXELS = {2: 512, 4: 2048}  # Least number of pixels, of all images together, for `winograd_conv`, by tile size.
 
 
 def has_conv(weight: Array) -> bool:
@@ -32,7 +32,7 @@ def has_conv(weight: Array) -> bool:
 def conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
     """Returns the cross-correlation of `x` [n, h, w, c] with `scale weight` [3, 3, c, d]: [n, h, w, d]."""
     n, h, w, _ = x.shape
-    # Transformed kernels are larger, and few pixels do not make up for reading them.
+    # Winograd's kernels are larger, and with few pixels the time to read them outweighs what the products save.
     sizes = [size for size, pixels in MIN_PIXELS.items() if n * h * w >= pixels and h % size == w % size == 0]
     form = functools.partial(winograd_conv, size=max(sizes)) if sizes else tap_conv
     return _in_float32(form, x, weight, scale)
@@ -61,14 +61,14 @@ def _in_float32(form: Callable[[Array, Array, float], Array], x: Array, weight: 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
 def windows(x: Array, matrix: Matrix, stride: int, axis: int, new_axis: int) -> Array:
-    """Returns v[a, t] = sum_i matrix[a][i] x[stride t + i - pad] along `axis`, a along `new_axis`; zeros outside.
+    """Returns v[a, t] = sum_i matrix[a][i] x[stride t + i - pad], t along `axis`, a along `new_axis`, zeros outside.
 
     Args:
         x: [..., stride k, ...]
-        matrix: its width is stride + 2 pad, with pad <= stride.
-        stride: from one window to the next.
-        axis: of x; t takes its place.
-        new_axis: of the result, from the front or, if negative, from the back.
+        matrix: rows of width stride + 2 pad, with pad <= stride.
+        stride: pixels from one window to the next.
+        axis: axis of x that becomes t.
+        new_axis: place of the axis a in the result; a negative one counts from the back.
     """
     pad, count = (len(matrix[0]) - stride) // 2, x.shape[axis] // stride
     x = ops.pad_axis(x, pad, pad, axis)
@@ -79,11 +79,11 @@ def windows(x: Array, matrix: Matrix, stride: int, axis: int, new_axis: int) -> 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
 def overlap_add(v: Array, matrix: Matrix, stride: int, axis: int, new_axis: int) -> Array:
-    """Returns the adjoint of `windows`: x[stride t + i - pad] is the sum of matrix[a][i] v[a, t], of all a, t and i."""
+    """Returns the adjoint of `windows`: x[j] = sum matrix[a][i] v[a, t] over a, t and i with stride t + i - pad = j."""
     width = len(matrix[0])
     pad = (width - stride) // 2
     rows = [jax.lax.index_in_dim(v, a, new_axis, keepdims=False) for a in range(len(matrix))]
-    columns = _combinations(tuple(zip(*matrix, strict=True)), rows)  # What each window adds at its i-th place.
+    columns = _combinations(tuple(zip(*matrix, strict=True)), rows)  # Each window's term at its i-th place.
     places = []
     for i in range(pad, pad + stride):
         place = columns[i]
@@ -96,15 +96,15 @@ def overlap_add(v: Array, matrix: Matrix, stride: int, axis: int, new_axis: int)
     return jnp.stack(places, axis + 1).reshape(shape)
 
 
-# Of both, derivatives take the arguments that say how, nothing remembered, and the cotangent.
+# The derivative of each gets the static arguments, no residuals and the cotangent.
 windows.defvjp(lambda x, *how: (windows(x, *how), None), lambda *args: (overlap_add(args[-1], *args[:4]),))
 overlap_add.defvjp(lambda v, *how: (overlap_add(v, *how), None), lambda *args: (windows(args[-1], *args[:4]),))
 
 
 def _combinations(matrix: Sequence[Sequence[float]], parts: Sequence[Array]) -> list[Array]:
-    """Returns sum_i matrix[a][i] parts[i] for each a, without the terms that are zero.
+    """Returns sum_i matrix[a][i] parts[i] for each a, without terms that are zero.
 
-    By lax's functions, which take half the time of jnp's to trace: a training step has thousands of them.
+    It uses jax.lax, which traces in half the time of jax.numpy: a training step has thousands of these terms.
     """
 
     def term(m: float, part: Array) -> Array:
@@ -114,25 +114,25 @@ def _combinations(matrix: Sequence[Sequence[float]], parts: Sequence[Array]) -> 
     return [functools.reduce(jax.lax.add, terms) for terms in rows]
 
 
-# ---- 3x3 kernels as one product for all nine taps; what resamples takes nine products a low pixel, not 36
+# ---- 3x3 kernels as one product for all nine taps; resampling forms need 9 products a low-resolution pixel, not 36
 
 TAPS = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 PAIRS = ((1.0, 1.0, 0.0, 0.0), (0.0, 1.0, 1.0, 0.0), (0.0, 0.0, 1.0, 1.0))
 
 
 def _tap_product(x: Array, weight: Array, matrix: Matrix, stride: int, scale: float) -> Array:
-    """Returns the sum over taps of `matrix` along both axes of `x` with each tap's weight, times `scale`."""
+    """Returns `scale` times the sum, over taps, of `x` combined by `matrix` along both axes, times the tap's weight."""
     taps = windows(windows(x, matrix, stride, 1, -2), matrix, stride, 2, -2)  # [n, h', w', 3, 3, c]
     return scale * (taps.reshape(*taps.shape[:3], -1) @ weight.reshape(-1, weight.shape[-1]))
 
 
 def tap_conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
-    """Returns what `conv` does, for a 3x3 kernel: each pixel's neighbours side by side, times the weight as it is."""
+    """Returns what `conv` does: each pixel's nine neighbours, side by side, times the unchanged weight."""
     return _tap_product(x, weight, TAPS, 1, scale)
 
 
 def tap_upscale_conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
-    """Returns what `upscale_conv` does: each tap meets a pixel once, and the products go where its copies would be."""
+    """Returns what `upscale_conv` does: each tap multiplies a pixel once, and the product serves all four copies."""
     c, d = weight.shape[2:]
     products = x @ (weight * scale).transpose(2, 0, 1, 3).reshape(c, 9 * d)
     products = products.reshape(*x.shape[:3], 3, 3, d)
@@ -140,17 +140,17 @@ def tap_upscale_conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
 
 
 def tap_conv_downscale(x: Array, weight: Array, scale: float = 1.0) -> Array:
-    """Returns what `conv_downscale` does: the mean of four convolutions is one of the nine means that overlap it."""
+    """Returns what `conv_downscale` does: each tap multiplies the mean of the four pixels that it meets."""
     return _tap_product(x, weight, PAIRS, 2, scale / 4)
 
 
-# ---- 3x3 kernels in tiles: 36 products for 4x4 pixels in place of 144, 16 for 2x2 in place of 36 (Lavin and Gray 2016)
+# ---- 3x3 kernels in tiles: 36 products for 4x4 pixels instead of 144, 16 for 2x2 instead of 36 (Lavin and Gray 2016)
 
 
 def _toom_cook(points: Sequence[float]) -> tuple[Matrix, Matrix, Matrix]:
-    """Returns matrices B, G, A, a row a product: A.T ((G g) * (B d)) is sum_i g[i] d[k + i], for i < 3 and each k.
+    """Returns matrices B, G, A, a row per product, with A.T ((G g) * (B d)) [k] = sum_i g[i] d[k + i] for i < 3.
 
-    Two polynomials are multiplied by their values at `points` and at infinity (Winograd 1980; Lavin and Gray 2016).
+    They multiply two polynomials by their values at `points` and at infinity (Winograd 1980; Lavin and Gray 2016).
     """
     p, size = np.asarray(points), len(points) - 1
     others = [np.delete(p, i) for i in range(len(p))]
@@ -164,13 +164,13 @@ def _toom_cook(points: Sequence[float]) -> tuple[Matrix, Matrix, Matrix]:
     return plain(b), plain(g), plain(a)
 
 
-# By the tile's size. With points whose products are 1, the larger tiles' worst rounding error is a quarter of what it
-# is with the usual 0, 1, -1, 2, -2: 4e-6 of the largest element, where the smaller tiles' is 1e-6.
+# Matrices B, G, A by tile size. The points 2/3 and 3/2 make the larger tiles' worst rounding error a quarter of what it
+# is with the usual 0, 1, -1, 2, -2: 4e-6 of the largest element. The smaller tiles' is 1e-6.
 TOOM_COOK = {2: _toom_cook((0, 1, -1)), 4: _toom_cook((0, 2 / 3, -2 / 3, 3 / 2, -3 / 2))}
 
 
 def winograd_conv(x: Array, weight: Array, scale: float = 1.0, size: int = 2) -> Array:
-    """Returns what `conv` does, for a 3x3 kernel, by tiles of `size` pixels, which divides both sides of the images."""
+    """Returns what `conv` does, by tiles of `size` x `size` pixels; `size` divides both sides of the images."""
     n, h, w, c = x.shape
     b, g, a = TOOM_COOK[size]
     num, taps = len(b) ** 2, jnp.asarray(scale * np.kron(g, g), x.dtype)

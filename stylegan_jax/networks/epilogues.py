@@ -24,12 +24,12 @@ def styled(
 
     Args:
         x: the convolution's output. [n, h, w, c]
-        noise: unit Gaussian, one map an image or one for all; None without noise. [n or 1, h, w, 1]
-        strength: of the noise. [c]
+        noise: unit Gaussian, one map per image or one for all; None: no noise. [n or 1, h, w, 1]
+        strength: factor of the noise. [c]
         bias: [c]
-        style: scales y_s, then biases y_b; None for the normalization alone. [n, 2 c]
+        style: scales y_s, then biases y_b; None: normalization alone. [n, 2 c]
         nonlinearity: "lrelu" or "relu".
-        taps: of a blur that comes first; None: there is none.
+        taps: filter of a blur that comes first; None: no blur.
     """
     if not gpu_kernels.can_take(x):
         return plain_styled(x, noise, strength, bias, style, nonlinearity, taps)
@@ -57,7 +57,7 @@ def plain_styled(
     nonlinearity: str,
     taps: Sequence[int] | None = None,
 ) -> Array:
-    """Returns what `styled` does: the definition, which XLA is left to fuse."""
+    """Returns what `styled` does, by its definition; XLA alone fuses it."""
     x = x if taps is None else ops.blur(x, taps)
     y = ops.instance_norm(activated(x, noise, strength, bias, nonlinearity))
     return (y if style is None else ops.modulate(y, style)).astype(x.dtype)
@@ -78,7 +78,7 @@ def fused_styled(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
 def _fused(x: Array, noise: Array, strength: Array, bias: Array, style: Array, *how: Any) -> tuple[Array, ...]:
-    """Returns the features, x after the blur, mean and 1 / standard deviation. [n, c] each"""
+    """Returns the features and blurred x [n, h, w, c], mean and 1 / standard deviation [n, c]."""
     y, kept = gpu_epilogue.forward(x, noise, strength, bias, style, *how)
     return y, *kept
 
@@ -89,7 +89,7 @@ def _fused_forward(x: Array, noise: Array, strength: Array, bias: Array, style: 
 
 
 def _fused_backward(nonlinearity: str, taps: tuple[int, ...] | None, kept: tuple, cotangents: tuple[Array, ...]):
-    # Second derivatives come by x after the blur; _fused_gradients sees the statistics as functions of it.
+    # Second derivatives reach x through blurred x alone: _fused_gradients treats the statistics as functions of it.
     g, blurred_grad, *_ = cotangents
     x_grad, *others = _fused_gradients(*kept, g, nonlinearity)
     x_grad += blurred_grad

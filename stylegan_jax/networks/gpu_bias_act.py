@@ -1,6 +1,6 @@
-"""Derivatives of bias and nonlinearity in the discriminator, as kernels for GPUs where XLA writes what lies between.
+"""GPU kernels for derivatives of bias and nonlinearity in the discriminator for which XLA writes intermediate arrays.
 
-Each reads the features that tell the slope and their gradient once, in their own dtype.
+Each kernel reads the features, which determine the slope, and the gradient once, in their own dtype.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ def blurred_slope(x: Array, bias: Array, g: Array, nonlinearity: str, taps: Sequ
 
 
 def colors_gradient(y: Array, g: Array, kernel: Array, nonlinearity: str) -> Array:
-    """Returns (f' g) @ kernel.T, for features y = f(...): [n, h, w, c] and kernel [k, c] to [n, h, w, k]."""
+    """Returns (f' g) @ kernel.T, where y = f(...): [n, h, w, c] and kernel [k, c] to [n, h, w, k]."""
 
     def kernel_fn(y_ref, g_ref, kernel_ref, colors_ref, tiles: Tiles):
         def one(tile):
@@ -60,7 +60,7 @@ def colors_gradient(y: Array, g: Array, kernel: Array, nonlinearity: str) -> Arr
 
 
 def kernel_gradient(y: Array, g: Array, colors: Array, nonlinearity: str) -> tuple[Array, Array]:
-    """Returns colors.T @ (f' g) [k, c] and the sum of f' g [c] in float32, for y = f(...) and its gradient g.
+    """Returns colors.T @ (f' g) [k, c] and the sum of f' g [c] in float32, where y = f(...) and g is its gradient.
 
     Args:
         y: [n, h, w, c]

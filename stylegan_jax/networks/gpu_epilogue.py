@@ -1,12 +1,12 @@
-"""What follows a convolution of the synthesis network, in four kernels for GPUs.
+"""Four GPU kernels for what follows a convolution of the synthesis network.
 
-XLA alone writes float32 copies of the features between the statistics and what uses them. Here each kernel reads the
+XLA alone writes float32 copies of the features between the statistics and their use. Here each kernel reads the
 convolution's output once, in its own dtype, computes in float32, and writes nothing of its size but the result:
 
     forward:   blur if any, and statistics (mean, variance of each map)  ->  normalized and styled features
     backward:  sums (gradients of the style)  ->  gradient of the convolution's output
 
-What a program sums over its pixels comes out as parts, which XLA adds.
+Each program writes its own sums over pixels, as parts that XLA adds.
 """
 
 from collections.abc import Sequence
@@ -26,16 +26,16 @@ def _activations(x: Array, noise: Array, strength: Array, bias: Array, nonlinear
     return ops.NONLINEARITIES[nonlinearity](x)
 
 
-# ---- kernels: x, noise, strength and bias are what a layer has; p pixels
+# ---- kernels: x, noise, strength and bias are those of a layer; p is the number of pixels
 
 
 def _statistics(
     x: Array, noise: Array, strength: Array, bias: Array, nonlinearity: str, blur: tuple[Sequence[int], int] | None
 ) -> tuple[Array, Array, Array]:
-    """Returns x, blurred if so asked, and mean and 1 / standard deviation of each activated map of that. [n, c] each
+    """Returns x, blurred if `blur` is given, and the mean and 1 / standard deviation of its activated maps. [n, c] each
 
     Each program sums deviations from its first tile's mean, so that a large mean costs no digits; the parts are joined
-    as by Chan et al. 1979.
+    as in Chan et al. 1979.
 
     Args:
         x: [n, p, c]
@@ -43,7 +43,7 @@ def _statistics(
         strength: [c]
         bias: [c]
         nonlinearity: "lrelu" or "relu".
-        blur: taps, and the image's width, px; None: x is as it should be.
+        blur: taps, and the image's width, px; None: no blur.
     """
 
     def kernel(x_ref, noise_ref, strength_ref, bias_ref, *out_refs, tiles: Tiles):
@@ -86,7 +86,7 @@ def _statistics(
     *blurred, means, squares = gpu_kernels.call(kernel, inputs, outputs, x.shape)
     mean = jnp.mean(means, axis=1)
     between = jnp.mean((means - mean[:, None]) ** 2, axis=1)  # Variance of the parts' means.
-    within = jnp.maximum(jnp.sum(squares, axis=1), 0) / p  # Rounding makes less than 0 of what is flat.
+    within = jnp.maximum(jnp.sum(squares, axis=1), 0) / p  # Rounding can make a flat map's sum negative.
     inverse_std = jax.lax.rsqrt(between + within + ops.EPSILON)
     return (*blurred, x)[0], mean, inverse_std
 
@@ -143,9 +143,9 @@ def _input_gradient(
     slope: Array,
     nonlinearity: str,
 ) -> tuple[Array, Array, Array]:
-    """Returns f' gain (g - g_mean - slope (activations - mean)), and its sums over pixels alone and times the noise.
+    """Returns d = f' gain (g - g_mean - slope (activations - mean)), and the sums over pixels of d and of d noise.
 
-    In other words, the gradients of the convolution's output [n, p, c], of the bias and of the noise strength [c].
+    These are the gradients of the convolution's output [n, p, c], of the bias [c] and of the noise strength [c].
     """
 
     def kernel(
@@ -189,12 +189,12 @@ def forward(
 
     Args:
         x: the convolution's output. [n, h, w, c]
-        noise: unit Gaussian, one map an image or one for all. [n or 1, h, w, 1]
-        strength: of the noise. [c]
+        noise: unit Gaussian, one map per image or one for all. [n or 1, h, w, 1]
+        strength: factor of the noise. [c]
         bias: [c]
         style: scales y_s, then biases y_b. [n, 2 c]
         nonlinearity: "lrelu" or "relu".
-        taps: of a blur that comes first.
+        taps: filter of a blur that comes first; None: no blur.
     """
     n, h, w, c = x.shape
     scale, shift = jnp.split(style, 2, axis=-1)
@@ -217,7 +217,7 @@ def backward(
     g: Array,
     nonlinearity: str,
 ) -> tuple[Array, Array, Array, Array, Array]:
-    """Returns the gradients of x after the blur, noise, strength, bias and style, from the features' gradient `g`."""
+    """Returns the gradients of blurred x, noise, strength, bias and style; `g` is the gradient of the features."""
     n, h, w, c = x.shape
     scale, _ = jnp.split(style, 2, axis=-1)
     layer = gpu_kernels.flat(x), gpu_kernels.flat(g), noise.reshape(-1, h * w), strength, bias, mean

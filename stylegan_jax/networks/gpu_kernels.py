@@ -1,6 +1,6 @@
-"""Kernels for GPUs over features [n, pixels, maps], written in Pallas: how they are cut into programs.
+"""How Pallas kernels for GPUs, over features [n, pixels, maps], are divided into programs.
 
-Each is called on what one device holds: under a mesh of several devices, within jax.shard_map.
+A kernel is called on one device's share: on a mesh of several devices, within jax.shard_map.
 """
 
 import functools
@@ -15,22 +15,22 @@ from jax.experimental import pallas as pl
 
 from stylegan_jax.devices import backend
 
-INTERPRET = False  # Whether Pallas computes in JAX what a GPU would, for tests on other devices.
-TILE = 4096  # Elements that a program holds at once: 32 a thread.
-MAX_TILE_MAPS = 64  # Feature maps of a tile: a row of 128 bytes in bfloat16.
-MIN_TILE_MAPS = 8  # With fewer, rows are shorter than what memory is read in.
+INTERPRET = False  # Whether JAX interprets the kernels, for tests on devices other than GPUs.
+TILE = 4096  # Largest number of elements that a program holds at once: 32 per thread.
+MAX_TILE_MAPS = 64  # Largest number of a tile's feature maps: a row of 128 bytes in bfloat16.
+MIN_TILE_MAPS = 8  # Least number of a tile's feature maps; rows of fewer are shorter than one read of memory.
 MIN_TILE_PIXELS = 16
-MAX_TILES = 8  # Tiles of a program, at most; it takes them in turn.
-MAX_SIZE = 2**31  # Places of elements are int32.
+MAX_TILES = 8  # Largest number of a program's tiles, which it takes in turn.
+MAX_SIZE = 2**31  # Limit of an array's number of elements: their indices are int32.
 
 
 def _power_of_two_in(number: int) -> int:
-    """Returns the largest power of two that divides `number`: Triton's tiles have such sides."""
+    """Returns the largest power of two that divides `number`; the sides of Triton's tiles are powers of two."""
     return number & -number
 
 
 def can_take(x: Array) -> bool:
-    """Returns whether kernels can be compiled, and take features [n, h, w, c] of this shape."""
+    """Returns whether kernels compile here and take features of this shape. [n, h, w, c]"""
     _, h, w, c = x.shape
     has_tiles = _power_of_two_in(c) >= MIN_TILE_MAPS and _power_of_two_in(h * w) >= MIN_TILE_PIXELS
     return backend.has_triton() and has_tiles and x.size < MAX_SIZE
@@ -41,7 +41,7 @@ def flat(x: Array) -> Array:
     return x.reshape(x.shape[0], -1, x.shape[-1])
 
 
-# What arrays are to a program, which takes some pixels, `rows`, and some `maps` of an image:
+# A program's share of an array; a program takes `rows` pixels and some maps of one image:
 PIXELS_MAPS = "[n, p, c]: its pixels and maps"
 WHOLE = "[n, p, c]: all pixels, its maps"
 PIXELS_ALL = "[n, p, k]: its pixels, all k"
@@ -62,11 +62,11 @@ def call(
     """Returns the outputs of `kernel`, which takes references to a program's share of each array, inputs first.
 
     Args:
-        kernel: a function of the references, and of tiles=Tiles as a keyword.
-        inputs: (what it is to a program, array).
-        outputs: (what it is to a program, dtype, and for PIXELS_ALL the number k).
-        shape: of the features: images n, pixels p, maps c.
-        has_all_maps: a program takes all maps of its pixels.
+        kernel: function of the references, and of the keyword `tiles`, a Tiles.
+        inputs: (a program's share, array) each.
+        outputs: (a program's share, dtype, and for PIXELS_ALL the number k) each.
+        shape: the features' images n, pixels p and maps c.
+        has_all_maps: whether a program takes all maps of its pixels.
     """
     n, p, c = shape
     maps = min(_power_of_two_in(c), MAX_TILE_MAPS)
@@ -102,20 +102,20 @@ def call(
 
 
 def _triton_params() -> Any:
-    from jax.experimental.pallas import triton  # Where it is used, for other devices do without.
+    from jax.experimental.pallas import triton  # Imported here because only GPUs need it.
 
     return triton.CompilerParams(num_warps=4, num_stages=2)
 
 
 class Tiles(NamedTuple):
-    """A program's pixels, in tiles that it takes in turn."""
+    """The tiles of a program's pixels, which it takes in turn."""
 
     rows: int  # Pixels of a program.
-    pixels: int  # Of a tile.
-    maps: int  # Of a tile.
+    pixels: int  # Pixels of a tile.
+    maps: int  # Feature maps of a tile.
 
     def first(self) -> Array:
-        """Returns the number of the program's first pixel in the image; to be called outside of loops."""
+        """Returns the number, in the image, of the program's first pixel; call it outside of loops."""
         return pl.program_id(1) * self.rows
 
     def each(self, tile_fn: Callable[[Any], None]) -> None:
@@ -128,7 +128,7 @@ class Tiles(NamedTuple):
         jax.lax.fori_loop(0, self.rows // self.pixels, one, 0)
 
     def sums(self, terms_fn: Callable[[Any], tuple[Array, ...]], num_sums: int) -> tuple[Array, ...]:
-        """Returns the sums over all pixels of what terms_fn(slice of a tile's pixels) gives, [pixels, maps] each."""
+        """Returns the sums over all pixels of the terms, [pixels, maps] each, of terms_fn(slice of a tile's pixels)."""
 
         def add(i: Array, sums: tuple[Array, ...]) -> tuple[Array, ...]:
             terms = terms_fn(pl.ds(i * self.pixels, self.pixels))
@@ -144,11 +144,11 @@ def blurred(
     """Returns a tile of features filtered as by ops.blur. [pixels, maps], float32
 
     Args:
-        value_fn: of numbers of pixels of the image [pixels] to their features [pixels, maps].
+        value_fn: function of the numbers of pixels in the image [pixels] to their features [pixels, maps].
         start: number of the tile's first pixel.
-        pixels: of the tile.
-        size: height and width of the image.
-        taps: of the filter.
+        pixels: number of the tile's pixels.
+        size: height and width of the image, px.
+        taps: filter.
     """
     (h, w), middle, weights = size, (len(taps) - 1) // 2, np.asarray(taps) / np.sum(taps)
     number = start + jnp.arange(pixels, dtype=jnp.int32)

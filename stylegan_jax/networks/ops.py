@@ -1,7 +1,7 @@
 """Array functions without parameters. Images are NHWC.
 
-Each stands for one operation of the paper or of the official code (networks_stylegan.py), and works in a notebook on
-plain arrays.
+Each is one operation of the paper or of the official code (networks_stylegan.py), and works in a notebook on plain
+arrays.
 """
 
 import functools
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-EPSILON = 1e-8  # Every normalization of the official code adds this.
+EPSILON = 1e-8  # Term that every normalization of the official code adds to the mean square.
 
 
 def lerp(a: Array, b: Array, t: Array | float) -> Array:
@@ -34,7 +34,7 @@ NONLINEARITIES: dict[str, Callable[[Array], Array]] = {"lrelu": leaky_relu, "rel
 
 
 def activation_gradient(y: Array, g: Array, nonlinearity: str) -> Array:
-    """Returns f'(x) g, for y = f(x) or for x itself, which has the same sign; at zero f' is the official code's."""
+    """Returns f'(x) g. `y` is f(x), or x itself, which has the same sign; at zero f' is as in the official code."""
     return jnp.where(y >= 0, g, 0.2 * g) if nonlinearity == "lrelu" else jnp.where(y > 0, g, 0)
 
 
@@ -62,7 +62,7 @@ def instance_norm(x: Array) -> Array:
 
 
 def modulate(x: Array, style: Array) -> Array:
-    """Returns x (y_s + 1) + y_b, AdaIN after its normalization (StyleGAN, Eq. 1).
+    """Returns x (y_s + 1) + y_b: AdaIN without its normalization (StyleGAN, Eq. 1).
 
     Args:
         x: normalized features. [n, h, w, c]
@@ -86,7 +86,7 @@ def downscale(x: Array, factor: int = 2) -> Array:
 
 
 def pad_axis(x: Array, before: int, after: int, axis: int) -> Array:
-    """Returns `x` with zeros before and after it along `axis`; negative numbers take away."""
+    """Returns `x` with `before` and `after` zeros added along `axis`; a negative number crops."""
     edges = [(before, after, 0) if a == axis else (0, 0, 0) for a in range(x.ndim)]
     return jax.lax.pad(x, np.zeros((), x.dtype), edges)
 
@@ -95,7 +95,7 @@ def pad_axis(x: Array, before: int, after: int, axis: int) -> Array:
 def blur(x: Array, taps: Sequence[int], normalize: bool = True) -> Array:
     """Returns `x` filtered by `taps` along both axes, zeros outside (StyleGAN, Sec. 2: bilinear resampling).
 
-    A separable sum of shifted copies, which XLA fuses; a depthwise convolution is slower on a CPU.
+    It is a weighted sum of shifted copies, which XLA fuses; a depthwise convolution is slower on a CPU.
 
     Args:
         x: images. [n, h, w, c]
@@ -112,7 +112,7 @@ def blur_adjoint(x: Array, taps: Sequence[int], normalize: bool = True) -> Array
 
 
 def _filter(x: Array, taps: Sequence[int], normalize: bool, before: int) -> Array:
-    """Returns x filtered along both axes by taps of which `before` come before the middle; sums are float32."""
+    """Returns x filtered along both axes by `taps`, of which `before` precede the middle; sums are float32."""
     weights, dtype = np.asarray(taps, np.float64), x.dtype
     weights = weights / weights.sum() if normalize else weights
     x = x.astype(jnp.promote_types(dtype, jnp.float32))
@@ -130,11 +130,11 @@ blur_adjoint.defvjp(lambda x, *how: (blur_adjoint(x, *how), None), lambda *args:
 
 
 def minibatch_stddev(x: Array, group: int, num_features: int = 1, axis_name: str | None = None) -> Array:
-    """Returns `x` with feature maps of its standard deviation over groups of images (Progressive GAN, Sec. 3).
+    """Returns `x` and, appended, maps of its standard deviation over groups of images (Progressive GAN, Sec. 3).
 
-    Differs: groups are contiguous in the batch, official ones are strided (image i goes to group i mod n/group). Up to
-    the order of the batch, which is random, that is the same; and a device whose share of the batch is a multiple of
-    the group needs none of the others' images.
+    Differs: groups are contiguous in the batch; official groups are strided (image i goes to group i mod n/group). The
+    two are the same up to the order of the batch, which is random; and a device whose share of the batch is a multiple
+    of the group needs no other device's images.
 
     Args:
         x: features. [n, h, w, c]
@@ -146,7 +146,7 @@ def minibatch_stddev(x: Array, group: int, num_features: int = 1, axis_name: str
         [n, h, w, c + num_features]
 
     Raises:
-        ValueError: the batch is no multiple of the group, or the channels of the new maps.
+        ValueError: the group does not divide the batch, or num_features the channels.
     """
     n, h, w, c = x.shape
     if axis_name is not None and n % group:  # A group lies on several devices.
@@ -169,23 +169,23 @@ def minibatch_stddev(x: Array, group: int, num_features: int = 1, axis_name: str
 def box_downscale_uint8(images: Array, resolution: int) -> Array:
     """Returns uint8 images [n, r, r, c] at `resolution`: box means, rounded half to even once.
 
-    Bit for bit the official files' lower resolutions, which cascade in float and are rounded when written.
+    They equal the official files' lower resolutions bit for bit: those are halved in float, and rounded when written.
     """
     factor = images.shape[1] // resolution
     if factor == 1:
         return images
     n, _, _, c = images.shape
     boxes = images.reshape(n, resolution, factor, resolution, factor, c).astype(jnp.int32)
-    mean = jnp.sum(boxes, axis=(2, 4)).astype(jnp.float32) / factor**2  # Exact: a sum below 2**24 by a power of two.
+    mean = jnp.sum(boxes, axis=(2, 4)).astype(jnp.float32) / factor**2  # Exact: a sum below 2**24 over a power of two.
     return jnp.round(mean).astype(jnp.uint8)
 
 
 def process_reals(images: Array, keep: Array | None, alpha: Array | None) -> Array:
-    """Returns uint8 images as the discriminator takes them (official training_loop.process_reals).
+    """Returns uint8 images in the form that the discriminator takes (official training_loop.process_reals).
 
     Args:
         images: uint8. [n, r, r, c]
-        keep: which images stay as they are; the others are mirrored left to right. bool [n], or None for all.
+        keep: which images stay as they are; the others are mirrored left to right. bool [n]. None keeps all.
         alpha: weight of this resolution in a fade, 0..1; the rest is the next lower one, enlarged. None: no fade.
 
     Returns:

@@ -1,6 +1,6 @@
-"""Procedural faces: 40 known factors to an anti-aliased picture at any resolution, and 34 attributes that are true.
+"""Procedural faces: anti-aliased pictures of any resolution, drawn from 40 known factors, with 34 true attributes.
 
-factors    what a face is drawn from, and how it is distributed
+factors    the numbers that a face is drawn from, and their distribution
 shapes     signed distances, coverage, colors, noise
 scene      coordinates, pose and shading that the parts share
 parts      background, hair, head, eyes ...: one function each
@@ -24,7 +24,7 @@ __all__ = ["ATTRIBUTES", "FACTORS", "SEED", "Factor", "attributes", "images", "r
 
 SEED = 0  # The faces are one data set, the same for every run; the seed of a run orders and splits them.
 CHUNK_PX = 2**17  # Pixels rendered by one call: 32 faces of 64x64.
-MIN_COMPILED_RESOLUTION = 32  # Below it, NumPy draws a whole data set in less time than XLA takes to compile.
+MIN_COMPILED_RESOLUTION = 32  # Least resolution that XLA compiles, px; below, NumPy draws a whole data set sooner.
 
 _compile_lock = threading.Lock()
 
@@ -49,7 +49,7 @@ def render(factors: Array, seeds: Array, resolution: int, xp: ModuleType = np) -
 
     Args:
         factors: as listed in FACTORS, each within its range. float32 [n, 40]
-        seeds: of the random detail: strands, freckles, pores, clouds. int32 or uint32 [n]
+        seeds: seeds of the random detail: strands, freckles, pores, clouds. int32 or uint32 [n]
         resolution: pixels a side, any.
         xp: numpy, or jax.numpy; the pictures differ by rounding alone.
 
@@ -66,7 +66,7 @@ def render(factors: Array, seeds: Array, resolution: int, xp: ModuleType = np) -
 def images(indices: np.ndarray, seed: int, resolution: int) -> np.ndarray:
     """Returns the faces `indices` of the data set `seed`; each depends on its index, seed and resolution alone.
 
-    Rendered on the CPU, in chunks of one size, which XLA compiles once per resolution. Safe to call from many threads.
+    The CPU renders chunks of one size, for which XLA compiles once per resolution. Many threads may call this at once.
 
     Args:
         indices: numbers of the faces, integer, >= 0. [n]
@@ -98,7 +98,7 @@ def _render_fn(resolution: int, num_faces: int) -> Callable[[np.ndarray, np.ndar
 
 @functools.cache
 def _compiled(resolution: int, num_faces: int) -> Callable[[np.ndarray, np.ndarray], Array]:
-    """Returns the renderer, compiled for the first CPU device even where there is an accelerator, which is to train."""
+    """Returns the renderer, compiled for the first CPU device; accelerators are left to training."""
     cpu = jax.sharding.SingleDeviceSharding(jax.local_devices(backend="cpu")[0])
     factors = jax.ShapeDtypeStruct((num_faces, len(FACTORS)), np.float32)
     seeds = jax.ShapeDtypeStruct((num_faces,), np.uint32)

@@ -1,4 +1,4 @@
-"""The procedural faces as a data set of TFDS, with the factors and attributes that each was drawn from.
+"""The procedural faces as a data set of TFDS, with the factors and attributes of each face.
 
 Once this module is imported, TFDS knows "procedural_faces". It is prepared without TensorFlow:
 
@@ -19,10 +19,10 @@ from PIL import Image
 from stylegan_jax.config import Data
 from stylegan_jax.data import faces
 
-RESOLUTIONS = (32, 64, 128, 256, 512, 1024)  # Of the named configurations, px.
+RESOLUTIONS = (32, 64, 128, 256, 512, 1024)  # Resolutions of the named configurations, px.
 
 _DESCRIPTION = f"""
-Faces that a program draws, to measure models of images on: what there is to be learnt is known. Each is drawn from
+Faces drawn by a program, to measure models of images: all that can be learnt from them is known. Each is drawn from
 {len(faces.FACTORS)} factors, which decide {len(faces.ATTRIBUTES)} attributes. Face i depends on i and the resolution
 alone.
 
@@ -40,7 +40,7 @@ _CITATION = """
 
 @dataclasses.dataclass(eq=False)
 class FacesConfig(tfds.core.BuilderConfig):
-    """How many faces, and of which size."""
+    """The resolution and the number of the faces."""
 
     resolution: int = 64  # px
     num_faces: int = Data.num_faces
@@ -57,7 +57,7 @@ class ProceduralFaces(tfds.core.GeneratorBasedBuilder):
     ]
 
     def _info(self) -> Any:
-        """Returns what there is to know of the data set before it is prepared."""
+        """Returns the description of the data set and of its records."""
         size = self.builder_config.resolution
         features = {
             "image": tfds.features.Image(shape=(size, size, 3), encoding_format="png"),
@@ -78,7 +78,7 @@ class ProceduralFaces(tfds.core.GeneratorBasedBuilder):
         return {"train": self._generate_examples()}
 
     def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yields (number, record) of each face."""
+        """Yields the number and the record of each face."""
         size, num_faces = self.builder_config.resolution, self.builder_config.num_faces
         step = max(1, faces.CHUNK_PX // size**2)
         for start in range(0, num_faces, step):
@@ -92,7 +92,7 @@ class ProceduralFaces(tfds.core.GeneratorBasedBuilder):
 
 
 def _png(pixels: np.ndarray) -> io.BytesIO:
-    """Returns uint8 [h, w, 3] as a file; to encode an array, TFDS would need TensorFlow."""
+    """Returns uint8 pixels [h, w, 3] as a PNG file; TFDS would need TensorFlow to encode an array."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     file.seek(0)

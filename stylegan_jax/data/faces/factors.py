@@ -60,7 +60,7 @@ FACTORS = (
 
 COLUMNS = {factor.name: column for column, factor in enumerate(FACTORS)}
 
-# Attribute: the factor it is read from, and the value above which a face has it.
+# For each attribute, its factor and the value above which a face has the attribute.
 ATTRIBUTES = {
     "facing_right": ("yaw", 0.0),
     "looking_up": ("pitch", 0.0),
@@ -112,10 +112,10 @@ def attributes(factors: np.ndarray) -> np.ndarray:
 
 
 def sample_factors(indices: np.ndarray, seed: int) -> np.ndarray:
-    """Returns the factors of the faces `indices` of the data set `seed`; those of a face depend on nothing else.
+    """Returns the factors of the faces `indices` of the data set `seed`; a face's depend on its index and seed alone.
 
-    A hidden group, half of the faces each, shifts jaw, hair, beard and more, so the factors are not independent and
-    their support has holes, as in photographs.
+    Faces are of two hidden groups, equally likely, that differ in jaw, hair, beard and more. So the factors are not
+    independent, and their support has holes, as in photographs.
 
     Args:
         indices: numbers of the faces, integer, >= 0. [n]
@@ -168,7 +168,7 @@ class _Draws(NamedTuple):
         return np.where(self.chance(name, 0.5) > 0, 1, -1) * self.bell(name, 0.58, 0.25, low=0.08)
 
     def sometimes(self, name: str, probability: float, low: float, high: float = 1.0) -> np.ndarray:
-        """Returns uniform numbers of [low, high] with the given probability, else 0."""
+        """Returns uniform numbers in [low, high] with the given probability, else 0."""
         return self.chance(name, probability) * self.uniform(name, low, high)
 
 
@@ -212,7 +212,7 @@ def _hair(draws: _Draws, group: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _features(draws: _Draws, group: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns the shapes of eyes, brows, nose and mouth, and what is worn."""
+    """Returns the shapes of eyes, brows, nose and mouth, and the hat, glasses and earrings."""
     glasses = draws.chance("glasses", 0.3)
     shut, opened = draws.uniform("shut", 0, 0.12), draws.uniform("opened", 0.55, 1)
     return {

@@ -1,6 +1,6 @@
 """One function per part of a face: each takes the image so far, [n, 3, h, w], and returns it with the part painted on.
 
-Distances are in head coordinates, where a head is 0.94 wide and 1.2 high. Every number is a matter of looks.
+Distances are in head coordinates, where a head is 0.94 wide and 1.2 high. All numbers are chosen for their looks.
 """
 
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from stylegan_jax.data.faces.shapes import Array, over, smoothstep
 
 IRIS = [(0.20, 0.11, 0.06), (0.38, 0.26, 0.12), (0.28, 0.45, 0.28), (0.30, 0.52, 0.76)]
 DARK = (0.05, 0.05, 0.07)  # Pupils, lashes and rims.
-EYE_Y, MOUTH_Y = -0.075, 0.365  # Below the middle of the face.
-JAW_TURN = 0.7  # How far mouth and beard follow the middle of the face: the jaw is narrower than the head.
+EYE_Y, MOUTH_Y = -0.075, 0.365  # Places of eyes and mouth, down from the middle of the face.
+JAW_TURN = 0.7  # Share of the middle's turn that mouth and beard follow: the jaw is narrower than the head.
 SIDES = (-1, 1)  # Left and right in the image.
 
 
@@ -61,7 +61,7 @@ def body(image: Array, s: Scene) -> Array:
 
 
 def ears(image: Array, s: Scene) -> Array:
-    """Paints ears, the one that faces away hidden by the head, and earrings."""
+    """Paints ears and earrings; the head hides the ear that faces away."""
     f = s.factors
     for side in SIDES:
         x = s.x - side * (HEAD_X - 0.005) * (1 - 0.10 * side * f["yaw"]) + 0.03 * f["yaw"]
@@ -99,7 +99,7 @@ def _cheeks(s: Scene) -> Array:
 
 
 def _freckles(s: Scene) -> Array:
-    """Returns the opacity of the freckles: at most one a cell of a lattice, more of them the larger the factor.
+    """Returns the opacity of the freckles: at most one per cell of a lattice, and more the larger the factor.
 
     A freckle fades out towards the edge of its cell, so that none is ever cut.
     """
@@ -117,7 +117,7 @@ def _freckles(s: Scene) -> Array:
 
 
 def beard(image: Array, s: Scene) -> Array:
-    """Paints beard and mustache, ragged as the strands are."""
+    """Paints beard and mustache, with edges that follow the strands."""
     xp, f = s.xp, s.factors
     x, y = s.x - JAW_TURN * s.middle_x, s.y - s.middle_y
     ragged = 0.03 * s.strands
@@ -240,7 +240,7 @@ def hat(image: Array, s: Scene) -> Array:
     """Paints a hat with a brim."""
     xp, f = s.xp, s.factors
     color = shapes.hue(xp, f["shirt_hue"] + 0.4, 0.6, 0.62)
-    width = HEAD_X + 0.10 + 0.09 * f["hair_volume"]  # The hair goes into it.
+    width = HEAD_X + 0.10 + 0.09 * f["hair_volume"]  # Wide enough for the hair.
     crown = xp.maximum(s.ellipse(s.x, s.y + 0.30, width, 0.50 + 0.10 * f["hair_volume"]), s.y + 0.36)
     brim = shapes.box(xp, s.x, s.y + 0.37, width + 0.005, 0.075)
     image = over(image, color * (1 + 0.25 * f["light"] * s.x)[:, None], s.cover(crown, 0.004) * f["hat"])

@@ -1,7 +1,7 @@
 """What the parts of a face share: coordinates, pose, colors and shading.
 
-The frame spans -1 to 1, x to the right and y down. Head coordinates are the frame's after the head's place, roll, zoom
-and width are undone, so that every head is HEAD_X wide and HEAD_Y high on either side of the origin.
+The frame spans -1 to 1, x to the right and y down. Head coordinates are frame coordinates without the head's place,
+roll, zoom and width: every head reaches HEAD_X sideways and HEAD_Y up and down from the origin.
 """
 
 from types import ModuleType
@@ -14,7 +14,7 @@ from stylegan_jax.data.faces.factors import COLUMNS
 from stylegan_jax.data.faces.shapes import Array
 
 HEAD_X, HEAD_Y = 0.47, 0.60
-MAX_YAW = 0.36  # Radians; the far eye is still within the head.
+MAX_YAW = 0.36  # Largest turn, radians; the far eye is still within the head.
 
 SKIN = [(0.99, 0.86, 0.76), (0.93, 0.72, 0.57), (0.74, 0.51, 0.36), (0.43, 0.28, 0.19)]
 HAIR = [(0.07, 0.06, 0.07), (0.27, 0.16, 0.09), (0.58, 0.24, 0.10), (0.90, 0.74, 0.42)]
@@ -26,15 +26,15 @@ class Scene(NamedTuple):
 
     xp: ModuleType  # numpy or jax.numpy.
     factors: dict[str, Array]  # Each [n, 1, 1].
-    seeds: Array  # Of the random detail, uint32. [n, 1, 1]
+    seeds: Array  # Seeds of the random detail, uint32. [n, 1, 1]
     pixel: float  # Width of a pixel in the frame.
     frame_x: Array  # [1, 1, w]
     frame_y: Array  # [1, h, 1]
     x: Array  # Head coordinates. [n, h, w]
     y: Array
-    middle_x: Array  # Where the line between the eyes is, in head coordinates. [n, 1, 1]
+    middle_x: Array  # Middle of the face, between the eyes, in head coordinates. [n, 1, 1]
     middle_y: Array
-    half_width: Array  # Of the head at each height. [n, h, w]
+    half_width: Array  # Half the width of the head at each height. [n, h, w]
     head: Array  # Signed distance to the head. [n, h, w]
     on_head: Array  # Coverage of the head. [n, h, w]
     light: Array  # Brightness of the skin. [n, h, w]
@@ -42,10 +42,10 @@ class Scene(NamedTuple):
     curls: Array  # How far curls push the edge of the hair outwards. [n, h, w]
     skin: Array
     hair: Array  # One color per face.
-    shaded_hair: Array  # With strands and light.
+    shaded_hair: Array  # Hair with strands and light.
 
     def cover(self, distance: Array, soft: float = 0.0) -> Array:
-        """Returns the coverage of a shape whose edge is one pixel and `soft` wide."""
+        """Returns the coverage of a shape whose edge is one pixel plus `soft` wide."""
         return shapes.cover(self.xp, distance, self.pixel + soft)
 
     def ellipse(self, x: Array, y: Array, radius_x: Array | float, radius_y: Array | float) -> Array:
@@ -55,7 +55,7 @@ class Scene(NamedTuple):
         return shapes.rgb(self.xp, red, green, blue)
 
     def project(self, x: Array | float) -> tuple[Array, Array]:
-        """Returns where a point of the face at `x`, seen from the front, is seen after yaw, and how narrow it looks.
+        """Returns the place after yaw of a point that the front view shows at `x`, and how narrow the face is there.
 
         The head is a cylinder: x = HEAD_X sin(a + yaw), narrowed by cos(a + yaw) / cos(a), where sin(a) = x / HEAD_X.
         """
@@ -67,7 +67,7 @@ class Scene(NamedTuple):
 
 
 def make_scene(factors: Array, seeds: Array, resolution: int, xp: ModuleType) -> Scene:
-    """Returns the scene of n faces. Arguments as in render."""
+    """Returns the scene of n faces; the arguments are those of `render`."""
     factors = xp.asarray(factors, dtype=np.float32)
     f = {name: factors[:, column, None, None] for name, column in COLUMNS.items()}
     seeds = xp.asarray(seeds).astype(np.uint32)[:, None, None]
@@ -116,14 +116,14 @@ def _head_coordinates(xp: ModuleType, f: dict[str, Array], frame_x: Array, frame
 
 
 def _head_outline(xp: ModuleType, f: dict[str, Array], x: Array, y: Array) -> tuple[Array, Array]:
-    """Returns half the width of the head at each height, narrower towards the chin, and the signed distance to it."""
+    """Returns half the width of the head at each height, and the signed distance to the head."""
     chin = shapes.smoothstep(xp, 0.1, 1, y / HEAD_Y)
     half_width = HEAD_X * (1 - (0.26 - 0.16 * f["jaw"]) * chin + 0.03 * xp.cos(3 * xp.clip(y / HEAD_Y, -1, 1)))
     return half_width, shapes.ellipse(xp, x, y, half_width, HEAD_Y + 0.02 * f["jaw"])
 
 
 def _skin_light(xp: ModuleType, f: dict[str, Array], x: Array, y: Array, half_width: Array) -> Array:
-    """Returns the brightness of an egg lit from the front, from above, and from either side."""
+    """Returns the brightness of an egg lit from the front, from above and from one side."""
     across, down = x / half_width, y / HEAD_Y
     facing = xp.sqrt(xp.clip(1 - 0.85 * (across**2 + down**2), 0.02, 1))
     return xp.clip(0.42 + 0.55 * facing + 0.34 * f["light"] * across - 0.18 * down, 0.25, 1.25)

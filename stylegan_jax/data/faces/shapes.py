@@ -1,4 +1,4 @@
-"""What faces are drawn with: signed distances, coverage, colors and repeatable noise, in NumPy or jax.numpy.
+"""Drawing tools for faces: signed distances, coverage, colors and repeatable noise, in NumPy or jax.numpy.
 
 A signed distance is negative inside a shape and zero on its edge. The first argument `xp` is numpy or jax.numpy.
 """
@@ -11,7 +11,7 @@ Array = np.ndarray  # Or a jax.Array, where xp is jax.numpy.
 
 
 def ellipse(xp: ModuleType, x: Array, y: Array, radius_x: Array | float, radius_y: Array | float) -> Array:
-    """Returns roughly the signed distance to an ellipse around the origin; exact on its edge and for circles."""
+    """Returns about the signed distance to an ellipse around the origin; it is exact on the edge and for circles."""
     norm = xp.sqrt((x / radius_x) ** 2 + (y / radius_y) ** 2 + 1e-8)
     return (norm - 1) * xp.minimum(radius_x, radius_y).astype(np.float32)
 
@@ -30,7 +30,7 @@ def segment(xp: ModuleType, x: Array, y: Array, start: tuple, end: tuple) -> Arr
 
 
 def union(xp: ModuleType, a: Array, b: Array, blend: float) -> Array:
-    """Returns the signed distance to either of two shapes, the corner between them rounded over `blend`."""
+    """Returns the signed distance to the union of two shapes, with the corner between them rounded over `blend`."""
     return xp.minimum(a, b) - xp.maximum(blend - xp.abs(a - b), 0) ** 2 / (4 * blend)
 
 
@@ -62,7 +62,7 @@ def rgb(xp: ModuleType, red: float, green: float, blue: float) -> Array:
 
 
 def ramp(xp: ModuleType, t: Array, stops: list[tuple[float, float, float]]) -> Array:
-    """Returns the color at t of 0 to 1 along evenly spaced `stops`. [n, 1, 1] to [n, 3, 1, 1]"""
+    """Returns the color at `t`, 0 to 1, along evenly spaced `stops`. [n, 1, 1] to [n, 3, 1, 1]"""
     place = t[:, None] * (len(stops) - 1)
     return sum(xp.clip(1 - xp.abs(place - i), 0, 1) * rgb(xp, *stop) for i, stop in enumerate(stops))
 
@@ -74,17 +74,17 @@ def hue(xp: ModuleType, angle: Array, saturation: float, value: Array | float) -
 
 
 def hashed(xp: ModuleType, i: Array, j: Array, seeds: Array, stream: int) -> Array:
-    """Returns a random number of [0, 1) for each cell (i, j) of a lattice: the same bits in NumPy and XLA.
+    """Returns a random number in [0, 1) for each cell (i, j) of a lattice: the same bits in NumPy and XLA.
 
     Args:
         i: integers, any sign.
         j: integers, any sign.
         seeds: uint32. [n, 1, 1]
-        stream: tells apart the uses of one lattice.
+        stream: number that tells apart the uses of one lattice.
     """
 
     def u32(number: int) -> Array:
-        return xp.asarray([[[number]]], dtype=np.uint32)  # An array, as NumPy warns where a scalar wraps around.
+        return xp.asarray([[[number]]], dtype=np.uint32)  # An array, because NumPy warns if a scalar wraps around.
 
     bits = i.astype(np.uint32) * u32(374761393) + j.astype(np.uint32) * u32(668265263)
     bits = bits ^ ((seeds + u32(stream)) * u32(2246822519))
@@ -95,11 +95,11 @@ def hashed(xp: ModuleType, i: Array, j: Array, seeds: Array, stream: int) -> Arr
 
 
 def lattice(xp: ModuleType, x: Array, y: Array, seeds: Array, stream: int) -> tuple[Array, Array, Array, Array]:
-    """Returns the cell (i, j) of unit lattice, moved at random per image, that each point is in, and where in the cell.
+    """Returns each point's cell in a lattice of unit cells, shifted at random per image, and its place in the cell.
 
     Returns:
-        i, j: int32.
-        u, v: the place within the cell, each of [0, 1).
+        i, j: the cell, int32.
+        u, v: the place within the cell, each in [0, 1).
     """
     zero = xp.zeros((1, 1, 1), np.int32)
     x = x + hashed(xp, zero, zero, seeds, stream)
@@ -109,7 +109,7 @@ def lattice(xp: ModuleType, x: Array, y: Array, seeds: Array, stream: int) -> tu
 
 
 def value_noise(xp: ModuleType, x: Array, y: Array, seeds: Array, stream: int) -> Array:
-    """Returns smooth noise of -0.5 to 0.5: random numbers on a lattice of unit cells, interpolated between."""
+    """Returns smooth noise from -0.5 to 0.5: random numbers on a lattice of unit cells, interpolated."""
     i, j, u, v = lattice(xp, x, y, seeds, stream)
     u, v = u * u * (3 - 2 * u), v * v * (3 - 2 * v)
     a, b = hashed(xp, i, j, seeds, stream), hashed(xp, i + 1, j, seeds, stream)
