@@ -9,7 +9,7 @@ os.environ["XLA_FLAGS"] = " ".join(
     ("--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true", os.environ.get("XLA_FLAGS", ""))
 )
 if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
-    # A core for each of pytest's processes, whose threads would else wait busily for those of the others.
+    # One core for each of pytest's processes: otherwise their threads would wait busily for one another.
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")) % len(cores)]})
 
@@ -21,12 +21,12 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_default_matmul_precision", "highest")
 
-pytest_plugins = ["tests.goldens_report"]  # The table of the worst error a file.
+pytest_plugins = ["tests.goldens_report"]  # Prints the worst error of each file.
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _forget_compiled_programs():
-    """Clears JAX's caches after each file: each program takes memory maps, and without more of them XLA crashes."""
+    """Clears JAX's caches after each file: each program holds memory maps, and XLA crashes when there are no more."""
     yield
     jax.clear_caches()
 

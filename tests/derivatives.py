@@ -1,4 +1,4 @@
-"""Values with first and second derivatives, to compare forms of one function by."""
+"""Values with first and second derivatives, to compare forms of one function."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ def normal(*shape, seed=0):
 
 
 def values_and_derivatives(fn, *arrays, order=2):
-    """Returns fn's value, its gradients and, in second order, gradients of their squares."""
+    """Returns fn's value, its gradients and, for order 2, the gradients of their squares and of the value's cubes."""
 
     def first(*arrays):
         y, pull = jax.vjp(fn, *arrays)

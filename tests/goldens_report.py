@@ -1,4 +1,4 @@
-"""Prints the worst error of each file of recorded arrays at the end of a session, of all its processes together."""
+"""Prints, at the end of a session, the worst error of each file of recorded arrays over all processes."""
 
 from typing import Any
 
@@ -16,13 +16,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hands what this process has compared to the one that prints, where they are two."""
+    """Hands the errors of this process to the one that prints, if that is another."""
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["worst"] = official.WORST
 
 
-@pytest.hookimpl(optionalhook=True)  # Of pytest-xdist.
+@pytest.hookimpl(optionalhook=True)  # A hook of pytest-xdist.
 def pytest_testnodedown(node: Any) -> None:
-    """Takes what a process hands over; one that crashed has nothing."""
+    """Takes the errors that a process hands over; a crashed one hands over none."""
     for file, worst in getattr(node, "workeroutput", {}).get("worst", {}).items():
         official.merge(file, *worst)

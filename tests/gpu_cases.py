@@ -1,6 +1,6 @@
-"""Compiles parts of the networks for an H100 that is not here, and prints as JSON what their programs consist of.
+"""Compiles parts of the networks for an H100, which need not be here, and prints their programs' contents as JSON.
 
-python -m tests.gpu_cases, with XLA's CUDA plugin to be imported; test_gpu_program.py runs it in a process of its own.
+python -m tests.gpu_cases, with XLA's CUDA plugin installed; test_gpu_program.py runs it in a process of its own.
 """
 
 import collections
@@ -15,12 +15,12 @@ from stylegan_jax.devices import backend, gpu_program, mesh, topology
 from stylegan_jax.networks import convolutions, discriminator, generator, layers
 from stylegan_jax.training import programs, state
 
-BATCH, PX = 4, 256  # Of the paper's model: 64 maps, from and to 128 at half the resolution.
+BATCH, PX = 4, 256  # Batch and resolution; the paper's model has 64 maps there, and 128 at half the resolution.
 MODEL = config.Model(compute_dtype="bfloat16")
 
 
 def penalized(fn, params, x, *others):
-    """Returns the gradients that training takes of fn: of its sum and, as R1 does, of the squared gradient of x."""
+    """Returns the gradients of the sum of fn's squares and, as R1 needs, of the squared gradient by x."""
 
     def loss(params, x):
         y, pull = jax.vjp(lambda x: fn(params, x, *others), x)
@@ -66,7 +66,7 @@ def blocks():
 
 
 def contents(text: str) -> dict:
-    """Returns what a compiled program consists of."""
+    """Returns the bytes, convolutions and all-reduces of a compiled program."""
     kernels = gpu_program.kernels(text)
     convolutions_of = collections.Counter(f"{k.call} {k.window}" for k in kernels if k.window)
     return {
@@ -86,7 +86,7 @@ def cases():
 
 
 def step_text(devices: jax.sharding.Mesh) -> str:
-    """Returns four training steps of the paper's model at 8 px, compiled: XLA would split gradients of this size."""
+    """Returns four compiled training steps of the paper's model at 8 px; XLA would split gradients of this size."""
     c = config.from_dict({"model": {"compute_dtype": "bfloat16"}})
     return programs.train_program(
         c, state.abstract(c, mesh.replicated(devices)), devices, 8, 8, 8, num_steps=4
@@ -101,7 +101,7 @@ def main() -> None:
     results = {}
     for name, fn, args in cases():
         placed = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), args)
-        with backend.forms_for(devices.devices.flat[0]):  # In shard_map, as in training: Pallas asks it for the device.
+        with backend.forms_for(devices.devices.flat[0]):  # In shard_map, as in training: it gives Pallas the device.
             jitted = jax.jit(mesh.per_device(fn, mesh.split(devices), whole.spec, whole.spec))
             results[name] = contents(jitted.lower(*placed).compile().as_text())
     results["four steps on two devices"] = contents(step_text(mesh.make_mesh(two)))

@@ -1,8 +1,8 @@
-"""The official code's recorded arrays: reading, comparing, and turning them into this library's conventions.
+"""Reads arrays recorded from the official code, converts them to this library's conventions, and compares.
 
-A folder of recordings holds .csv and .npz files, these with a key "meta" (settings as JSON) and official names.
+A folder of recordings holds .csv and .npz files; an .npz file has official names and a key "meta" (settings as JSON).
 STYLEGAN_GOLDENS names the complete folder; without it, tests take the selection in tests/goldens. Sizes, settings and
-cases all come from the files, so recordings of other networks may stand in their place.
+cases all come from the files, so recordings of other networks may replace them.
 """
 
 import dataclasses
@@ -25,8 +25,8 @@ from stylegan_jax.networks import discriminator, generator, ops, sampling
 from stylegan_jax.training import losses
 
 SELECTION = pathlib.Path(__file__).parent / "goldens"
-TOLERANCE = 2e-5  # Of the largest recorded magnitude; float32 sums in another order differ by a fifth of it.
-# After an update, for what depends on the new weights: two builds of the official code differ by 1.7e-3 there.
+TOLERANCE = 2e-5  # Share of the largest recorded magnitude; float32 sums in another order differ by a fifth of it.
+# The same for values after an update of the weights: two builds of the official code differ by 1.7e-3 there.
 LATER_TOLERANCE = 2e-3
 WORST: dict[str, tuple[float, str, int]] = {}  # By file: (worst error, its key, arrays compared). For the summary.
 
@@ -45,7 +45,7 @@ def files(pattern: str) -> list[str]:
 
 
 def parameters(file: str, *others: Any) -> Any:
-    """Returns the parameters of a test that takes seconds: it is a slow one for files beyond the selection."""
+    """Returns the parameters of a test that takes seconds; files beyond the selection mark it as slow."""
     marks = () if (SELECTION / f"{file}.npz").exists() else (pytest.mark.slow,)
     return pytest.param(file, *others, marks=marks)
 
@@ -65,7 +65,7 @@ def meta(file: str) -> dict[str, Any]:
 
 
 def cases(file: str) -> list[str]:
-    """Returns the first parts of a file's keys: between them they hold every array."""
+    """Returns the first parts of a file's keys: every array is under one of them."""
     if not files(f"{file}.npz"):
         return []
     return list(dict.fromkeys(key.split("/")[0] for key in load(file)))
@@ -127,7 +127,7 @@ class Recorded:
         measure: Callable[[np.ndarray, np.ndarray], float] | None = None,
         tolerance: float = TOLERANCE,
     ) -> None:
-        """Compares an output, after `convert` has brought the recorded array to our conventions."""
+        """Compares an output with a recorded array, which `convert` brings to our conventions."""
         self._untouched.discard(name)
         reference, ours = convert(self._arrays[name]), np.asarray(ours)
         if ours.shape != reference.shape:
@@ -141,7 +141,7 @@ class Recorded:
 
 
 def relative_error(ours: np.ndarray, reference: np.ndarray) -> float:
-    """Returns the largest difference over the largest recorded magnitude; what is recorded as zero must be zero."""
+    """Returns the largest difference over the largest recorded magnitude; an array recorded as zero must be zero."""
     difference = float(np.max(np.abs(ours.astype(np.float64) - reference.astype(np.float64))))
     scale = float(np.max(np.abs(reference.astype(np.float64))))
     return difference / scale if scale else (math.inf if difference else 0.0)
@@ -163,7 +163,7 @@ ELSEWHERE = {  # Settings that are arguments here, or that change nothing but sp
     "randomize_noise", "style_mixing_prob", "dlatent_broadcast", "fused_scale", "structure", "truncation_psi",
     "truncation_cutoff", "truncation_psi_val", "truncation_cutoff_val", "dlatent_avg_beta",
 }  # fmt: skip
-OFFICIAL_DEFAULTS = {  # Where they differ from ours.
+OFFICIAL_DEFAULTS = {  # Those that differ from ours.
     "D_basic": {"num_channels": 1, "resolution": 32},
     "D_paper": {"num_channels": 1, "resolution": 32, "blur_filter": None, "fused_scale": True},
     "G_paper": {
@@ -185,7 +185,7 @@ def to_model(func: str, kwargs: dict[str, Any]) -> config.Model:
         value = {True: "lrelu", False: "relu"}[value] if name == "use_leakyrelu" else value
         field = MODEL_FIELDS[name]
         assert fields.setdefault(field, value) == value, f"{func}: {name}={value} contradicts {fields[field]}"
-    if func == "G_paper":  # One network: z, with the labels as they are, is what synthesis starts from.
+    if func == "G_paper":  # One network: its synthesis starts from z and the labels as they are.
         z_size = fields.setdefault("z_size", None) or min(fields["fmap_base"], fields["fmap_max"])
         fields |= {"z_size": z_size, "embed_labels": False, "w_size": z_size + fields.get("num_labels", 0)}
     if func == "D_paper":
@@ -201,7 +201,7 @@ def joined(g: config.Model, d: config.Model) -> config.Model:
 
 
 def to_train(func: str, kwargs: dict[str, Any], **others: Any) -> config.Train:
-    """Returns the settings that an official loss stands for, both its own and its companion's left at the default."""
+    """Returns the settings that an official loss stands for; the other network's loss keeps its defaults."""
     func = func.rpartition(".")[2]
     fields: dict[str, Any] = {"r1_gamma": 0.0, "style_mixing_prob": 0.0} | others
     if func.startswith("G_"):
@@ -242,12 +242,12 @@ def image_order(n: int, group: int) -> np.ndarray:
 
 
 def converters(order: np.ndarray) -> tuple[Callable, Callable]:
-    """Returns functions from official images, and from official values [n, 1], to ours in that order of the batch."""
+    """Returns functions that turn official images, and official values [n, 1], into ours in this order of the batch."""
     return lambda images: nhwc(images)[order], lambda values: values[:, 0][order]
 
 
 def level(lod: float, full: int) -> tuple[int, np.float32]:
-    """Returns (resolution, alpha) at an official level of detail, of networks of `full` px."""
+    """Returns (resolution, alpha) at an official level of detail of networks of `full` px."""
     return full >> math.floor(lod), np.float32(1 - (lod - math.floor(lod)))
 
 
@@ -283,9 +283,9 @@ class Network:
     """An official network in our conventions."""
 
     func: str
-    kwargs: dict[str, Any]  # Static ones, recorded.
+    kwargs: dict[str, Any]  # Recorded static keyword arguments.
     model: config.Model
-    params: dict[str, Any]  # A generator's: {"mapping", "synthesis"}.
+    params: dict[str, Any]  # Our parameters; {"mapping", "synthesis"} for a generator.
     noise: tuple[Any, ...]  # Stored maps, [1, r, r, 1]; None where the model has no noise.
     w_avg: np.ndarray | None
 
@@ -309,7 +309,7 @@ class Network:
         return result
 
     def path(self, name: str) -> tuple[str, ...]:
-        """Returns where in `params` a variable is; () for one that is no parameter here."""
+        """Returns the path of a variable in `params`; () if it is no parameter here."""
         is_d, full = self.func.startswith("D_"), self.model.resolution
         root = {"G_mapping": "mapping", "G_synthesis": "synthesis", "G_paper": "synthesis"}.get(self.func)
         if name.startswith(("G_mapping/", "G_synthesis/")):
@@ -337,7 +337,7 @@ class Network:
             return flat_nhwc(value, axis=1) if value.ndim == 2 else value
         if local == "4x4/Dense0/weight":
             return flat_nhwc(value, axis=0)
-        up = re.fullmatch(r"(\d+)x\d+/Conv0_up/weight", local)  # An unfused one of G_paper is called Conv0.
+        up = re.fullmatch(r"(\d+)x\d+/Conv0_up/weight", local)  # G_paper's unfused one is called Conv0.
         return rotate(value) if up and self.is_fused(int(up[1])) else value
 
     def is_fused(self, resolution: int) -> bool:
@@ -346,7 +346,7 @@ class Network:
         return resolution >= 128 if fused == "auto" else fused
 
     def leaf(self, tree: Any, name: str) -> Any:
-        """Returns what stands for a variable in a tree like params."""
+        """Returns the counterpart of a variable in a tree like params."""
         return functools.reduce(lambda node, part: node[part], self.path(name), tree)
 
     def check_tree(self, recorded: Recorded, prefix: str, tree: Any, **options: Any) -> None:
@@ -358,7 +358,7 @@ class Network:
 
 
 def d_loss(values: dict[str, Any], train: config.Train, shape: tuple[int, int], restore: np.ndarray) -> np.ndarray:
-    """Returns a discriminator's loss in its official shape: [n, 1], or [n, n] where penalties were broadcast."""
+    """Returns a discriminator's loss in its official shape: [n, 1], or [n, n] if penalties were broadcast."""
     values = {name: np.asarray(value)[restore] for name, value in values.items() if np.ndim(value) == 1}
     loss = values["d_loss"]
     if train.d_loss == "wgan":
@@ -401,7 +401,7 @@ def discriminate(params: Any, images: Any, labels: Any, alpha: Any, *, model: co
 
 
 def images_at(network: Network, ws: Any, lod: float, size: int | None = None) -> jax.Array:
-    """Returns images at a level of detail, enlarged to `size` px, by default to full resolution as official ones."""
+    """Returns images at a level of detail, enlarged to `size` px, by default to full resolution, like official ones."""
     resolution, alpha = level(lod, network.model.resolution)
     images = synthesize(
         network.params["synthesis"], ws, network.noise, alpha, model=network.model, resolution=resolution

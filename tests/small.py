@@ -1,4 +1,4 @@
-"""Settings small enough for tests: 16 px and 16 feature maps, 8 px upwards."""
+"""Settings small enough for tests: 8 to 16 px and 16 feature maps."""
 
 import pathlib
 import runpy
@@ -10,7 +10,7 @@ CONFIGS = sorted((pathlib.Path(__file__).parent.parent / "configs").glob("*.py")
 MODEL = {"resolution": 16, "fmap_base": 128, "fmap_max": 16, "z_size": 16, "w_size": 16, "mapping_fmaps": 16}
 
 
-# Devices that are not here, for backend.forms_for.
+# Devices that need not be here, for backend.forms_for.
 CPU, TPU = (types.SimpleNamespace(platform=platform) for platform in ("cpu", "tpu"))
 GPU, OLD_GPU, AMD_GPU = (
     types.SimpleNamespace(platform="gpu", compute_capability=name) for name in ("9.0", "7.0", "gfx90a")

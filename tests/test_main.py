@@ -15,7 +15,7 @@ from stylegan_jax.runs import checkpoint
 ROOT = pathlib.Path(__file__).parent.parent
 
 
-# A run of seconds.
+# Settings of a run of seconds.
 SMALL = {
     "model.resolution": 8,
     "model.fmap_max": 8,
@@ -59,7 +59,7 @@ app.run(main.main, flags_parser=main.parse_flags)
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch, tmp_path) -> pathlib.Path:
-    """Where programs are kept."""
+    """The folder of compiled programs."""
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache/stylegan_jax/xla"

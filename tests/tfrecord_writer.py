@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-CRC_BLOCK_BYTES = 2**28  # Columns of records that are transposed at once.
+CRC_BLOCK_BYTES = 2**28  # Bytes of records that are transposed at once.
 
 
 def write_tfrecords(
@@ -18,11 +18,11 @@ def write_tfrecords(
     """Writes NAME-r02.tfrecords ... NAME-rNN.tfrecords, and NAME-rxx.labels if there are labels.
 
     Args:
-        folder: where to; it is made.
+        folder: folder to make and to write to.
         name: NAME.
         images: uint8 [n, r, r, c], r a power of two, in the order of the records.
-        labels: as np.save is to write them.
-        orders: of the features in each record's Example, over and over: "data shape" or "shape data".
+        labels: array that np.save writes.
+        orders: orders of the features in the records' Examples, in turn: "data shape" or "shape data".
     """
     folder.mkdir(parents=True, exist_ok=True)
     pyramids = [pyramid(image) for image in images]

@@ -129,7 +129,7 @@ def _start(
 
 
 def _finish(processes: list[subprocess.Popen], patience_sec: float = PATIENCE_SEC) -> list[int]:
-    """Returns the exit codes of all; none is left running."""
+    """Returns the exit codes of all processes; leaves none running."""
     deadline = time.monotonic() + patience_sec
     try:
         return [process.wait(max(0.0, deadline - time.monotonic())) for process in processes]
@@ -157,7 +157,7 @@ def _saved(folder: pathlib.Path) -> list[int]:
 
 
 def _moments(folder: pathlib.Path, nimg: int) -> dict[str, np.ndarray]:
-    """Returns the sizes of both networks' gradients, from the moments of a checkpoint after one step."""
+    """Returns the magnitudes of both networks' gradients, from the moments of a checkpoint after one step."""
     kept = folder / "only"
     shutil.rmtree(kept, ignore_errors=True)
     kept.mkdir()
@@ -187,8 +187,8 @@ def test_a_signal_to_one_process_saves_in_all_at_the_same_image(stopped):
     newest = _saved(stopped)[-1]
     assert f"stopped by a signal or preemption notice and saved at {newest} images" in _log(stopped)
     lines = [json.loads(line) for line in (stopped / "scalars.jsonl").read_text().splitlines()]
-    assert [line["nimg"] for line in lines] == list(range(8, newest + 1, 8))  # One process wrote them, once.
-    assert "kimg" not in _log(stopped, 1) and "stopped" not in _log(stopped, 1)  # One process talks.
+    assert [line["nimg"] for line in lines] == list(range(8, newest + 1, 8))  # One process wrote each line, once.
+    assert "kimg" not in _log(stopped, 1) and "stopped" not in _log(stopped, 1)  # Only one process prints.
 
 
 @pytest.mark.slow
@@ -207,7 +207,7 @@ def test_a_run_goes_on_with_other_processes_and_devices(stopped, tmp_path, proce
     folder = tmp_path / "again"
     shutil.copytree(stopped, folder)
     newest = _saved(folder)[-1]
-    (folder / "config.json").unlink()  # It has another length.
+    (folder / "config.json").unlink()  # It records another length.
     assert _finish(_start(folder, processes, devices, steps=newest // 8 + 3)) == [0] * processes, _log(folder)
     assert f"starting at {newest} images" in _log(folder)
     assert _saved(folder)[-1] == newest + 24
@@ -222,7 +222,7 @@ def test_a_killed_process_ends_the_other_with_a_message_within_a_minute(tmp_path
     start_sec = time.monotonic()
     code = _finish(processes, patience_sec=60)[1 - killed]
     assert code not in (0, None) and time.monotonic() - start_sec < 60
-    # The second is JAX's own, where no collective operation fails before the heartbeat is missed.
+    # The second message is JAX's own, if no collective operation fails before the heartbeat is missed.
     messages = "another process of this run has ended", "This most likely indicates that another task died"
     text = _log(tmp_path, 1 - killed)
     assert any(message in text for message in messages), text

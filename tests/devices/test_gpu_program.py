@@ -1,4 +1,4 @@
-"""What programs for GPUs consist of: as it is read from their text, and for an H100 as it is recorded.
+"""The contents of programs for GPUs: as read from their text, and as recorded for an H100.
 
 The recorded numbers come from `python -m tests.gpu_cases > tests/gpu_cases.json`.
 """
@@ -14,7 +14,7 @@ import pytest
 from stylegan_jax.devices import gpu_program, topology
 
 FOLDER = pathlib.Path(__file__).parent.parent
-TOLERANCE = 0.05  # Of the bytes.
+TOLERANCE = 0.05  # Relative error of the bytes.
 CASES = json.loads((FOLDER / "gpu_cases.json").read_text())
 
 TEXT = """HloModule jit_steps
@@ -41,7 +41,7 @@ ENTRY %main (x: bf16[2,8,8,3], k: bf16[5,3,3,3], s: (bf16[8,16], bf16[16,4])) ->
   %conv = (bf16[2,8,8,5]{3,2,1,0}, u8[0]{0}) custom-call(%x, %k), window={size=3x3 pad=1_1x1_1}, dim_labels=b01f_o01i->b01f, custom_call_target="__cudnn$convForward"
   ROOT %y = bf16[2,8,8,5]{3,2,1,0} get-tuple-element(%conv), index=0
 }
-"""  # noqa: E501 (XLA writes an instruction a line.)
+"""  # noqa: E501 (XLA writes one instruction per line.)
 
 
 def test_kernels_are_read_with_their_bytes_operations_and_numbers():
@@ -77,7 +77,7 @@ def test_convolutions_that_are_not_what_they_should_be_are_told(window, is_recog
 
 @pytest.fixture(scope="module")
 def compiled():
-    """What the cases compile to now, in a process of its own: the plugin wants flags before JAX begins."""
+    """The contents of the cases' programs, from a process of its own: the plugin needs flags before JAX begins."""
     folder = os.environ.get("STYLEGAN_GPU_COMPILER", "")
     if not folder and (how := topology.missing_packages()):
         pytest.skip(f"nothing compiles for GPUs here; {how}, or name a folder of them as STYLEGAN_GPU_COMPILER")
@@ -94,7 +94,7 @@ def test_what_an_h100_would_run_is_as_recorded(compiled, name):
     now, recorded = compiled[name], CASES[name]
     assert now["unrecognized"] == 0
     assert now["convolutions"] == recorded["convolutions"]
-    assert now["all-reduces"] == recorded["all-reduces"]  # One a network and step.
+    assert now["all-reduces"] == recorded["all-reduces"]  # One per network and step.
     assert now["bytes"] == pytest.approx(recorded["bytes"], rel=TOLERANCE)
 
 

@@ -13,7 +13,7 @@ def _features(count: int, size: int, seed: int = 0, shift: float = 0.0) -> np.nd
 
 
 def _naive_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """The official formula, by the general matrix square root."""
+    """Returns the distance by the official formula, with the general matrix square root."""
     s1, s2 = (np.cov(x, rowvar=False) for x in (first, second))
     root = scipy.linalg.sqrtm(s1 @ s2)
     return float(np.real(((first.mean(0) - second.mean(0)) ** 2).sum() + np.trace(s1 + s2 - 2 * root)))

@@ -9,7 +9,7 @@ from stylegan_jax.metrics import swd
 
 
 def _images(count: int, size: int = 32, channels: int = 3, seed: int = 0, blur: float = 1.5) -> np.ndarray:
-    """Smooth random pictures. uint8"""
+    """Returns smooth random pictures. uint8"""
     noise = np.random.default_rng(seed).normal(size=(count, size, size, channels))
     smooth = scipy.ndimage.gaussian_filter(noise, (0, blur, blur, 0), mode="wrap")
     return np.clip(128 + 40 * smooth / smooth.std(), 0, 255).astype(np.uint8)
@@ -53,7 +53,7 @@ def test_descriptors_are_normalized_patches_of_their_own_image():
         np.testing.assert_allclose(patches.std(axis=(0, 1, 2, 3)), 1, atol=1e-5)
         places = []
         for n in range(3):
-            for p in range(4):  # The only window that fits up to one scale and offset a channel is the patch's.
+            for p in range(4):  # Only the patch's own window fits up to a scale and an offset per channel.
                 residual = _residual(windows[n].reshape(-1, 49, 3), patches[n, p].reshape(49, 3))
                 assert residual.min() < 1e-4
                 places.append(int(residual.argmin()))
@@ -64,7 +64,7 @@ def test_descriptors_are_normalized_patches_of_their_own_image():
 
 
 def _residual(windows: np.ndarray, patch: np.ndarray) -> np.ndarray:
-    """Returns how far each window [k, 49, c] is from the patch [49, c] but for a positive scale and an offset."""
+    """Returns the distance of each window [k, 49, c] from the patch [49, c], up to a positive scale and an offset."""
 
     def unit(x):
         x = x - x.mean(axis=-2, keepdims=True)

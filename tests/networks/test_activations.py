@@ -1,4 +1,4 @@
-"""Forms for GPUs run in Pallas' interpreter here; each is compared with JAX's own derivatives of the definition."""
+"""Each form equals its definition with JAX's own derivatives; forms for GPUs run in Pallas' interpreter."""
 
 import functools
 
@@ -16,7 +16,7 @@ BLUR = (1, 2, 1)
 
 
 def discriminator_maps(nonlinearity, taps):
-    """Returns (name, ours, definition, arrays) of the maps with derivatives of their own."""
+    """Returns (name, ours, definition, arrays) of each map that defines its own derivatives."""
     act = ops.NONLINEARITIES[nonlinearity]
     return [
         (
@@ -41,7 +41,7 @@ def discriminator_maps(nonlinearity, taps):
 
 
 def plain_blur(x, taps):
-    """The definition: a sum over taps of what is at their places, with zeros outside."""
+    """Returns the blur by definition: a sum over taps of shifted copies, with zeros outside."""
     weights, before = np.asarray(taps) / np.sum(taps), (len(taps) - 1) // 2
     _, h, w, _ = x.shape
     after = len(taps) - 1 - before

@@ -9,7 +9,7 @@ from tests.small import TPU
 
 
 def large_winograd_conv(x, weight, scale=1.0):
-    """4x4 tiles where they fit, which one of the shapes does not allow."""
+    """Returns winograd_conv with tiles of 4x4 if they fit, which they do not for one of the shapes."""
     return cpu_convolutions.winograd_conv(x, weight, scale, size=4 if x.shape[1] % 4 == x.shape[2] % 4 == 0 else 2)
 
 
@@ -24,7 +24,7 @@ PLAIN = {
     cpu_convolutions.tap_conv_downscale: convolutions.plain_conv_downscale,
     convolutions.strided_conv_downscale: convolutions.plain_conv_downscale,
 }
-TOLERANCE = {cpu_convolutions.winograd_conv: 1e-5, large_winograd_conv: 1e-5}  # Others only add in another order: 2e-6.
+TOLERANCE = {cpu_convolutions.winograd_conv: 1e-5, large_winograd_conv: 1e-5}  # Others only sum in another order: 2e-6.
 
 
 def normal(*shape, seed=0):
@@ -32,7 +32,7 @@ def normal(*shape, seed=0):
 
 
 def results(conv_fn, x, weight):
-    """Returns the value, its gradients, and gradients of those of the input, as in a gradient penalty."""
+    """Returns the value, its gradients, and gradients of the squared gradient by x, as in a gradient penalty."""
 
     def value_and_gradient(x, weight):
         y, pull = jax.vjp(lambda x, weight: conv_fn(x, weight, 0.3), x, weight)
@@ -68,7 +68,7 @@ def test_features_stay_float32_where_jax_would_make_float64(conv_fn):
 @pytest.mark.parametrize("kernel_size", [1, 5])
 @pytest.mark.parametrize("name", ["conv", "upscale_conv", "conv_downscale"])
 def test_kernels_of_other_sizes_take_the_plain_form(name, kernel_size):
-    # Whole numbers, whose sums are exact in any order: a kernel of one pixel is a matrix product.
+    # Whole numbers have exact sums in any order: a kernel of one pixel is a matrix product.
     x, weight = np.round(8 * normal(2, 8, 8, 4)), np.round(8 * normal(kernel_size, kernel_size, 4, 3))
     ours, plain = getattr(convolutions, name), getattr(convolutions, f"plain_{name}")
     np.testing.assert_array_equal(ours(x, weight, 0.5), plain(x, weight, 0.5))

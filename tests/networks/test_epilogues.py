@@ -1,4 +1,4 @@
-"""Forms for GPUs run in Pallas' interpreter here; each is compared with JAX's own derivatives of the definition."""
+"""Each form equals its definition with JAX's own derivatives; forms for GPUs run in Pallas' interpreter."""
 
 import functools
 
@@ -23,7 +23,7 @@ def gpu_forms(monkeypatch):
 
 
 def layer(n, h, w, c, num_noise):
-    """Returns what follows a convolution: its output, noise, strength, bias, style."""
+    """Returns the inputs of an epilogue: a convolution's output, noise, strength, bias, style."""
     return (
         normal(n, h, w, c),
         normal(num_noise, h, w, 1, seed=1),
@@ -50,7 +50,7 @@ def test_kernels_of_the_epilogue_and_their_derivatives_equal_the_definition(gpu_
         jax.jit(functools.partial(values_and_derivatives, functools.partial(fn, **how)))(*layer(*shape))
         for fn in (epilogues.fused_styled, epilogues.plain_styled)
     )
-    assert_equal(ours, plain, 4e-6)  # Each errs by up to 2e-6 from what float64 gives.
+    assert_equal(ours, plain, 4e-6)  # Each differs by up to 2e-6 from float64's result.
     assert_equal(ours[:3], plain[:3], 2e-6)
 
 
@@ -85,7 +85,7 @@ def test_in_bfloat16_kernels_round_the_result_and_the_gradient_of_x_alone(gpu_fo
         for fn, given in ((epilogues.fused_styled, x), (epilogues.plain_styled, x.astype(jnp.float32)))
     )
     assert [y.dtype for y in ours] == [jnp.bfloat16] * 2 + [jnp.float32] * 4
-    # The cotangent is rounded as well: 2**-9 of each of its elements, of which sums hold less.
+    # The cotangent is rounded too, by 2**-9 of each element; in sums these errors partly cancel.
     assert_equal([y.astype(jnp.float32) for y in ours[:2]], exact[:2], 2**-7)
     assert_equal(ours[2:], exact[2:], 2**-8)
 
@@ -104,4 +104,4 @@ def test_statistics_are_exact_where_the_mean_is_large_and_the_corner_an_outlier(
 def test_a_flat_map_stays_flat(gpu_forms, value, limit):
     x, zeros = jnp.full((1, 64, 64, 8), value), jnp.zeros(8)
     y = epilogues.fused_styled(x, jnp.zeros((1, 64, 64, 1)), zeros, zeros, jnp.zeros((1, 16)), "lrelu")
-    assert np.all(np.isfinite(y)) and np.max(np.abs(y)) < limit  # Rounding is enlarged by 1 / sqrt(EPSILON), 10,000.
+    assert np.all(np.isfinite(y)) and np.max(np.abs(y)) < limit  # 1 / sqrt(EPSILON), 10,000, enlarges rounding.

@@ -107,7 +107,7 @@ def test_networks_with_fused_resampling_agree_with_the_official_code(file):
 
 
 def truncate(network, ws, kwargs):
-    """Returns `ws` truncated as official keyword arguments ask."""
+    """Returns `ws` truncated by official keyword arguments."""
     kwargs = {"truncation_psi": 0.7, "truncation_cutoff": 8} | network.kwargs | kwargs
     suffix = "_val" if kwargs.get("is_validation") else ""
     psi, cutoff = kwargs.get("truncation_psi" + suffix), kwargs.get("truncation_cutoff" + suffix)
@@ -167,7 +167,7 @@ def test_training_generator_mixes_styles_and_tracks_w_as_the_official_code(file)
 
 
 def variant_network(r, name):
-    """Returns the discriminator of a score's name: recorded itself, or a recorded one with a setting changed."""
+    """Returns the discriminator that a score names: a recorded one, or one with a setting changed."""
     if f"{r.prefix}{name}/vars" in official.meta(r.file):
         return r.take_network(f"{name}/vars")
     base, _, change = name.rpartition("_")
@@ -232,7 +232,7 @@ def check_discriminator_layers(r, network, images):
         level = re.search(r"lod(\d+)", name)
         resolution = m.resolution >> int(level[1]) if level else None
         block = re.fullmatch(r"(\d+)x\d+/(Conv0|Conv1_down)", name)
-        if block and block[2] == "Conv0":  # Before the blur, which ours captures with it.
+        if block and block[2] == "Conv0":  # Ours includes the blur, the recorded one does not.
             size = int(block[1])
             before = output(f"from_rgb{size}") if size == m.resolution else output(f"b{2 * size}")
             conv0 = layers.Conv(m.fmaps(size), use_equalized_lr=m.use_equalized_lr)
@@ -255,9 +255,9 @@ def check_discriminator_layers(r, network, images):
 
 
 def downscale_after_nonlinearity(call, args, kwargs, context):
-    """Makes a discriminator's block that of the official D_paper without fusing.
+    """Turns a discriminator's block into that of the official D_paper without fusing.
 
-    Differs: there, alone, the nonlinearity comes before the downscale. Ours is the fused one, the official default.
+    Differs: only there does the nonlinearity come before the downscale. Ours is the fused one, the official default.
     """
     block = context.module
     if not isinstance(block, discriminator.DiscriminatorBlock) or context.method_name != "__call__":

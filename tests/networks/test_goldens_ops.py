@@ -89,7 +89,7 @@ def check_dense(r, kwargs):
 
 
 def check_noise(r):
-    """Compares the noise of an epilogue without all else."""
+    """Compares the noise of an epilogue alone."""
     noise = nhwc(r.take("noise"))
     model = config.Model(use_instance_norm=False, use_styles=False)
 
@@ -111,7 +111,7 @@ def check_style(r):
 
 
 def check_weight_scales(r):
-    """Compares the initial deviation and the factor at run time of a weight."""
+    """Compares a weight's initial deviation and its factor at run time."""
     settings = official.meta("ops")[r.prefix[:-1]]
     std, factor = layers.weight_scales(
         tuple(settings["shape"]), settings["gain"], settings["lrmul"], settings["use_wscale"]
@@ -156,7 +156,7 @@ def check_image_conversion(r, case):
 
 
 def check_lerp(r, case):
-    """Compares interpolation at recorded places; the official lerp_clip is ours at a clipped place."""
+    """Compares interpolation at recorded weights; the official lerp_clip is ours at a clipped weight."""
     a, b = (official.load("ops")[f"lerp/{name}"] for name in "ab")
     for name in r.names("t="):
         t = float(name)

@@ -52,7 +52,7 @@ def forward(c, s, images, labels, latents):
 
 @functools.partial(jax.jit, static_argnums=0)
 def gradients(c, s, images, labels, latents):
-    """Returns the gradients that the discriminator and the generator train with."""
+    """Returns the training gradients of the discriminator and of the generator."""
     reals = ops.process_reals(images, None, ALPHA)
     fakes = reals[:, ::-1]
     d = jax.grad(losses.discriminator_loss, has_aux=True)
@@ -75,7 +75,7 @@ def equations(jaxpr):
 
 def training_equations(c):
     """Returns all equations of `gradients`: both networks, forward and backward."""
-    # Not the jitted function, whose trace would be remembered from one backend's forms to the next.
+    # Not the jitted function: its trace would be reused for the next backend's forms.
     return list(equations(jax.make_jaxpr(functools.partial(gradients.__wrapped__, c))(*given()).jaxpr))
 
 
@@ -95,7 +95,7 @@ def test_in_bfloat16_parameters_images_scores_and_gradients_are_float32():
     made = [jax.eval_shape(lambda c=c: state.create(jax.random.key(0), c)) for c in (FLOAT32, BFLOAT16)]
     assert made[0] == made[1]
     outputs = [jax.eval_shape(functools.partial(fn, BFLOAT16), *given()) for fn in (forward, gradients)]
-    s, _, labels, latents = given()  # At 4 px there is no lower image to fade from, whose weight is float32.
+    s, _, labels, latents = given()  # At 4 px no lower image fades, whose weight is float32.
     outputs.append(jax.eval_shape(lambda: sampling.generate(s.g_params, latents, labels, ALPHA, BFLOAT16.model, 4)))
     assert dtypes(outputs) == {np.dtype(np.float32)}
 
@@ -111,7 +111,7 @@ def test_in_bfloat16_images_and_scores_are_near_those_in_float32():
 
 @pytest.mark.slow
 def test_in_bfloat16_gradients_point_where_they_do_in_float32():
-    # Over four draws: in a single batch of eight one image whose features change their sign can turn the sum.
+    # Four draws: in a single batch of eight, one image whose features change their sign can turn the sum.
     s, images, labels, _ = given()
     draws = [sampling.draw_latents(jax.random.key(i), N, FLOAT32.model, 16, 0.9) for i in range(2, 6)]
     exact, rounded = (
@@ -120,7 +120,7 @@ def test_in_bfloat16_gradients_point_where_they_do_in_float32():
     )
     for (path, a), b in zip(jax.tree.leaves_with_path(exact), jax.tree.leaves(rounded), strict=True):
         assert np.all(np.isfinite(b))
-        if a.size >= 256:  # In small ones a few features that change their sign weigh more.
+        if a.size >= 256:  # In smaller ones a few features that change their sign weigh more.
             a, b = (np.asarray(x, np.float64).ravel() for x in (a, b))
             cosine = a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
             assert cosine > 0.98, f"{jax.tree_util.keystr(path)}: {cosine}"
@@ -190,7 +190,7 @@ def test_every_product_has_the_stated_precision(monkeypatch, stated, expected, p
     of_features = {e.params["precision"] for e in products if any(v.aval.ndim > 2 for v in e.invars)}
     of_vectors = {e.params["precision"] for e in products if all(v.aval.ndim == 2 for v in e.invars)}
     assert of_features == {(expected, expected)}
-    # The discriminator's as stated; those of latents, styles and labels are exact whatever is stated.
+    # The discriminator's precision is the stated one; products of latents, styles and labels are always exact.
     assert of_vectors == {(expected, expected), (jax.lax.Precision.HIGHEST,) * 2}
 
 

@@ -46,4 +46,4 @@ def test_fewer_images_are_sampled_at_once_where_memory_is_short(monkeypatch):
         pages["SC_PHYS_PAGES"] = gib * 2**30 // 4096
         monkeypatch.setattr(sampling.os, "sysconf", pages.get)
         sizes.append([sampling.sample_batch(model, resolution, devices) for resolution in (8, 1024)])
-    assert sizes == [[64, 64], [64, 8], [64, 4]]  # 1 GiB holds none, and each of the four devices makes one.
+    assert sizes == [[64, 64], [64, 8], [64, 4]]  # 1 GiB holds no image, so each of the four devices makes one.
