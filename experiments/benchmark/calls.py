@@ -68,7 +68,7 @@ def train_program(config: Config, train_state: state.TrainState, resolution: int
 
 
 def sample_program(config: Config, train_state: state.TrainState, resolution: int, batch: int) -> Program:
-    """Returns the sampling of a batch of uint8 images from the averaged generator; it draws the noise too."""
+    """Returns the program that samples a batch of uint8 images from the averaged generator, noise included."""
     args = (train_state.ema_params, jax.random.key(SEED), jnp.int32(0), _labels(config.model, batch), None)
     return Program(sampling.sample, args, {"model": config.model, "n": batch, "resolution": resolution}, False, None)
 

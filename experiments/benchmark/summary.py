@@ -85,7 +85,7 @@ def benchmark(
         stream: stream to print to; by default sys.stdout.
     """
     stream, device, start_sec = stream or sys.stdout, jax.devices()[0], time.monotonic()
-    # The time to measure a program grows about as its number of layers.
+    # The time to measure a program is about proportional to its number of layers.
     weights = [case.resolution.bit_length() for case in cases]
     done, rows, hours = 0, [], {}
     with contextlib.closing(progress.make_line(stream, sum(weights), time.monotonic)) as line:

@@ -1,4 +1,4 @@
-"""Lists what devices exchange in a training step, as read from the compiled program.
+"""Lists what devices exchange in a training step; the compiled program tells.
 
 python -m experiments.collectives
 """

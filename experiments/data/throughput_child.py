@@ -4,8 +4,8 @@
     PYTHON experiments/data/throughput_child.py tf TFRECORD_FOLDER         tf.data, where TensorFlow is
     PYTHON experiments/data/throughput_child.py torch PNG_FOLDER           PyTorch's DataLoader, where torch is
 
-A request is {} for a description; {"way", "resolution", "batch"} for the CRC of each picture of a batch; with
-"warm_up_sec" and "sec" as well it is for images/s. Readers stay open until another resolution or batch is asked for.
+A request is {} for a description; {"way", "resolution", "batch"} for the CRC of each picture of a batch; or these with
+"warm_up_sec" and "sec" for images/s. Readers stay open until a request for another resolution or batch.
 """
 
 import json

@@ -1,7 +1,7 @@
 """3x3 convolutions, plain and with resampling, in the forms that are fastest on a CPU. Images are NHWC.
 
-A CPU's time is proportional to the number of multiplications. `winograd_conv` needs a quarter of the plain form's, and
-so do `tap_upscale_conv` and `tap_conv_downscale`, which work at the low resolution.
+A CPU's time is proportional to the number of multiplications. `tap_upscale_conv` and `tap_conv_downscale`, which work
+at the low resolution, need a quarter of the plain form's; so does `winograd_conv` with 4x4 tiles, and 0.44 with 2x2.
 
 Every form is a dot product between two linear maps along one axis: `windows` and its adjoint `overlap_add`. Each map
 is the other's derivative, so reverse-mode derivatives of every order are again a few large products.
@@ -114,7 +114,7 @@ def _combinations(matrix: Sequence[Sequence[float]], parts: Sequence[Array]) -> 
     return [functools.reduce(jax.lax.add, terms) for terms in rows]
 
 
-# ---- 3x3 kernels as one product for all nine taps; resampling forms need 9 products a low-resolution pixel, not 36
+# ---- 3x3 kernels as one product for all nine taps; resampling needs 9 products per low-resolution pixel, not 36
 
 TAPS = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 PAIRS = ((1.0, 1.0, 0.0, 0.0), (0.0, 1.0, 1.0, 0.0), (0.0, 0.0, 1.0, 1.0))

@@ -1,4 +1,4 @@
-"""GPU kernels for derivatives of bias and nonlinearity in the discriminator for which XLA writes intermediate arrays.
+"""GPU kernels for those derivatives of bias and nonlinearity in the discriminator where XLA writes intermediate arrays.
 
 Each kernel reads the features, which determine the slope, and the gradient once, in their own dtype.
 """

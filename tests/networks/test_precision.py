@@ -95,7 +95,7 @@ def test_in_bfloat16_parameters_images_scores_and_gradients_are_float32():
     made = [jax.eval_shape(lambda c=c: state.create(jax.random.key(0), c)) for c in (FLOAT32, BFLOAT16)]
     assert made[0] == made[1]
     outputs = [jax.eval_shape(functools.partial(fn, BFLOAT16), *given()) for fn in (forward, gradients)]
-    s, _, labels, latents = given()  # At 4 px no lower image fades, whose weight is float32.
+    s, _, labels, latents = given()  # At 4 px there is no fade, whose weight is float32.
     outputs.append(jax.eval_shape(lambda: sampling.generate(s.g_params, latents, labels, ALPHA, BFLOAT16.model, 4)))
     assert dtypes(outputs) == {np.dtype(np.float32)}
 

@@ -114,8 +114,8 @@ def attributes(factors: np.ndarray) -> np.ndarray:
 def sample_factors(indices: np.ndarray, seed: int) -> np.ndarray:
     """Returns the factors of the faces `indices` of the data set `seed`; a face's depend on its index and seed alone.
 
-    Faces are of two hidden groups, equally likely, that differ in jaw, hair, beard and more. So the factors are not
-    independent, and their support has holes, as in photographs.
+    Each face belongs to one of two hidden groups, equally likely, that differ in jaw, hair, beard and more. So the
+    factors are not independent, and their support has holes, as in photographs.
 
     Args:
         indices: numbers of the faces, integer, >= 0. [n]

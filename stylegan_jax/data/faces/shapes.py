@@ -41,7 +41,7 @@ def smoothstep(xp: ModuleType, low: float, high: float, x: Array) -> Array:
 
 
 def cover(xp: ModuleType, distance: Array, width: float) -> Array:
-    """Returns how much of each pixel a shape covers, 0 to 1, with an edge of `width`: a pixel, or more to soften."""
+    """Returns how much of each pixel a shape covers, 0 to 1; its edge is `width` wide: a pixel, or more to be soft."""
     return xp.clip(0.5 - distance / width, 0, 1)
 
 
