@@ -24,7 +24,7 @@ __all__ = ["ATTRIBUTES", "FACTORS", "SEED", "Factor", "attributes", "images", "r
 
 SEED = 0  # The faces are one data set, the same for every run; the seed of a run orders and splits them.
 CHUNK_PX = 2**17  # Pixels rendered by one call: 32 faces of 64x64.
-MIN_COMPILED_RESOLUTION = 32  # Least resolution that XLA compiles, px; below, NumPy draws a whole data set sooner.
+MIN_COMPILED_RESOLUTION = 32  # Least compiled resolution, px; below, NumPy draws a data set before XLA has compiled.
 
 _compile_lock = threading.Lock()
 

@@ -116,7 +116,7 @@ def _head_coordinates(xp: ModuleType, f: dict[str, Array], frame_x: Array, frame
 
 
 def _head_outline(xp: ModuleType, f: dict[str, Array], x: Array, y: Array) -> tuple[Array, Array]:
-    """Returns half the width of the head at each height, and the signed distance to the head."""
+    """Returns half the width of the head at each height, less towards the chin, and the signed distance to the head."""
     chin = shapes.smoothstep(xp, 0.1, 1, y / HEAD_Y)
     half_width = HEAD_X * (1 - (0.26 - 0.16 * f["jaw"]) * chin + 0.03 * xp.cos(3 * xp.clip(y / HEAD_Y, -1, 1)))
     return half_width, shapes.ellipse(xp, x, y, half_width, HEAD_Y + 0.02 * f["jaw"])

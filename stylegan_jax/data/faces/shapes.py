@@ -11,7 +11,7 @@ Array = np.ndarray  # Or a jax.Array, where xp is jax.numpy.
 
 
 def ellipse(xp: ModuleType, x: Array, y: Array, radius_x: Array | float, radius_y: Array | float) -> Array:
-    """Returns about the signed distance to an ellipse around the origin; it is exact on the edge and for circles."""
+    """Returns an approximate signed distance to an ellipse around the origin, exact on its edge and for circles."""
     norm = xp.sqrt((x / radius_x) ** 2 + (y / radius_y) ** 2 + 1e-8)
     return (norm - 1) * xp.minimum(radius_x, radius_y).astype(np.float32)
 
