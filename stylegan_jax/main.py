@@ -99,7 +99,7 @@ def run(config: Config, mode: str, folder: pathlib.Path) -> None:
     if mode != "plan" and remote.is_remote(config.data.source):
         with progress.counting("bytes") as progress_fn:
             sources.local_path(config.data.source, config.data, progress_fn)
-    source = pathlib.Path(config.data.source).expanduser()
+    source = pathlib.Path(os.path.expanduser(config.data.source))  # Without such a user, the path as it is.
     is_written_to = config.data.source and source.is_dir() and folder.resolve().is_relative_to(source.resolve())
     if is_written_to and mode in ("train", "inspect", "prepare"):
         raise ValueError(f"--workdir={folder} lies in data.source, among the pictures; choose another.")

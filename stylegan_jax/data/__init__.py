@@ -1,8 +1,12 @@
 """Training pictures: sources -> squares -> batches in an order that is a function of (seed, nimg).
 
 source     one interface: the pictures that someone has, each read by its number
-files      folders, .zip and .tar archives
-tables     rows of LSUN's lmdb, .parquet, .h5 and .npy
+listing    which files are pictures, which are labels of these, and which are others
+folder     files in folders
+archives   files in a .zip or in .tar
+lmdb       LSUN's lmdb
+parquet    rows of .parquet
+arrays     rows of .h5, .npy and .npz
 tfrecords  official TFRecords, without TensorFlow
 builders   data sets of tensorflow-datasets
 store      a store made by `prepare`

@@ -58,9 +58,9 @@ def open_tfds(spec: str, split: str, folder: str | None = None) -> Source:
 
     splits = [f"{info.name} {info.shard_lengths} {int(info.num_bytes)}" for info in builder.info.splits.values()]
     length, identity = len(records[0]), hash_lines([builder.info.full_name, *sorted(splits)])
-    classes, notes = _read_classes(records[0], features, spec)
+    classes, unused_labels = labels.or_reason(lambda: _read_classes(records[0], features, spec))
     names = [f"{split}#{i:06d}" for i in range(length)]
-    return Source(spec, names, [identity] * length, read, classes, notes=notes, close_fn=records.clear)
+    return Source(spec, names, [identity] * length, read, classes, unused_labels=unused_labels, close_fn=records.clear)
 
 
 @contextlib.contextmanager
@@ -171,11 +171,19 @@ def _is_array(feature: Any) -> bool:
     return is_uint8 and len(feature.shape) == 3 and feature.shape[2] in CHANNELS
 
 
-def _read_classes(records: Any, features: Any, spec: str) -> tuple[labels.Classes | None, tuple[str, ...]]:
-    """Returns the classes of all records, if they have any, and a note if only some do."""
+def _read_classes(records: Any, features: Any, spec: str) -> labels.Classes | None:
+    """Returns the classes of all records, or None if nothing is called a label.
+
+    Raises:
+        labels.NotClasses: it is not clear which feature has them, it is no ClassLabel, or some records have no class.
+    """
     found = [k for k, f in features.items() if isinstance(f, tfds.features.ClassLabel) and f.num_classes]
     if "label" not in found and len(found) != 1:
-        return None, ()
+        called = found or [name for name in features if name.lower() in labels.LABEL_NAMES]
+        if called:
+            kinds = ", ".join(f"{name} ({type(features[name]).__name__})" for name in called)
+            raise labels.NotClasses(f"{spec} has the labels {kinds}; one ClassLabel, or one called label, is needed.")
+        return None
     key = "label" if "label" in found else found[0]
     label, names = tfds.features.FeaturesDict({key: features[key]}), tuple(features[key].names)
     numbers = np.empty(len(records), np.int64)
@@ -186,8 +194,8 @@ def _read_classes(records: Any, features: Any, spec: str) -> tuple[labels.Classe
             numbers[chunk.start : chunk.stop] = [label.deserialize_example_np(record)[key] for record in serialized]
     num_without = int(np.sum((numbers < 0) | (numbers >= len(names))))
     if num_without:
-        return None, (f"{spec}: {num_without} of {len(numbers)} records have no class, so it is read without classes",)
-    return labels.Classes(numbers, names), ()
+        raise labels.NotClasses(f"{spec}: {num_without} of {len(numbers)} records have no class.")
+    return labels.Classes(numbers, names)
 
 
 @contextlib.contextmanager

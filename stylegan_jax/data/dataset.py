@@ -140,12 +140,6 @@ def open_dataset(data: Data, model: Model, seed: int, progress_fn: images.Progre
     if data.num_heldout < 0:
         raise ValueError(f"data.num_heldout is {data.num_heldout}; use 0 or more.")
     found = images.open_images(data, model, progress_fn)
-    num_classes = len(found.classes.names) if found.classes else 0
-    if model.num_labels not in (0, num_classes):
-        raise ValueError(
-            f"model.num_labels is {model.num_labels}, but data.source {data.source!r} has {num_classes} classes with "
-            f"data.labels={data.labels!r}; use model.num_labels={num_classes}, or other labels."
-        )
     if 2 * data.num_heldout > found.length:
         raise ValueError(
             f"data.num_heldout is {data.num_heldout}, but data.source {data.source!r} has {found.length} images, and "

@@ -60,6 +60,11 @@ def open_images(data: Data, model: Model, progress_fn: ProgressFn | None = None)
     source = sources.open_source(data, model.resolution)
     for note in source.notes:
         _log.warning("%s", printable(note))
+    try:
+        sources.check_classes(source, data, model.num_labels)
+    except ValueError:
+        source.close_fn()
+        raise
     if source.path == "faces":
         return _draw_faces(source, data, model, progress_fn)
     if fits(source, model):

@@ -1,13 +1,13 @@
 """Copies of pictures that lie at gs://, s3:// or another place that fsspec knows."""
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import fsspec
+
+from stylegan_jax.runs import locks, whole
 
 ProgressFn = Callable[[int, int], None]  # Called with (done, in all).
 
@@ -43,11 +43,15 @@ def copy(path: str, cache: str, progress_fn: ProgressFn | None = None) -> str:
         raise ValueError(
             f"{path} cannot be read: {type(error).__name__}: {error}. Check the path and your credentials."
         ) from error
-    folder = pathlib.Path(cache).expanduser() / hashlib.sha256(path.encode()).hexdigest()[:16]
+    try:
+        copies = pathlib.Path(cache).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"data.remote_copy is {cache!r}: {error} Set it to a folder that can be made.") from error
+    folder = copies / hashlib.sha256(path.encode()).hexdigest()[:16]
     target = folder / pathlib.PurePosixPath(root).name
     places = {name: _place(target, name, root, path) for name in sizes}
     try:
-        with _locked(folder):
+        with locks.exclusive(folder / "lock", waits=True):
             wanted = set(places.values())
             for stray in [f for f in target.rglob("*") if f.is_file() and f not in wanted]:
                 stray.unlink()  # It is not there any more.
@@ -84,7 +88,7 @@ def _copy_all(
     done = total - sum(sizes[name] for name in missing)
     for start in range(0, len(missing), _FILES_AT_ONCE):
         names = missing[start : start + _FILES_AT_ONCE]
-        partials = [places[name].with_name(f".{places[name].name}.partial") for name in names]
+        partials = [whole.partial_path(places[name]) for name in names]
         for partial in partials:
             partial.parent.mkdir(parents=True, exist_ok=True)
         fs.get(names, [str(partial) for partial in partials])
@@ -94,21 +98,7 @@ def _copy_all(
             partial.replace(places[name])
             had[name] = tokens[name]
             done += sizes[name]
-        _write_whole(token_file, json.dumps(had))
+        with whole.writing(token_file, "w") as file:
+            json.dump(had, file)
         if progress_fn is not None:
             progress_fn(done, total)
-
-
-def _write_whole(file: pathlib.Path, text: str) -> None:
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(text)
-    partial.replace(file)
-
-
-@contextlib.contextmanager
-def _locked(folder: pathlib.Path) -> Iterator[None]:
-    """Holds the folder against other processes of this machine; the lock ends with its process."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

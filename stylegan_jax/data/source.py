@@ -1,10 +1,11 @@
 """One interface for pictures as their owners have them, whatever they lie in."""
 
+import contextlib
 import dataclasses
 import hashlib
 import pathlib
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -14,7 +15,7 @@ _PROBES = 16  # Places of a file that its identity looks at.
 _PROBE_BYTES = 2**16
 
 
-def _nothing_to_close() -> None:
+def nothing_to_close() -> None:
     """Gives nothing back: the source holds no file open."""
 
 
@@ -40,14 +41,20 @@ class Source:
     read_fn: Callable[[int], bytes | np.ndarray]
     classes: labels.Classes | None = None  # Of all pictures, where the source knows them itself.
     levels: Levels | None = None  # Of the same pictures, where they are squares already.
-    num_ignored: int = 0  # Files that are no pictures.
+    others: Mapping[str, int] = dataclasses.field(default_factory=dict)  # Number of other files, by lower-case ending.
+    unused_labels: str | None = None  # Why the labels that it has are no classes.
     notes: tuple[str, ...] = ()  # What was passed over or taken in an unusual way: a sentence each, with its path.
-    close_fn: Callable[[], None] = _nothing_to_close  # Gives open files back.
+    close_fn: Callable[[], None] = nothing_to_close  # Gives open files back.
 
     @property
     def length(self) -> int:
         """Number of pictures."""
         return len(self.names)
+
+    @property
+    def num_ignored(self) -> int:
+        """Number of files that are no pictures."""
+        return sum(self.others.values())
 
     def full_name(self, index: int) -> str:
         """Returns the path of picture `index`, through the file that it lies in."""
@@ -85,3 +92,13 @@ def file_identity(path: str | pathlib.Path) -> str:
             file.seek(place)
             crc = zlib.crc32(file.read(_PROBE_BYTES), crc)
     return f"{size} {crc:08x}"
+
+
+@contextlib.contextmanager
+def readable(path: str, kind: str) -> Iterator[None]:
+    """Turns what a library raises at a file, a dozen unrelated types, into a ValueError that names it."""
+    try:
+        yield
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"{path} is no readable {kind}: {reason}. Check the path, or copy it again.") from error

@@ -1,14 +1,27 @@
 """Opens what data.source names: one of the package's own sets, a data set of TFDS, or a path of pictures."""
 
 import dataclasses
-import itertools
+import os
 import pathlib
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from stylegan_jax.config import Data
-from stylegan_jax.data import files, labels, pictures, remote, store, tables, tfrecords
+from stylegan_jax.data import (
+    archives,
+    arrays,
+    folder,
+    labels,
+    listing,
+    lmdb,
+    parquet,
+    pictures,
+    remote,
+    store,
+    tfrecords,
+)
 from stylegan_jax.data.source import Source, printable
 
 PROCEDURAL = ("faces", "digits")
@@ -17,29 +30,31 @@ _CHOICES = (
     'Use "faces", "digits", "tfds:NAME", or the path of a prepared store, or of a folder, .zip, .tar, .parquet, .h5, '
     ".npy, lmdb or .tfrecords of pictures."
 )
-# By a file's extension, and by what a folder has in it.
-_OF_FILES: dict[str, Callable[[str], Source]] = {
-    ".zip": files.open_zip,
-    ".tar": files.open_tar,
-    ".parquet": tables.open_parquet,
-    ".h5": tables.open_hdf5,
-    ".hdf5": tables.open_hdf5,
-    ".npy": tables.open_npy,
-    ".npz": tables.open_npy,
-    ".mdb": tables.open_lmdb,
+OpenFn = Callable[[str], Source]
+
+# By a file's extension.
+_OF_FILES: dict[str, OpenFn] = {
+    ".zip": archives.open_zip,
+    ".tar": archives.open_tar,
+    ".parquet": parquet.open_source,
+    ".h5": arrays.open_hdf5,
+    ".hdf5": arrays.open_hdf5,
+    ".npy": arrays.open_npy,
+    ".npz": arrays.open_npy,
+    ".mdb": lmdb.open_source,
     ".tfrecords": tfrecords.open_source,
 }
-_OF_FOLDERS: dict[str, Callable[[str], Source]] = {
-    store.RECORD: store.open_source,
-    "*.tfrecords": tfrecords.open_source,
-    "data.mdb": tables.open_lmdb,
-    "*.parquet": tables.open_parquet,
-    "*/*.parquet": tables.open_parquet,
-    "*/*/*.parquet": tables.open_parquet,
-    "*.tar": files.open_tar,
+# By how the name of a file in a folder ends, and by how deep it may lie.
+_OF_FOLDERS: dict[str, tuple[OpenFn, int]] = {
+    ".tfrecords": (tfrecords.open_source, 1),
+    "data.mdb": (lmdb.open_source, 1),
+    ".parquet": (parquet.open_source, 3),
+    ".tar": (archives.open_tar, 3),
 }
-
-_AMONG_PICTURES = (".tar", ".parquet")  # What may lie in a folder of pictures by chance.
+_AMONG_PICTURES = {".parquet", ".tar"}  # What may lie in a folder of pictures by chance.
+# By how the name of a packed .tar ends, what unpacks it to standard output.
+_PACKED = {".tgz": "gunzip", ".tar.gz": "gunzip", ".tbz2": "bunzip2", ".tar.bz2": "bunzip2", ".txz": "unxz"}
+_PACKED |= {".tar.xz": "unxz", ".tar.zst": "unzstd"}
 
 
 def open_source(data: Data, resolution: int) -> Source:
@@ -53,22 +68,51 @@ def open_source(data: Data, resolution: int) -> Source:
         ValueError: no such source, it cannot be read, it has no pictures, or no such classes.
     """
     opened = _open(data, resolution)
-    if data.labels == "own":
-        return opened
     try:
-        if pathlib.Path(opened.path, store.RECORD).is_file():
-            raise ValueError(
-                f"data.labels is {data.labels!r}, but {data.source} is a store, which has its classes already; use "
-                "data.labels=own, or prepare the pictures again with other labels."
-            )
-        if data.labels == "folders":
-            classes = labels.from_folders(opened.names, data.source)
-        else:
-            classes = labels.from_file(local_path(data.labels, data), opened.names)
+        return _with_notes(opened if data.labels == "own" else _with_classes(opened, data))
     except BaseException:
         opened.close_fn()
         raise
-    return dataclasses.replace(opened, classes=classes)
+
+
+def check_classes(source: Source, data: Data, num_labels: int) -> None:
+    """Raises ValueError, with the reason, if a model of `num_labels` classes cannot be trained on a source."""
+    num_classes = len(source.classes.names) if source.classes else 0
+    if num_labels not in (0, num_classes):
+        reason = f" ({source.unused_labels})" if source.unused_labels else ""
+        raise ValueError(
+            f"model.num_labels is {num_labels}, but data.source {printable(repr(data.source))} has {num_classes} "
+            f"classes with data.labels={data.labels!r}{printable(reason)}; use model.num_labels={num_classes}, or "
+            "other labels."
+        )
+
+
+def _with_classes(opened: Source, data: Data) -> Source:
+    """Returns a source with the classes that `data.labels` names in place of its own."""
+    if pathlib.Path(opened.path, store.RECORD).is_file():
+        raise ValueError(
+            f"data.labels is {data.labels!r}, but {data.source} is a store, which has its classes already; use "
+            "data.labels=own, or prepare the pictures again with other labels."
+        )
+    if data.labels == "folders":
+        classes = labels.from_folders(opened.names, data.source)
+    else:
+        classes = labels.from_file(local_path(data.labels, data), opened.names)
+    return dataclasses.replace(opened, classes=classes, unused_labels=None)
+
+
+def _with_notes(source: Source) -> Source:
+    """Returns a source with notes on its other files, on labels that are not used, and on classes without pictures."""
+    notes = list(source.notes)
+    if source.others:
+        notes.append(f"{source.path}: {listing.describe_others(source.others)}")
+    if source.unused_labels:
+        notes.append(f"there are no classes: {source.unused_labels}")
+    if source.classes:
+        empty = [source.classes.names[i] for i in np.flatnonzero(source.classes.counts == 0)]
+        if empty:
+            notes.append(f"{source.path}: no picture is of the classes {labels.listed(empty)}; these are not learned")
+    return dataclasses.replace(source, notes=tuple(notes))
 
 
 def local_path(path: str, data: Data, progress_fn: remote.ProgressFn | None = None) -> str:
@@ -81,7 +125,7 @@ def local_path(path: str, data: Data, progress_fn: remote.ProgressFn | None = No
     """
     if remote.is_remote(path):
         return remote.copy(path, data.remote_copy, progress_fn)
-    return str(pathlib.Path(path).expanduser()) if path else path
+    return os.path.expanduser(path)  # Without such a user, the path as it is: no such file.
 
 
 def _open(data: Data, resolution: int) -> Source:
@@ -94,24 +138,88 @@ def _open(data: Data, resolution: int) -> Source:
 
         return builders.open_tfds(data.source, data.split)
     path = local_path(data.source, data)
-    place = pathlib.Path(path)
-    if path and place.is_dir():  # The empty path would be the current folder.
-        found = [(pattern, open_fn) for pattern, open_fn in _OF_FOLDERS.items() if any(place.glob(pattern))]
-        if not found:
-            return files.open_folder(path)
-        pattern, open_fn = found[0]
-        inside = itertools.chain(place.glob("*"), place.glob("*/*"))
-        if pattern.endswith(_AMONG_PICTURES) and any(f.suffix.lower() in pictures.EXTENSIONS for f in inside):
+    if path and os.path.isdir(path):  # The empty path would be the current folder.
+        return _open_folder(path)
+    if not os.path.isfile(path):
+        if os.path.isdir(f"{path}.partial"):
             raise ValueError(
-                f"data.source {printable(repr(data.source))} has pictures as well as {pattern}; name the file or "
-                "folder of one kind, or move the other away."
+                f"{path} is being prepared, or that was interrupted: the same --mode=prepare command goes on."
             )
-        return open_fn(path)
-    if not place.is_file():
         raise ValueError(f"data.source is {printable(repr(data.source))}: no such file or folder. {_CHOICES}")
-    if place.suffix.lower() not in _OF_FILES:
-        raise ValueError(f"data.source is {printable(repr(data.source))}: a file of an unknown kind. {_CHOICES}")
-    return _OF_FILES[place.suffix.lower()](path)
+    return _open_file(path)
+
+
+def _open_file(path: str) -> Source:
+    name = os.path.basename(path)
+    ending = os.path.splitext(name)[1].lower()
+    if ending in _OF_FILES:
+        return _OF_FILES[ending](path)
+    shown = f"data.source is {printable(repr(path))}"
+    for packed, command in _PACKED.items():
+        if name.lower().endswith(packed):
+            plain = f"{name[: -len(packed)]}.tar"
+            raise ValueError(
+                f"{shown}, a packed .tar, in which no picture can be found without unpacking all before it. Run "
+                f"{command} -c {shlex.quote(path)} > {shlex.quote(plain)} and name {plain}."
+            )
+    if ending in pictures.EXTENSIONS:
+        raise ValueError(f"{shown}, a single picture; name the folder of all, {os.path.dirname(path) or '.'}.")
+    raise ValueError(f"{shown}: a file of an unknown kind. {_CHOICES}")
+
+
+def _open_folder(path: str) -> Source:
+    """Returns the pictures in a folder, whatever they lie in; they must be of one kind."""
+    if os.path.isfile(os.path.join(path, store.RECORD)):
+        return store.open_source(path)
+    if path.rstrip("/").endswith(".partial") and os.path.isfile(os.path.join(path, "lock")):
+        raise ValueError(f"{path} is an unfinished store: the same --mode=prepare command goes on with it.")
+    containers = _containers(path)
+    first: dict[str, str] = {}
+    for name in containers:
+        for ending, (_, depth) in _OF_FOLDERS.items():
+            if name.lower().endswith(ending) and name.count("/") < depth:
+                first.setdefault(ending, name)
+    if not first:
+        return _open_pictures(path, containers)
+    has_pictures = folder.has_pictures(path)
+    kinds = [*first.values(), *["pictures"] * has_pictures]
+    if len(first) > 1 or (has_pictures and first.keys() & _AMONG_PICTURES):
+        raise ValueError(
+            f"data.source {printable(repr(path))} has several kinds: {printable(' and '.join(kinds))}; name the file "
+            "or folder of one kind, or move the others away."
+        )
+    ((ending, name),) = first.items()
+    opened = _OF_FOLDERS[ending][0](path)
+    note = f"{path} has pictures beside {name}; they are passed over: name a folder of pictures alone to read them"
+    return dataclasses.replace(opened, notes=(*opened.notes, note)) if has_pictures else opened
+
+
+def _open_pictures(path: str, containers: Sequence[str]) -> Source:
+    """Returns the pictures that are files in a folder; where there are none, the error says what else there is."""
+    try:
+        return folder.open_source(path)
+    except listing.NoPictures as error:
+        if not containers:
+            raise
+        raise ValueError(
+            f"{error} It has {printable(labels.listed(containers))}; name one of them as data.source, such as "
+            f"{printable(os.path.join(path, containers[0]))}, or unpack them."
+        ) from error
+
+
+def _containers(path: str) -> list[str]:
+    """Returns the files in a folder, or at most two below, that may hold many pictures; sorted, without hidden ones."""
+    endings = (*_OF_FOLDERS, *(set(_OF_FILES) - {".mdb", ".npy"}), *_PACKED)
+    found = []
+    for place, subfolders, files in os.walk(path, followlinks=True):
+        inner = os.path.relpath(place, path)
+        names = files if inner == "." else [f"{inner}/{file}" for file in files]
+        found += [
+            name for name in names if name.lower().endswith(endings) and not listing.is_hidden(name.split("/")[-1])
+        ]
+        is_deepest = inner.count("/") > 0
+        subfolders[:] = [] if is_deepest else [name for name in subfolders if not listing.is_hidden(name)]
+    return sorted(found)
 
 
 def _faces(data: Data, resolution: int) -> Source:

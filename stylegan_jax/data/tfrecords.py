@@ -62,9 +62,9 @@ def open_source(path: str) -> Source:
                     f"{top.length} of {top.channels}; export them again, together."
                 )
         label_file = folder / f"{name}-rxx.labels"
-        classes, notes = None, ()
+        classes, unused_labels = None, None
         if label_file.exists():
-            classes, notes = labels.or_reason(lambda: _read_labels(label_file, top.length))
+            classes, unused_labels = labels.or_reason(lambda: _read_labels(label_file, top.length))
         identity = file_identity(paths[top.size])
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error}.") from error
@@ -78,7 +78,7 @@ def open_source(path: str) -> Source:
         identities=[identity] * top.length,
         read_fn=lambda index: _gather(top, np.array([index]))[0],
         classes=classes,
-        notes=notes,
+        unused_labels=unused_labels,
         levels=Levels(tuple(files), top.channels, fill),
     )
 

@@ -203,12 +203,11 @@ def test_the_class_is_the_feature_called_label_or_the_only_one(tmp_path, keys, c
     assert (classes.labels.tolist() if classes else None) == ([len(chosen)] if chosen else None)
 
 
-def test_without_the_class_of_some_records_there_are_none_and_a_note(tmp_path):
+def test_without_the_class_of_some_records_there_are_none_and_a_reason(tmp_path):
     records = [record | {"label": label} for record, label in zip(labelled(3), (0, -1, -1), strict=True)]
     source = builders.open_tfds(prepare(tmp_path, LABELLED, records), "train")
     assert source.classes is None and source.length == 3
-    (note,) = source.notes
-    assert "2 of 3 records have no class" in note
+    assert "2 of 3 records have no class" in source.unused_labels
 
 
 @pytest.mark.parametrize("split", ["validation", "train[", "train[:0]", "train[9:2]", ""])

@@ -150,11 +150,6 @@ def test_labels_are_one_hot_and_belong_to_their_images():
     np.testing.assert_array_equal(batch.labels.argmax(1), batch.images[:, 0, 0, 0] % 3)
 
 
-def test_a_model_with_other_classes_than_the_source_is_refused():
-    with pytest.raises(ValueError, match="model.num_labels is 10, but data.source 'numbers' has 3 classes"):
-        _open(num_labels=10)
-
-
 def test_describe_counts():
     assert _open().describe() == {
         "images": NUM_TRAIN,

@@ -25,14 +25,14 @@ import pytest
 from PIL import Image
 
 from stylegan_jax import config
-from stylegan_jax.data import files, images, inspection, pictures, prepare, sources, store
+from stylegan_jax.data import images, inspection, listing, pictures, prepare, sources, store
 from tests import tfrecord_writer
 
 R = 8
 MODEL = config.Model(resolution=R)
 COLOUR = (200, 100, 50)
 WHITE = (255, 255, 255)
-BOMB_BYTES = files.MAX_FILE_BYTES + 2**20
+BOMB_BYTES = listing.MAX_FILE_BYTES + 2**20
 DEEP = "deeper than 8 bits, scaled to 0..255"
 TURNED = "turned upright by its EXIF orientation"
 TRANSPARENT = "transparent, laid on data.background"
@@ -488,10 +488,6 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "table nested too deep": ("dataset.json", b'{"labels": ' + b"[" * 100_000, NO_TABLE),
     "table of other kind": ("dataset.json", b'[["good.png", 1]]', NO_TABLE),
     "table with a number for a name": ("dataset.json", b'{"labels": [[5, 1]]}', NO_TABLE),
-    "table with a vast class": ("dataset.json", b'{"labels": [["good.png", 1%s]]}' % (b"0" * 30), "label"),
-    "table with a vast text": ("dataset.json", b'{"labels": [["good.png", "1%s"]]}' % (b"0" * 5000), "label"),
-    "table with objects": ("dataset.json", b'{"labels": [["good.png", [{}]]]}', "label"),
-    "table with words": ("dataset.json", b'{"labels": [["good.png", ["one"]]]}', "label"),
     "table of others": ("dataset.json", b'{"labels": [["other.png", 1]]}', "no label for 1 of 1 pictures: good.png"),
     "zip cut": ("set.zip", _small_zip()[:-30], "not a readable .zip"),
     "zip of a later version": ("set.zip", _small_zip(extract_version=99), "not a readable .zip"),
@@ -512,6 +508,20 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "store of a text for a size": (store.RECORD, _record(class_names=[], resolution="8"), "prepare it again"),
     "store without its classes": (store.RECORD, _record(), "prepare it again"),
     "array cut": ("set.npy", b"\x93NUMPY\1\0\x46\0{'descr': '|u1'", "no readable .npy"),
+}
+
+
+# A label that can be read but is no class, as a dataset.json has it, and words of the reason.
+ODD_LABELS: dict[str, tuple[bytes, str]] = {
+    "vast number": (b"1" + b"0" * 30, "a label is no number of a class"),
+    "vast text": (b'"1%s"' % (b"0" * 5000), "a label is no number of a class"),
+    "objects": (b"[{}]", "label vectors are not of numbers"),
+    "words": (b'["one"]', "label vectors are not of numbers"),
+    "negative": (b'"-1"', "label -1 of picture 0"),
+    "fraction": (b"0.5", "labels are of types float"),
+    "fraction as text": (b'"0.5"', "labels are fractions, such as 0.5"),
+    "yes": (b"true", "labels are of types bool"),
+    "two of a kind": (b"[1, 1]", "1 of 1 label rows are not one-hot"),
 }
 
 
@@ -541,6 +551,21 @@ def test_a_broken_source_is_refused_with_its_path_and_nothing_is_written(tmp_pat
         run_fn(_data(path), target)
     assert (folder if name == store.RECORD else f"{folder}/{name}") in str(error.value) and words in str(error.value)
     assert not target.exists() and not _partial(target).exists()
+
+
+@pytest.mark.usefixtures("_time_limit")
+@pytest.mark.parametrize("kind", ["dataset.json", "good.json"])
+@pytest.mark.parametrize("case", ODD_LABELS)
+def test_an_odd_label_is_a_note_and_with_a_model_of_classes_a_refusal_with_the_same_reason(tmp_path, case, kind):
+    label, words = ODD_LABELS[case]
+    content = b'{"label": %s}' % label if kind == "good.json" else b'{"labels": [["good.png", %s]]}' % label
+    path = _write(tmp_path / "in", {"good.png": GOOD, kind: content})
+    opened = sources.open_source(_data(path), R)
+    assert opened.classes is None and any("there are no classes" in note and words in note for note in opened.notes)
+    assert _open(_data(path)).length == 1
+    with pytest.raises(ValueError, match=re.escape(words)) as error:
+        images.open_images(_data(path), config.Model(resolution=R, num_labels=2))
+    assert "model.num_labels is 2" in str(error.value) and path in str(error.value)
 
 
 class _Payload:

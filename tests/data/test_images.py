@@ -321,7 +321,7 @@ def test_unknown_sources_are_named_with_the_choices(name, tmp_path, monkeypatch)
 
 def test_a_file_that_is_no_zip_is_refused(tmp_path):
     (tmp_path / "one.png").write_bytes(_png(_colour(1)))
-    with pytest.raises(ValueError, match="one.png': a file of an unknown kind"):
+    with pytest.raises(ValueError, match="one.png', a single picture; name the folder of all"):
         _open(str(tmp_path / "one.png"))
 
 
@@ -333,7 +333,7 @@ def test_a_damaged_zip_is_refused(tmp_path):
 
 @all_kinds
 def test_no_pictures_is_an_error_that_counts_the_other_files(tmp_path, kind):
-    with pytest.raises(ValueError, match=r"has no pictures \(1 other files\).*\.png"):
+    with pytest.raises(ValueError, match=r"has no pictures \(other files: 1 \(.txt 1\)\).*\.png"):
         _open(_write(tmp_path, {"notes.txt": b"x"}, kind))
 
 
@@ -414,5 +414,5 @@ def test_pictures_beside_an_archive_are_not_passed_over(tmp_path, name):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(b"x")
     (tmp_path / "1.png").write_bytes(_png(_colour(1)))
-    with pytest.raises(ValueError, match="has pictures as well as .*name the file or folder of one kind"):
+    with pytest.raises(ValueError, match="has several kinds: .* and pictures; name the file or folder of one kind"):
         _open(str(tmp_path))

@@ -18,8 +18,8 @@ def _file(folder: pathlib.Path, name: str, content: str) -> str:
 
 def test_folders_are_classes_in_the_order_of_their_names():
     classes = labels.from_folders(["10/x.png", "9/x.png", "9/deep/y.png", "cat/z.png"], "pictures")
-    assert classes.names == ("10", "9", "cat")
-    np.testing.assert_array_equal(classes.labels, [0, 1, 1, 2])
+    assert classes.names == ("9", "10", "cat")
+    np.testing.assert_array_equal(classes.labels, [1, 0, 0, 2])
 
 
 def test_a_picture_in_no_folder_is_named():
@@ -130,7 +130,7 @@ def test_names_that_come_again_are_numbered():
 
 def test_labels_that_are_no_classes_are_a_reason_and_broken_ones_an_error():
     content = json.dumps({"labels": [["a/1.png", [0.5, 0.5]], ["a/2.png", [0, 1]], ["b/3.png", [1, 0]]]}).encode()
-    classes, reasons = labels.or_reason(lambda: labels.from_dataset_json(content, "dataset.json", NAMES))
-    assert classes is None and "1 of 3 label rows are not one-hot" in reasons[0]
+    classes, reason = labels.or_reason(lambda: labels.from_dataset_json(content, "dataset.json", NAMES))
+    assert classes is None and "1 of 3 label rows are not one-hot" in reason
     with pytest.raises(ValueError, match="dataset.json is not"):
         labels.or_reason(lambda: labels.from_dataset_json(b"{", "dataset.json", NAMES))

@@ -1,0 +1,107 @@
+"""Pictures in a .zip or in .tar archives, read at their places; nothing is unpacked."""
+
+import os
+import pathlib
+import tarfile
+import threading
+import zipfile
+import zlib
+from collections.abc import Iterator
+
+from stylegan_jax.data import labels, listing, pictures
+from stylegan_jax.data.source import Source
+
+
+def open_zip(path: str) -> Source:
+    """Returns the pictures in a .zip.
+
+    Raises:
+        ValueError: it is no .zip, is damaged, or has no picture.
+    """
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise ValueError(f"data.source {path!r} is not a readable .zip: {error}. Copy or download it again.") from error
+    entries = {entry.filename: entry for entry in archive.infolist()}
+    lock = threading.Lock()  # ZipFile counts its open entries without one, and closes the file at zero.
+
+    def read(name: str) -> bytes:
+        entry = entries[name]
+        listing.check_size(entry.file_size)
+        try:
+            if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # Others unpack without a limit.
+                raise NotImplementedError(f"compression method {entry.compress_type}, neither stored nor deflated")
+            with lock, archive.open(entry) as file:
+                return file.read(entry.file_size)  # Without a number, all that an entry unpacks to, if it says less.
+        except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as error:
+            raise ValueError(f"damaged, encrypted or unknown zip entry ({error})") from error
+
+    names = [entry.filename for entry in archive.infolist() if not entry.filename.endswith("/")]
+    try:
+        return listing.to_source(
+            listing.Files(
+                path,
+                names,
+                read,
+                identity_fn=lambda name: f"{entries[name].file_size} {entries[name].CRC:08x}",
+                close_fn=archive.close,
+            )
+        )
+    except BaseException:
+        archive.close()
+        raise
+
+
+def open_tar(path: str) -> Source:
+    """Returns the pictures in a .tar, or in all .tar below a folder, as WebDataset has them.
+
+    Raises:
+        ValueError: a file is no .tar, is compressed or cut short, or there is no picture.
+    """
+    files = [path] if os.path.isfile(path) else tar_files(path)
+    places: dict[str, tuple[str, int, int, float]] = {}  # Name to (file, offset, bytes, time of change).
+    names, notes = [], []
+    for file in files:
+        inner = "" if len(files) == 1 else f"{pathlib.Path(file).relative_to(path).as_posix()}/"
+        not_plain = []
+        for name, place in _members(file):
+            if place is not None:
+                names.append(inner + name)
+                places[inner + name] = (file, *place)
+            elif name.lower().endswith(pictures.EXTENSIONS):
+                not_plain.append(name)
+        if not_plain:
+            notes.append(f"{file}: links, devices and files with holes are passed over: {labels.listed(not_plain)}")
+
+    def read(name: str) -> bytes:
+        file, offset, size, _ = places[name]
+        listing.check_size(size)
+        with open(file, "rb") as stream:
+            return os.pread(stream.fileno(), size, offset)
+
+    def identity(name: str) -> str:
+        return f"{places[name][2]} {places[name][3]}"
+
+    return listing.to_source(listing.Files(path, names, read, identity, tuple(notes)), is_webdataset=True)
+
+
+def tar_files(path: str) -> list[str]:
+    """Returns the .tar files below a folder that are not hidden, sorted."""
+    found = sorted(file.relative_to(path).as_posix() for file in pathlib.Path(path).rglob("*.tar") if file.is_file())
+    return [os.path.join(path, name) for name in found if not any(map(listing.is_hidden, name.split("/")))]
+
+
+def _members(file: str) -> Iterator[tuple[str, tuple[int, int, float] | None]]:
+    """Yields (name, (offset, bytes, time of change)) of the members of a .tar, and (name, None) of those not plain."""
+    size = os.path.getsize(file)
+    try:
+        with tarfile.open(file, "r:") as archive:
+            for member in archive:
+                is_plain = member.isfile() and not member.issparse()
+                if member.size < 0 or (is_plain and member.offset_data + member.size > size):
+                    raise tarfile.ReadError(f"it ends within {member.name}")
+                yield member.name, (member.offset_data, member.size, member.mtime) if is_plain else None
+    except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError) as error:
+        raise ValueError(
+            f"{file} is not a readable, uncompressed .tar ({error}). Copy it again, or unpack it and name the folder."
+        ) from error

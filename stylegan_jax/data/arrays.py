@@ -1,0 +1,107 @@
+"""Pictures in arrays: HDF5 files, and NumPy's .npy and .npz."""
+
+import contextlib
+import dataclasses
+import pathlib
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from stylegan_jax.data import labels, pictures
+from stylegan_jax.data.source import Source, file_identity, readable
+
+RECENT_BYTES = 2**28  # Of decoded rows that a compressed file keeps in memory.
+
+
+def open_hdf5(path: str) -> Source:
+    """Returns the pictures of an HDF5 file: of its arrays of pictures (see `open_npy`) those of the largest height.
+
+    So Progressive GAN's files, with data2x2 ... data1024x1024, give their largest pictures.
+
+    Raises:
+        ValueError: no such file, no HDF5, cut short, or without an array of pictures.
+    """
+    import h5py
+
+    with contextlib.ExitStack() as stack:
+        with readable(path, "HDF5"):
+            options = {"locking": False, "rdcc_nbytes": RECENT_BYTES}  # Many network drives refuse HDF5's own lock.
+            file = stack.enter_context(h5py.File(pathlib.Path(path).expanduser(), "r", **options))
+            names: list[str] = []
+            file.visit(names.append)
+            # Scalars are left out, and what has no value and so no shape. A name that is no UTF-8 comes as bytes.
+            arrays = {str(name): file[name] for name in names if getattr(file[name], "shape", None)}
+        opened = _from_arrays(path, arrays, threading.Lock())  # HDF5 is not made for threads.
+        return dataclasses.replace(opened, close_fn=stack.pop_all().close)
+
+
+def open_npy(path: str) -> Source:
+    """Returns the pictures of a .npy, which is read row by row, or of a .npz, which is read whole.
+
+    Pictures are an array uint8 [n, h, w], [n, h, w, c] or [n, c, h, w], with c of 1, 3 or 4; of several the one of the
+    largest height, then the longest. The array as long that is called label, class or the like gives the classes.
+
+    Raises:
+        ValueError: no such file, neither .npy nor .npz, cut short, pickled objects, or without an array of pictures.
+    """
+    with readable(path, ".npy or .npz of plain arrays that fits into memory"):
+        place = pathlib.Path(path).expanduser()
+        with place.open("rb") as file:  # Given a path, NumPy does not close a damaged .npz.
+            is_npz = file.peek(2).startswith(b"PK")
+            loaded = np.load(file if is_npz else place, mmap_mode=None if is_npz else "r", allow_pickle=False)
+            arrays = dict(loaded) if is_npz else {"array": loaded}
+    return _from_arrays(path, arrays, contextlib.nullcontext())
+
+
+def _from_arrays(path: str, arrays: Mapping[str, Any], lock: contextlib.AbstractContextManager[Any]) -> Source:
+    """Returns the pictures of one of a file's arrays, whose rows are read under the lock."""
+    with readable(path, "file of arrays"):
+        found = ", ".join(f"{name}: {array.dtype} {list(array.shape)}" for name, array in arrays.items())
+        axes = {name: _axes(array.shape) for name, array in arrays.items() if array.dtype == np.uint8}
+        identity = file_identity(pathlib.Path(path).expanduser())
+    fitting = sorted(name for name in axes if axes[name] is not None)
+    if not fitting:
+        raise ValueError(
+            f"{path} has no array of pictures; found {found[:1000] or 'none'}. Expected uint8, 0..255, of shape "
+            "[n, h, w], [n, h, w, c] or [n, c, h, w], with c of 1, 3 or 4; convert it and save it anew."
+        )
+    chosen = max(fitting, key=lambda name: (arrays[name].shape[1 + axes[name][0]], len(arrays[name]), len(axes[name])))
+    rows, order = arrays[chosen], axes[chosen]
+    classes, unused_labels = labels.or_reason(lambda: _own_classes(path, arrays, len(rows)))
+
+    def read(index: int) -> np.ndarray:
+        with readable(path, "file of arrays"), lock:
+            return np.array(rows[index].transpose(order), order="C")  # A copy. [h, w] or [h, w, c]
+
+    names = [f"{i:0{len(str(len(rows) - 1))}}" for i in range(len(rows))]
+    others = ", ".join(name for name in fitting if name != chosen)
+    notes = (f"{path}: the pictures are those of {chosen}; passed over: {others}",) if others else ()
+    return Source(path, names, [identity] * len(rows), read, classes, notes=notes, unused_labels=unused_labels)
+
+
+def _axes(shape: Sequence[int]) -> tuple[int, ...] | None:
+    """Returns the order of a picture's axes that makes them (h, w) or (h, w, c), or None if it is no picture."""
+    if 0 in shape or len(shape) not in (3, 4):
+        return None
+    if len(shape) == 3:  # [64, 64, 3] is one picture, not 64 of 64x3 px.
+        return (0, 1) if shape[2] not in pictures.MODES or shape[1] == shape[2] else None
+    orders = [order for order in ((0, 1, 2), (1, 2, 0)) if shape[1 + order[2]] in pictures.MODES]
+    # [n, 3, 4, 4] fits both: square pictures are likelier.
+    return max(orders, key=lambda order: shape[1 + order[0]] == shape[1 + order[1]], default=None)
+
+
+def _own_classes(path: str, arrays: Mapping[str, Any], length: int) -> labels.Classes | None:
+    """Returns the classes in the array of labels, [length] or [length, k], or None if there is none.
+
+    Raises:
+        labels.NotClasses: there are several such arrays, or it holds no classes.
+    """
+    fitting = [name for name, array in arrays.items() if array.shape[:1] == (length,) and array.ndim < 3]
+    label = labels.label_name(fitting, path)
+    if label is None:
+        return None
+    with readable(path, "file of arrays"):
+        values = np.asarray(arrays[label])
+    return labels.from_values(list(values[:, 0] if values.shape[1:] == (1,) else values), f"{path}, array {label}")

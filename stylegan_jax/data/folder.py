@@ -1,0 +1,81 @@
+"""Pictures that are files in folders."""
+
+import os
+import pathlib
+import stat
+from collections.abc import Iterator
+
+from stylegan_jax.data import listing, pictures
+from stylegan_jax.data.source import Source, file_identity
+
+UNCOMPRESSED = (".npy", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".tga")  # Their size does not tell one from another.
+
+
+def open_source(path: str) -> Source:
+    """Returns the pictures below a folder.
+
+    Links are followed, but no folder is entered twice. Hidden folders are not entered.
+
+    Raises:
+        listing.NoPictures: there is none.
+        ValueError: a folder cannot be listed, or a dataset.json is broken.
+    """
+    notes: list[str] = []
+    found = list(_walk(path, notes))
+    return listing.to_source(
+        listing.Files(
+            path,
+            found,
+            read_fn=lambda name: _read_file(pathlib.Path(path, name)),
+            identity_fn=lambda name: _identity(f"{path}/{name}"),
+            notes=tuple(notes),
+        )
+    )
+
+
+def has_pictures(path: str) -> bool:
+    """Returns whether there are pictures below a folder; the first that is found is enough.
+
+    Raises:
+        ValueError: a folder cannot be listed.
+    """
+    return any(name.lower().endswith(pictures.EXTENSIONS) for name in _walk(path, []))
+
+
+def _walk(path: str, notes: list[str]) -> Iterator[str]:
+    """Yields the files below a folder, relative to it, and notes what is passed over."""
+    entered: set[tuple[int, int]] = set()
+
+    def fail(error: OSError) -> None:
+        raise ValueError(f"data.source {path!r} has a folder that cannot be listed: {error}.") from error
+
+    for folder, subfolders, files in os.walk(path, followlinks=True, onerror=fail):
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in entered:
+            subfolders.clear()
+            notes.append(f"{folder} is a link to a folder that is read already; passed over")
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        # Of two links to one folder, always the same comes first.
+        subfolders[:] = sorted(name for name in subfolders if not listing.is_hidden(name))
+        inner = os.path.relpath(folder, path)
+        yield from files if inner == "." else (f"{inner}/{file}" for file in files)
+
+
+def _identity(path: str) -> str:
+    try:
+        status = os.stat(path)
+        if path.lower().endswith(UNCOMPRESSED) and stat.S_ISREG(status.st_mode):
+            return file_identity(path)
+        return str(status.st_size)
+    except OSError:  # A dangling link, or a file that may not be read; reading it says so.
+        return "missing"
+
+
+def _read_file(path: pathlib.Path) -> bytes:
+    """Returns the content of a file; a pipe could be waited for, and a device be read, for ever."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("no ordinary file but a pipe, a socket or a device")
+    listing.check_size(status.st_size)
+    return path.read_bytes()
