@@ -26,7 +26,7 @@ class Model:
     """Shape of the networks, the paper's ablations (Tables 1, 2 and 4), and the precision of their arithmetic."""
 
     resolution: int = 1024  # Height and width of the images, px; a power of two, 8..1024.
-    channels: int = 3  # Colour channels, 1..8.
+    channels: int = 3  # Colour channels: 1 gray, 3 RGB, 4 RGBA.
     num_labels: int = 0  # Classes of a conditional model; 0 is unconditional.
     z_size: int = 512  # Elements of a latent z.
     w_size: int = 512  # Elements of an intermediate latent w.

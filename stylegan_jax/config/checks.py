@@ -49,7 +49,7 @@ def check(config: Any) -> None:
 def _check_model(model: Any) -> None:
     is_power = model.resolution & (model.resolution - 1) == 0
     _require(8 <= model.resolution <= 1024 and is_power, "model.resolution", model.resolution, "use 8, 16, ... 1024")
-    _require(1 <= model.channels <= 8, "model.channels", model.channels, "use 1 to 8")
+    _require(model.channels in (1, 3, 4), "model.channels", model.channels, "use 1 (gray), 3 (RGB) or 4 (RGBA)")
     _require(0 <= model.mapping_layers <= 8, "model.mapping_layers", model.mapping_layers, "use 0 to 8")
     w_size = model.z_size + (model.z_size if model.embed_labels else model.num_labels) * (model.num_labels > 0)
     _require(

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from stylegan_jax.data import listing, pictures
 from stylegan_jax.data.source import Source, file_identity
 
-UNCOMPRESSED = (".npy", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".tga")  # Their size does not tell one from another.
+# Their size does not tell one picture from another.
+UNCOMPRESSED = (".npy", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga")
 
 
 def open_source(path: str) -> Source:

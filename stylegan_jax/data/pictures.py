@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import ExifTags, Image
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "TGA")
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif")
+EXTENSIONS += (".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".tga")
 FITS = ("crop", "pad", "stretch", "wide")
 MAX_ASPECT = 100  # A picture longer than this many times its width is a line.
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's mode for each supported number of channels.
@@ -52,8 +53,7 @@ def to_square(
     between black bars. Of pictures wider than `resolution` the band is not 4:3, and is squeezed a little.
 
     Args:
-        picture: an encoded file (PNG, JPEG, WebP, BMP, TIFF or the first frame of a GIF), uint8 [h, w] or [h, w, c], or
-            an image of Pillow.
+        picture: an encoded file of FORMATS (of a GIF the first frame), uint8 [h, w] or [h, w, c], or Pillow's.
         resolution: height and width of the result, px.
         channels: 1 for luma (ITU-R 601), 3 for RGB, 4 for RGBA with colour and alpha apart.
         fit: "crop" keeps the central square, "pad" adds background to the shorter sides, "stretch" changes the shape,
@@ -161,7 +161,7 @@ def _decode(encoded: bytes) -> Image.Image:
             image.info[_IS_DEEP] = True
         return image
     except Image.UnidentifiedImageError as error:
-        raise ValueError("not a readable PNG, JPEG, WebP, BMP, TIFF or GIF picture") from error
+        raise ValueError("not a readable PNG, JPEG, WebP or other picture of a known format") from error
     except MemoryError:
         raise  # Of this machine, not of the picture.
     except Exception as error:  # Pillow's readers raise a dozen unrelated types at damaged bytes.

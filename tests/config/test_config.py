@@ -29,7 +29,7 @@ def test_paper_has_18_layers_and_its_feature_maps():
         ({"train": {"r1_gamma": "ten"}}, "train.r1_gamma is 'ten' of type str; it must be float"),
         ({"model": {"resolution": 48}}, "model.resolution is 48; use 8, 16"),
         ({"model": {"resolution": 16.0}}, "it must be int"),
-        ({"model": {"channels": 9}}, "model.channels is 9"),
+        ({"model": {"channels": 2}}, r"model.channels is 2; use 1 \(gray\), 3 \(RGB\) or 4 \(RGBA\)"),
         ({"model": {"mapping_layers": 0, "z_size": 8}}, "model.w_size is 512; .* use 8"),
         ({"model": {"nonlinearity": "gelu"}}, "'lrelu', 'relu'"),
         ({"data": {"background": (0, 0)}}, "data.background"),

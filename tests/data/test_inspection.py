@@ -44,7 +44,7 @@ def test_counts_sizes_modes_and_classes_are_what_is_there(tmp_path):
         {
             "name": "dog/bad.jpg",
             "kind": "unreadable",
-            "reason": "not a readable PNG, JPEG, WebP, BMP, TIFF or GIF picture",
+            "reason": "not a readable PNG, JPEG, WebP or other picture of a known format",
         }
     ]
     assert found["training"]["images"] == 10 and found["training"]["heldout"] == 2
