@@ -181,7 +181,7 @@ def _read_classes(records: Any, features: Any, spec: str) -> labels.Classes | No
     if "label" not in found and len(found) != 1:
         called = found or [name for name in features if name.lower() in labels.LABEL_NAMES]
         if called:
-            kinds = ", ".join(f"{name} ({type(features[name]).__name__})" for name in called)
+            kinds = ", ".join(f"{name} ({type(features[name]).__name__})" for name in sorted(called))
             raise labels.NotClasses(f"{spec} has the labels {kinds}; one ClassLabel, or one called label, is needed.")
         return None
     key = "label" if "label" in found else found[0]

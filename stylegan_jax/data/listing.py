@@ -60,7 +60,7 @@ def to_source(files: Files, is_webdataset: bool = False) -> Source:
     if is_webdataset:
         names, said = _one_for_each_key(names, files.path)
         notes += said
-    tables = [name for name in seen if name.rpartition("/")[2] == TABLE]
+    tables = sorted(name for name in seen if name.rpartition("/")[2] == TABLE)
     known = {*names, *tables, *_beside(names, _BESIDE, places).values()}
     others = Counter(os.path.splitext(name)[1].lower() for name in seen if name not in known)
     if not names:

@@ -125,8 +125,9 @@ def test_array_of_labels_gives_the_classes(kind, form, tmp_path):
         {"labels": np.array([[1, 1], [0, 1], [1, 0], [1, 0], [1, 0]])},
         {"labels": np.full(5, 2**64 - 1, np.uint64)},
         {"labels": np.arange(5), "y": np.arange(5)},
+        {"labels": np.array([True, False, True, True, False])},
     ],
-    ids=["floats", "missing", "several ones", "too large", "two arrays"],
+    ids=["floats", "missing", "several ones", "too large", "two arrays", "bool"],
 )
 def test_arrays_of_labels_that_are_no_classes_leave_the_pictures_and_a_reason(kind, more, tmp_path):
     opened = OPEN_FNS[kind](_write_arrays(kind, tmp_path, {"x": table_files.pixels(5, 8, 8, 3), **more}))

@@ -203,6 +203,25 @@ def test_the_class_is_the_feature_called_label_or_the_only_one(tmp_path, keys, c
     assert (classes.labels.tolist() if classes else None) == ([len(chosen)] if chosen else None)
 
 
+@pytest.mark.parametrize(
+    ("of", "words"),
+    [
+        (
+            {"kind": features.ClassLabel(num_classes=2), "style": features.ClassLabel(num_classes=2)},
+            "kind (ClassLabel), st",
+        ),
+        ({"label": features.Scalar(np.float32)}, "label (Scalar)"),
+        ({"labels": features.Sequence(features.ClassLabel(num_classes=2))}, "labels (Sequence)"),
+    ],
+    ids=["two", "number", "several"],
+)
+def test_labels_that_give_no_class_are_named(tmp_path, of, words):
+    values = {"kind": 1, "style": 0, "label": 0.5, "labels": [0, 1]}
+    record = {"image": io.BytesIO(encoded(0))} | {key: values[key] for key in of}
+    source = builders.open_tfds(prepare(tmp_path, {"image": features.Image()} | of, [record]), "train")
+    assert source.classes is None and f"has the labels {words}" in source.unused_labels
+
+
 def test_without_the_class_of_some_records_there_are_none_and_a_reason(tmp_path):
     records = [record | {"label": label} for record, label in zip(labelled(3), (0, -1, -1), strict=True)]
     source = builders.open_tfds(prepare(tmp_path, LABELLED, records), "train")

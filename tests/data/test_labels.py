@@ -134,3 +134,70 @@ def test_labels_that_are_no_classes_are_a_reason_and_broken_ones_an_error():
     assert classes is None and "1 of 3 label rows are not one-hot" in reason
     with pytest.raises(ValueError, match="dataset.json is not"):
         labels.or_reason(lambda: labels.from_dataset_json(b"{", "dataset.json", NAMES))
+
+
+@pytest.mark.parametrize(
+    ("values", "names", "numbers"),
+    [
+        (["10", "9", "9"], tuple(map(str, range(11))), [10, 9, 9]),
+        (["10 cats", "9 cats", "cat"], ("10 cats", "9 cats", "cat"), [0, 1, 2]),
+        (["cat", "10", "9", "007"], ("007", "9", "10", "cat"), [3, 2, 1, 0]),
+        (["True", "False", "True"], ("False", "True"), [1, 0, 1]),
+    ],
+)
+def test_text_is_numbers_where_all_is_and_numbers_go_before_names(values, names, numbers):
+    classes = labels.from_values(values, "x")
+    assert classes.names == names
+    np.testing.assert_array_equal(classes.labels, numbers)
+
+
+@pytest.mark.parametrize("values", [["-1", "10", "9"], [-1, 10, 9], ["10", " -1 ", "9"]])
+def test_a_negative_number_is_no_class(values):
+    with pytest.raises(labels.NotClasses, match="label -1 of picture [01]; classes are numbered from 0"):
+        labels.from_values(values, "x")
+
+
+@pytest.mark.parametrize("text", ["0.5", "1e-3", "-.25", "3."])
+def test_fractions_are_no_names(text):
+    with pytest.raises(labels.NotClasses, match=f"labels are fractions, such as {text}"):
+        labels.from_values(["1", text, "2"], "x")
+
+
+def test_numbers_of_folders_sort_as_numbers():
+    classes = labels.from_folders([f"{i}/x.png" for i in (0, 1, 10, 2)], "pictures")
+    assert classes.names == ("0", "1", "2", "10")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a/1.png,dog\na/2.png, \nb/3.png,cat\n", "has no label for 1 of 3 pictures: a/2.png"),
+        ("a/1.png,dog\na/2.png,cat\nb/3.png,cat\na/1.png,cat\n", "two classes for 1 pictures: a/1.png; leave one"),
+        ("a/1,dog\na/2,cat\nb/3,cat\na/1,cat\n", "two classes for 1 pictures: a/1.png; leave one"),
+    ],
+)
+def test_a_csv_without_a_class_or_with_two_is_refused(tmp_path, content, message):
+    with pytest.raises(ValueError, match=message):
+        labels.from_file(_file(tmp_path, "labels.csv", content), NAMES)
+
+
+def test_a_csv_may_say_the_same_twice_and_other_things_of_other_pictures(tmp_path):
+    content = "a/1.png,dog\na/2.png,cat\na/1.png,dog\nb/3.jpg,dog\nb/3.png,cat\nb/9.png,\n"
+    assert labels.from_file(_file(tmp_path, "labels.csv", content), NAMES).labels.tolist() == [1, 0, 0]
+
+
+def test_null_labels_that_are_asked_for_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="dataset.json are null; name another file"):
+        labels.from_file(_file(tmp_path, "dataset.json", '{"labels": null}'), NAMES)
+
+
+def test_classes_are_counted():
+    np.testing.assert_array_equal(labels.Classes(np.array([2, 0, 2]), ("a", "b", "c", "d")).counts, [1, 0, 2, 0])
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [(["a/b/1", "a/b/2"], "a/b"), (["a/b/1", "a/bc/2"], "a"), (["a/1", "2"], ""), (["a/1"], "a"), ([], "")],
+)
+def test_the_common_folder_is_one_of_whole_names(names, expected):
+    assert labels.common_folder(names) == expected

@@ -244,3 +244,54 @@ def test_row_group_that_failed_is_tried_again():
     with pytest.raises(OSError):
         recent(0)
     assert recent(0).nbytes
+
+
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [
+        (pa.array([0.5, 1.5, 0.0, 2.0]), "double"),
+        (pa.array([True, False, True, True]), "bool"),
+        (pa.array([b"m"] * 4), "binary"),
+        (pa.array([{"bytes": b"mask"}] * 4), "struct<bytes: binary>"),
+    ],
+    ids=["float", "bool", "bytes", "picture"],
+)
+def test_a_column_of_labels_that_are_no_classes_is_said(tmp_path, column, kind):
+    path = table_files.write_parquet(tmp_path / "a.parquet", {"image": table_files.images(range(4)), "label": column})
+    opened = parquet.open_source(path)
+    assert opened.classes is None and opened.length == 4
+    assert f"the type of the column label is {kind}; use whole numbers" in opened.unused_labels
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.int64()), pa.list_(pa.float32(), 3)])
+def test_parquet_classes_may_be_one_hot(tmp_path, kind):
+    rows = pa.array([[0, 1, 0], [1, 0, 0], [0, 0, 1], [0, 1, 0]], kind)
+    path = table_files.write_parquet(tmp_path / "a.parquet", {"image": table_files.images(range(4)), "label": rows})
+    np.testing.assert_array_equal(parquet.open_source(path).classes.labels, [1, 0, 2, 1])
+
+
+def test_vectors_of_several_ones_are_no_classes(tmp_path):
+    columns = {"image": table_files.images(range(2)), "labels": [[1, 1], [0, 1]]}
+    opened = parquet.open_source(table_files.write_parquet(tmp_path / "a.parquet", columns))
+    assert "column labels: 1 of 2 label rows are not one-hot" in opened.unused_labels
+
+
+@pytest.mark.parametrize(("first", "second"), [("label", "y"), ("fine_label", "coarse_label")])
+def test_of_several_columns_of_labels_none_is_used(tmp_path, first, second):
+    columns = {"image": table_files.images(range(2)), first: [0, 1], second: [1, 1]}
+    opened = parquet.open_source(table_files.write_parquet(tmp_path / "a.parquet", columns))
+    assert opened.classes is None and f"several labels, {first}, {second}; leave one" in opened.unused_labels
+
+
+@pytest.mark.parametrize("other", ["coarse_label", "text"])
+def test_a_column_called_label_goes_before_others(tmp_path, other):
+    columns = {"image": table_files.images(range(2)), other: [5, 5], "Label": [1, 0]}
+    opened = parquet.open_source(table_files.write_parquet(tmp_path / "a.parquet", columns))
+    assert opened.classes.labels.tolist() == [1, 0]
+
+
+def test_files_of_lost_and_found_are_no_part_of_the_set(tmp_path):
+    table_files.write_parquet(tmp_path / "a.parquet", {"image": table_files.images(range(2))})
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "lost+found" / "b.parquet").write_bytes(b"x")
+    assert parquet.open_source(str(tmp_path)).length == 2

@@ -95,3 +95,9 @@ def test_what_was_removed_is_removed_from_the_copy(bucket, tmp_path):
     bucket.rm("/bucket/faces/sub0/2.png")
     copied = pathlib.Path(remote.copy("memory://bucket/faces", str(tmp_path)))
     assert not (copied / "sub0" / "2.png").exists() and (copied / "sub0" / "4.png").exists()
+
+
+def test_copies_of_a_user_that_is_not_there_are_refused(bucket):
+    _fill(bucket, num=1)
+    with pytest.raises(ValueError, match="data.remote_copy is '~nosuchuser/x': "):
+        remote.copy("memory://bucket/faces", "~nosuchuser/x")
