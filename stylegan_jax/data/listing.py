@@ -40,6 +40,16 @@ class Files:
     close_fn: Callable[[], None] = nothing_to_close  # Gives open files back.
 
 
+@dataclasses.dataclass(frozen=True)
+class _LabelFiles:
+    """Files that may give the pictures their classes."""
+
+    at_top: list[str]  # Each dataset.json in a folder that all pictures share.
+    elsewhere: list[str]  # Each other dataset.json.
+    beside: dict[str, str]  # The .cls beside a picture, by the picture's name.
+    metadata: dict[str, str]  # The .json beside a picture, by the picture's name.
+
+
 def to_source(files: Files, is_webdataset: bool = False) -> Source:
     """Returns the pictures among files, with the classes that other files give them.
 
@@ -48,7 +58,7 @@ def to_source(files: Files, is_webdataset: bool = False) -> Source:
 
     Args:
         files: of a folder or archive.
-        is_webdataset: whether pictures with one key, as 0.jpg and 0.mask.png, may be one sample.
+        is_webdataset: whether pictures with one key, as 0.jpg and 0.mask.png, are of one sample.
 
     Raises:
         NoPictures: there is none.
@@ -56,28 +66,25 @@ def to_source(files: Files, is_webdataset: bool = False) -> Source:
     """
     places = {_plain(name): name for name in files.names}
     seen = [name for name in places if not any(map(is_hidden, name.split("/")))]
-    names, notes = _pictures(seen), list(files.notes)
-    if is_webdataset:
-        names, said = _one_for_each_key(names, files.path)
-        notes += said
-    tables = sorted(name for name in seen if name.rpartition("/")[2] == TABLE)
-    known = {*names, *tables, *_beside(names, _BESIDE, places).values()}
-    others = Counter(os.path.splitext(name)[1].lower() for name in seen if name not in known)
+    names, notes = _one_for_each_key(_pictures(seen), files.path, is_webdataset)
+    found = _label_files(seen, names)
+
+    def read_file(name: str) -> bytes:
+        return files.read_fn(places[name])
+
+    def read(index: int) -> bytes | np.ndarray:
+        content = read_file(names[index])
+        return pictures.read_npy(content) if names[index].lower().endswith(ARRAY_EXTENSION) else content
+
+    classes, reason = labels.or_reason(lambda: _own_classes(files.path, names, found, read_file))
+    others = _count_others(seen, names, found, has_classes=classes is not None)
     if not names:
         raise NoPictures(
             f"data.source {files.path!r} has no pictures ({describe_others(others)}). "
             f"Pictures are files that end in {', '.join((*pictures.EXTENSIONS, ARRAY_EXTENSION))}."
         )
-    classes, reason = labels.or_reason(lambda: _own_classes(files, names, tables, places))
-    notes += _odd_names(files, names)
-    elsewhere = [table for table in tables if not _is_at_top(table, names)]
-    if elsewhere and reason is None:
-        notes.append(f"{files.path} has {labels.listed(elsewhere)} beside some pictures only; passed over")
-
-    def read(index: int) -> bytes | np.ndarray:
-        content = files.read_fn(places[names[index]])
-        return pictures.read_npy(content) if names[index].lower().endswith(ARRAY_EXTENSION) else content
-
+    if found.elsewhere and reason is None:
+        notes.append(f"{files.path} has {labels.listed(found.elsewhere)} beside some pictures only; passed over")
     return Source(
         files.path,
         names,
@@ -85,7 +92,7 @@ def to_source(files: Files, is_webdataset: bool = False) -> Source:
         read,
         classes,
         others=others,
-        notes=tuple(notes),
+        notes=(*files.notes, *notes, *_odd_names(files, names)),
         unused_labels=reason,
         close_fn=files.close_fn,
     )
@@ -126,30 +133,35 @@ def _pictures(names: Iterable[str]) -> list[str]:
     return sorted(found or [name for name in names if name.lower().endswith(ARRAY_EXTENSION)])
 
 
-def _one_for_each_key(names: Sequence[str], path: str) -> tuple[list[str], list[str]]:
-    """Returns the pictures to train on, where a key has several, and a note.
+def _one_for_each_key(names: Sequence[str], path: str, is_webdataset: bool) -> tuple[list[str], list[str]]:
+    """Returns the pictures to train on, where several have one key, and notes.
 
-    A key is a name up to the first dot of its file. KEY.png is taken rather than KEY.mask.png; of KEY.jpg and KEY.png
-    both are.
+    A key is a name up to the first dot of its file. Of a WebDataset KEY.png is taken rather than KEY.mask.png; of
+    KEY.jpg and KEY.png both are.
 
     Raises:
-        ValueError: most keys have several pictures called KEY.ENDING.
+        ValueError: most keys of a WebDataset have several pictures called KEY.ENDING.
     """
     by_key: dict[str, list[str]] = {}
     for name in names:
         by_key.setdefault(_key(name), []).append(name)
-    left_out, num_pairs, pair = [], 0, []
-    for key, group in by_key.items():
-        simple = [name for name in group if "." not in name[len(key) + 1 :]]
-        left_out += [name for name in group if name not in simple] if simple else []
-        if len(simple) > 1:
-            num_pairs, pair = num_pairs + 1, pair or simple
-    if 2 * num_pairs > len(by_key):
-        raise ValueError(
-            f"{path} has several pictures with one key, as {labels.listed(pair)}, and it is not clear which to train "
-            "on; unpack it and name the folder, where each is a picture of its own, or leave one in each sample."
+    simple = {key: [name for name in group if "." not in name[len(key) + 1 :]] for key, group in by_key.items()}
+    shared = [group for key, group in by_key.items() if simple[key] and len(group) > 1]
+    if not is_webdataset:
+        note = (
+            f"{path}: most pictures share their key, as {labels.listed(shared[0])}; each is trained on"
+            if shared
+            else ""
         )
-    notes = [f"{path} has several pictures with one key, as {labels.listed(pair)}; each is trained on"] if pair else []
+        return [*names], [note] if 2 * len(shared) > len(by_key) else []
+    pairs = [group for group in simple.values() if len(group) > 1]
+    if 2 * len(pairs) > len(by_key):
+        raise ValueError(
+            f"{path} has several pictures with one key, as {labels.listed(pairs[0])}, and it is not clear which to "
+            "train on; unpack it and name the folder, where each is a picture, or leave one in each sample."
+        )
+    notes = [f"{path} has pictures with one key, as {labels.listed(pairs[0])}; each is trained on"] if pairs else []
+    left_out = sorted(name for group in shared for name in group if name not in simple[_key(name)])
     if left_out:
         notes.append(
             f"{path}: of pictures with one key only KEY.ENDING is trained on; {len(left_out)} are left out: "
@@ -163,37 +175,25 @@ def _key(name: str) -> str:
     return f"{folder}{slash}{file.partition('.')[0]}"
 
 
-def _own_classes(
-    files: Files, names: Sequence[str], tables: Sequence[str], places: Mapping[str, str]
-) -> labels.Classes | None:
-    """Returns the classes that label files give the pictures, or None if there are no such files.
-
-    Raises:
-        labels.NotClasses: they are of several kinds, lie where they could mean others, or give no classes.
-        ValueError: a dataset.json is broken.
-    """
-    at_top = [table for table in tables if _is_at_top(table, names)]
-    beside, metadata = _beside(names, _BESIDE, places), _beside(names, _METADATA, places)
-    found = at_top + [f"{_BESIDE} files"] * bool(beside)
-    if len(found) > 1:
-        raise labels.NotClasses(f"{files.path} has labels in {' and '.join(found)}; leave those of one kind.")
-    if at_top:
-        inner = [name[len(_folder(at_top[0])) :] for name in names]
-        return labels.from_dataset_json(_read_table(files, places[at_top[0]]), f"{files.path}/{at_top[0]}", inner)
-    if beside:
-        return _from_beside(files, names, beside, places, lambda content: content.decode("utf-8", "replace").strip())
-    if tables:
-        raise labels.NotClasses(
-            f"{files.path} has {labels.listed(tables)} beside some of its pictures only; put one at the top."
-        )
-    if metadata:
-        return _from_beside(files, names, metadata, places, _label_of)
-    return None
+def _label_files(seen: Sequence[str], names: Sequence[str]) -> _LabelFiles:
+    """Returns what may label the pictures `names`, of all files that are seen."""
+    tables = sorted(name for name in seen if name.rpartition("/")[2] == TABLE)
+    shared = f"/{labels.common_folder(names)}/"
+    at_top = [table for table in tables if shared.startswith(f"/{_folder(table)}")]
+    elsewhere = [table for table in tables if table not in at_top]
+    every = set(seen)
+    return _LabelFiles(at_top, elsewhere, _beside(names, _BESIDE, every), _beside(names, _METADATA, every))
 
 
-def _is_at_top(table: str, names: Sequence[str]) -> bool:
-    """Returns whether a table lies in a folder that all pictures share."""
-    return f"/{labels.common_folder(names)}/".startswith(f"/{_folder(table)}")
+def _beside(names: Sequence[str], ending: str, seen: set[str]) -> dict[str, str]:
+    """Returns the file of this ending beside each picture that has one, by the picture's name."""
+    found = {}
+    for name in names:
+        for stem in (os.path.splitext(name)[0], _key(name)):
+            if stem + ending in seen:
+                found[name] = stem + ending
+                break
+    return found
 
 
 def _folder(name: str) -> str:
@@ -201,29 +201,51 @@ def _folder(name: str) -> str:
     return "".join(name.rpartition("/")[:2])
 
 
-def _read_table(files: Files, place: str) -> bytes:
-    try:
-        return files.read_fn(place)
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{files.path}/{place} cannot be read: {error}.") from error
+def _count_others(seen: Sequence[str], names: Sequence[str], found: _LabelFiles, has_classes: bool) -> dict[str, int]:
+    """Returns the number of files that are neither pictures nor their labels, by lower-case ending."""
+    known = {*names, *found.at_top, *found.elsewhere, *found.beside.values()}
+    if has_classes and not found.at_top and not found.beside:
+        known |= {*found.metadata.values()}
+    return dict(Counter(os.path.splitext(name)[1].lower() for name in seen if name not in known))
 
 
-def _beside(names: Sequence[str], ending: str, places: Mapping[str, str]) -> dict[str, str]:
-    """Returns the names of pictures that have a file of this ending beside them, and that file."""
-    found = {}
-    for name in names:
-        for stem in (os.path.splitext(name)[0], _key(name)):
-            if stem + ending in places:
-                found[name] = stem + ending
-                break
-    return found
+def _own_classes(
+    path: str, names: Sequence[str], found: _LabelFiles, read_fn: Callable[[str], bytes]
+) -> labels.Classes | None:
+    """Returns the classes that label files give the pictures, or None if there are no such files.
+
+    Raises:
+        labels.NotClasses: they are of several kinds, lie where they could mean others, or give no classes.
+        ValueError: a dataset.json is broken.
+    """
+    if not names:
+        return None
+    kinds = [*found.at_top, *[f"{_BESIDE} files"] * bool(found.beside)]
+    if len(kinds) > 1:
+        raise labels.NotClasses(f"{path} has labels in {' and '.join(kinds)}; leave those of one kind.")
+    if found.at_top:
+        (table,) = found.at_top
+        try:
+            content = read_fn(table)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{path}/{table} cannot be read: {error}.") from error
+        return labels.from_dataset_json(content, f"{path}/{table}", [name[len(_folder(table)) :] for name in names])
+    if found.beside:
+        return _from_beside(
+            path, names, found.beside, read_fn, lambda content: content.decode(errors="replace").strip()
+        )
+    if found.elsewhere:
+        raise labels.NotClasses(
+            f"{path} has {labels.listed(found.elsewhere)} beside some of its pictures only; put one at the top."
+        )
+    return _from_beside(path, names, found.metadata, read_fn, _label_of) if found.metadata else None
 
 
 def _from_beside(
-    files: Files,
+    path: str,
     names: Sequence[str],
     beside: Mapping[str, str],
-    places: Mapping[str, str],
+    read_fn: Callable[[str], bytes],
     label_fn: Callable[[bytes], Any],
 ) -> labels.Classes:
     """Returns the classes in files beside the pictures. Raises NotClasses if one is missing or has no class."""
@@ -231,19 +253,18 @@ def _from_beside(
     missing = [name for name in names if name not in beside]
     if missing:
         raise labels.NotClasses(
-            f"{files.path}: {len(missing)} of {len(names)} pictures have no {ending} beside them: "
-            f"{labels.listed(missing)}."
+            f"{path}: {len(missing)} of {len(names)} pictures have no {ending} beside them: {labels.listed(missing)}."
         )
     values = []
     for name in names:
         try:
-            content = files.read_fn(places[beside[name]])
+            content = read_fn(beside[name])
             if len(content) > _MAX_LABEL_BYTES:
                 raise ValueError(f"{len(content)} bytes are no label")
             values.append(label_fn(content))
         except (ValueError, OSError, RecursionError) as error:
-            raise labels.NotClasses(f"{files.path}/{beside[name]} has no label: {error}.") from error
-    return labels.from_values(values, files.path)
+            raise labels.NotClasses(f"{path}/{beside[name]} has no label: {error}.") from error
+    return labels.from_values(values, path)
 
 
 def _label_of(content: bytes) -> Any:
@@ -256,7 +277,7 @@ def _label_of(content: bytes) -> Any:
 
 
 def _odd_names(files: Files, names: Sequence[str]) -> list[str]:
-    """Returns a sentence about names that would lead out of a folder, and one about names that come twice."""
+    """Returns a sentence about pictures whose names lead out of a folder, and one about those that come twice."""
     notes = []
     outside = [name for name in names if name.startswith("/") or ".." in name.split("/")]
     if outside:

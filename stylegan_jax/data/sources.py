@@ -163,7 +163,7 @@ def _open_file(path: str) -> Source:
                 f"{command} -c {shlex.quote(path)} > {shlex.quote(plain)} and name {plain}."
             )
     if ending in pictures.EXTENSIONS:
-        raise ValueError(f"{shown}, a single picture; name the folder of all, {os.path.dirname(path) or '.'}.")
+        raise ValueError(f"{shown}, a single picture; name its folder, {os.path.dirname(path) or './'}")
     raise ValueError(f"{shown}: a file of an unknown kind. {_CHOICES}")
 
 

@@ -321,7 +321,7 @@ def test_unknown_sources_are_named_with_the_choices(name, tmp_path, monkeypatch)
 
 def test_a_file_that_is_no_zip_is_refused(tmp_path):
     (tmp_path / "one.png").write_bytes(_png(_colour(1)))
-    with pytest.raises(ValueError, match="one.png', a single picture; name the folder of all"):
+    with pytest.raises(ValueError, match="one.png', a single picture; name its folder"):
         _open(str(tmp_path / "one.png"))
 
 

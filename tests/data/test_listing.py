@@ -156,6 +156,7 @@ def test_files_beside_the_pictures_give_the_classes(tmp_path, kind, ending, form
     files = {f"a/{i}.{e}": GOOD if e == "png" else (form % i).encode() for i in (2, 0, 1) for e in ("png", ending)}
     opened = _open_files(tmp_path, files, kind)
     assert opened.classes.labels.tolist() == [0, 1, 2] and opened.classes.names == ("0", "1", "2")
+    assert opened.num_ignored == 0
 
 
 def test_classes_of_a_name_with_dots_are_found(tmp_path):
@@ -214,7 +215,15 @@ def test_samples_of_two_pictures_are_refused(tmp_path):
         ValueError, match="several pictures with one key, as 0.jpg, 0.png, .* unpack it and name the folder"
     ):
         _open_files(tmp_path, files, "tar")
-    assert _open_files(tmp_path / "unpacked", files, "folder").length == 6
+    opened = _open_files(tmp_path / "unpacked", files, "folder")
+    assert opened.length == 6 and "most pictures share their key, as 0.jpg, 0.png; each is trained on" in _notes(opened)
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_masks_among_pictures_that_are_no_samples_are_noted(tmp_path, kind):
+    files = {f"{i}.{ending}": GOOD for i in range(3) for ending in ("jpg", "mask.png")} | {"3.jpg": GOOD}
+    opened = _open_files(tmp_path, files, kind)
+    assert opened.length == 7 and "most pictures share their key, as 0.jpg, 0.mask.png" in _notes(opened)
 
 
 def test_a_few_pictures_with_one_key_are_noted(tmp_path):

@@ -77,7 +77,7 @@ def test_of_a_folder_of_zips_the_first_are_named(tmp_path):
 
 def test_a_single_picture_is_refused_with_its_folder(tmp_path):
     (tmp_path / "one.JPG").write_bytes(GOOD)
-    assert f"one.JPG', a single picture; name the folder of all, {tmp_path}" in _refused(tmp_path / "one.JPG")
+    assert f"one.JPG', a single picture; name its folder, {tmp_path}" in _refused(tmp_path / "one.JPG")
 
 
 @pytest.mark.parametrize(
