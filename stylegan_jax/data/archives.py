@@ -61,6 +61,8 @@ def open_tar(path: str) -> Source:
     files = [path] if os.path.isfile(path) else tar_files(path)
     places: dict[str, tuple[str, int, int, float]] = {}  # Name to (file, offset, bytes, time of change).
     names, notes = [], []
+    if os.path.isfile(table := os.path.join(path, listing.TABLE)):
+        notes.append(f"{table} is not used, as it lies beside the .tar; name it in data.labels to use it")
     for file in files:
         inner = "" if len(files) == 1 else f"{pathlib.Path(file).relative_to(path).as_posix()}/"
         not_plain = []

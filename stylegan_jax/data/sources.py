@@ -141,7 +141,7 @@ def _open(data: Data, resolution: int) -> Source:
     if path and os.path.isdir(path):  # The empty path would be the current folder.
         return _open_folder(path)
     if not os.path.isfile(path):
-        if os.path.isdir(f"{path}.partial"):
+        if path and os.path.isdir(f"{path.rstrip('/')}.partial"):
             raise ValueError(
                 f"{path} is being prepared, or that was interrupted: the same --mode=prepare command goes on."
             )
@@ -150,6 +150,7 @@ def _open(data: Data, resolution: int) -> Source:
 
 
 def _open_file(path: str) -> Source:
+    """Returns the pictures in a file, or an error that says what to name instead."""
     name = os.path.basename(path)
     ending = os.path.splitext(name)[1].lower()
     if ending in _OF_FILES:

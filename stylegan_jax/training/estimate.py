@@ -69,14 +69,9 @@ def floor(work: Work, model: Model, device: Any) -> gpu_program.Floor:
 def reading_speed(config: Config, size: int) -> float | None:
     """Returns how many pictures of `size` px a host like this decodes a second, in data.num_workers threads.
 
-    Of a store, as --mode=prepare makes it. None for sizes that it keeps raw, for pictures that are drawn here, and for
-    more channels than pictures have.
+    Of a store, as --mode=prepare makes it. None for sizes that it keeps raw, and for pictures that are drawn here.
     """
-    if (
-        size <= store.MAX_LEVEL_PX
-        or config.data.source in sources.PROCEDURAL
-        or config.model.channels not in pictures.MODES
-    ):
+    if size <= store.MAX_LEVEL_PX or config.data.source in sources.PROCEDURAL:
         return None
     rng = np.random.default_rng(0)
     smooth = np.linspace(0, 200, size)[:, None, None] + np.linspace(0, 40, size)[None, :, None]

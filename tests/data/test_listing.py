@@ -145,6 +145,16 @@ def test_a_picture_that_cannot_be_read_does_not_stand_for_its_table(tmp_path):
         _open(str(tmp_path / "set"))
 
 
+def test_a_table_beside_several_archives_is_not_used_but_named(tmp_path):
+    for name in "ab":
+        picture_files.write(tmp_path / "in" / name, {"1.png": GOOD}, "tar")
+    (tmp_path / "in" / "dataset.json").write_bytes(_table({"a.tar/1.png": 0, "b.tar/1.png": 1}))
+    opened = _open(str(tmp_path / "in"))
+    assert opened.classes is None and "in/dataset.json is not used, as it lies beside the .tar" in _notes(opened)
+    named = _open(str(tmp_path / "in"), labels=f"{tmp_path}/in/dataset.json")
+    assert named.classes.labels.tolist() == [0, 1]
+
+
 # Labels beside the pictures.
 
 

@@ -177,7 +177,6 @@ def test_reading_is_timed_where_pictures_have_to_be_decoded():
     assert estimate.reading_speed(c, 256) is None
     assert estimate.reading_speed(c, 512) > 1
     assert estimate.reading_speed(settings(), 512) is None
-    assert estimate.reading_speed(config.from_dict({"model": {"channels": 5}, "data": {"source": "x"}}), 512) is None
 
 
 @pytest.mark.slow
