@@ -1,14 +1,13 @@
 """Pictures in a .zip or in .tar archives, read at their places; nothing is unpacked."""
 
 import os
-import pathlib
 import tarfile
 import threading
 import zipfile
 import zlib
 from collections.abc import Iterator
 
-from stylegan_jax.data import labels, listing, pictures
+from stylegan_jax.data import folder, labels, listing, pictures
 from stylegan_jax.data.source import Source
 
 
@@ -58,13 +57,13 @@ def open_tar(path: str) -> Source:
     Raises:
         ValueError: a file is no .tar, is compressed or cut short, or there is no picture.
     """
-    files = [path] if os.path.isfile(path) else tar_files(path)
+    files = [path] if os.path.isfile(path) else [os.path.join(path, name) for name in folder.find(path, (".tar",))]
     places: dict[str, tuple[str, int, int, float]] = {}  # Name to (file, offset, bytes, time of change).
     names, notes = [], []
     if os.path.isfile(table := os.path.join(path, listing.TABLE)):
         notes.append(f"{table} is not used, as it lies beside the .tar; name it in data.labels to use it")
     for file in files:
-        inner = "" if len(files) == 1 else f"{pathlib.Path(file).relative_to(path).as_posix()}/"
+        inner = "" if len(files) == 1 else f"{os.path.relpath(file, path)}/"
         not_plain = []
         for name, place in _members(file):
             if place is not None:
@@ -85,12 +84,6 @@ def open_tar(path: str) -> Source:
         return f"{places[name][2]} {places[name][3]}"
 
     return listing.to_source(listing.Files(path, names, read, identity, tuple(notes)), is_webdataset=True)
-
-
-def tar_files(path: str) -> list[str]:
-    """Returns the .tar files below a folder that are not hidden, sorted."""
-    found = sorted(file.relative_to(path).as_posix() for file in pathlib.Path(path).rglob("*.tar") if file.is_file())
-    return [os.path.join(path, name) for name in found if not any(map(listing.is_hidden, name.split("/")))]
 
 
 def _members(file: str) -> Iterator[tuple[str, tuple[int, int, float] | None]]:

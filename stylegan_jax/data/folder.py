@@ -1,5 +1,6 @@
 """Pictures that are files in folders."""
 
+import errno
 import os
 import pathlib
 import stat
@@ -15,14 +16,12 @@ UNCOMPRESSED = (".npy", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
 def open_source(path: str) -> Source:
     """Returns the pictures below a folder.
 
-    Links are followed, but no folder is entered twice. Hidden folders are not entered.
-
     Raises:
         listing.NoPictures: there is none.
         ValueError: a folder cannot be listed, or a dataset.json is broken.
     """
     notes: list[str] = []
-    found = list(_walk(path, notes))
+    found = list(walk(path, notes))
     return listing.to_source(
         listing.Files(
             path,
@@ -40,11 +39,22 @@ def has_pictures(path: str) -> bool:
     Raises:
         ValueError: a folder cannot be listed.
     """
-    return any(name.lower().endswith(pictures.EXTENSIONS) for name in _walk(path, []))
+    return any(name.lower().endswith(pictures.EXTENSIONS) for name in walk(path, []))
 
 
-def _walk(path: str, notes: list[str]) -> Iterator[str]:
-    """Yields the files below a folder, relative to it, and notes what is passed over."""
+def walk(path: str, notes: list[str], depth: int | None = None) -> Iterator[str]:
+    """Yields the files below a folder, by their names relative to it.
+
+    Links are followed, but no folder is entered twice. Hidden folders are not entered; hidden files come too.
+
+    Args:
+        path: of the folder.
+        notes: to which a sentence is added for each link that is passed over.
+        depth: of the deepest files, 1 for those in the folder itself; None for all.
+
+    Raises:
+        ValueError: a folder cannot be listed.
+    """
     entered: set[tuple[int, int]] = set()
 
     def fail(error: OSError) -> None:
@@ -60,7 +70,16 @@ def _walk(path: str, notes: list[str]) -> Iterator[str]:
         # Of two links to one folder, always the same comes first.
         subfolders[:] = sorted(name for name in subfolders if not listing.is_hidden(name))
         inner = os.path.relpath(folder, path)
-        yield from files if inner == "." else (f"{inner}/{file}" for file in files)
+        inner = "" if inner == "." else f"{inner}/"
+        yield from (f"{inner}{file}" for file in files)
+        if depth is not None and inner.count("/") + 1 >= depth:
+            subfolders.clear()
+
+
+def find(path: str, endings: tuple[str, ...], depth: int | None = None) -> list[str]:
+    """Returns the files below a folder that end so and are not hidden, sorted; see `walk`."""
+    found = (name for name in walk(path, [], depth) if name.endswith(endings))
+    return sorted(name for name in found if not listing.is_hidden(name.rpartition("/")[2]))
 
 
 def _identity(path: str) -> str:
@@ -75,7 +94,12 @@ def _identity(path: str) -> str:
 
 def _read_file(path: pathlib.Path) -> bytes:
     """Returns the content of a file; a pipe could be waited for, and a device be read, for ever."""
-    status = path.stat()
+    try:
+        status = path.stat()
+    except OSError as error:
+        if path.is_symlink() and error.errno in (errno.ENOENT, errno.ELOOP):
+            raise ValueError(f"a link that leads nowhere ({error.strerror})") from error
+        raise
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("no ordinary file but a pipe, a socket or a device")
     listing.check_size(status.st_size)

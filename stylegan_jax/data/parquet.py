@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from stylegan_jax.data import labels, listing
+from stylegan_jax.data import folder, labels
 from stylegan_jax.data.source import Source, file_identity, readable
 
 PICTURE_NAMES = ("image", "img", "picture", "jpg", "png")  # Of columns of pictures, the best first.
@@ -128,8 +128,7 @@ def _parquet_files(place: pathlib.Path) -> dict[str, pathlib.Path]:
     """Returns parquet files by their sorted names: the place itself, or what lies below it and is not hidden."""
     if not place.is_dir():
         return {place.name: place}
-    names = sorted(file.relative_to(place).as_posix() for file in place.rglob("*.parquet") if file.is_file())
-    return {name: place / name for name in names if not any(map(listing.is_hidden, name.split("/")))}
+    return {name: place / name for name in folder.find(str(place), (".parquet",))}
 
 
 def _types(schema: Any) -> dict[str, str]:

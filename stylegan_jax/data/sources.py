@@ -174,11 +174,12 @@ def _open_folder(path: str) -> Source:
         return store.open_source(path)
     if path.rstrip("/").endswith(".partial") and os.path.isfile(os.path.join(path, "lock")):
         raise ValueError(f"{path} is an unfinished store: the same --mode=prepare command goes on with it.")
-    containers = _containers(path)
+    endings = (*_OF_FOLDERS, *(set(_OF_FILES) - {".mdb", ".npy"}), *_PACKED)
+    containers = folder.find(path, (*endings, *(ending.upper() for ending in endings)), depth=3)
     first: dict[str, str] = {}
     for name in containers:
         for ending, (_, depth) in _OF_FOLDERS.items():
-            if name.lower().endswith(ending) and name.count("/") < depth:
+            if name.endswith(ending) and name.count("/") < depth:
                 first.setdefault(ending, name)
     if not first:
         return _open_pictures(path, containers)
@@ -206,21 +207,6 @@ def _open_pictures(path: str, containers: Sequence[str]) -> Source:
             f"{error} It has {printable(labels.listed(containers))}; name one of them as data.source, such as "
             f"{printable(os.path.join(path, containers[0]))}, or unpack them."
         ) from error
-
-
-def _containers(path: str) -> list[str]:
-    """Returns the files in a folder, or at most two below, that may hold many pictures; sorted, without hidden ones."""
-    endings = (*_OF_FOLDERS, *(set(_OF_FILES) - {".mdb", ".npy"}), *_PACKED)
-    found = []
-    for place, subfolders, files in os.walk(path, followlinks=True):
-        inner = os.path.relpath(place, path)
-        names = files if inner == "." else [f"{inner}/{file}" for file in files]
-        found += [
-            name for name in names if name.lower().endswith(endings) and not listing.is_hidden(name.split("/")[-1])
-        ]
-        is_deepest = inner.count("/") > 0
-        subfolders[:] = [] if is_deepest else [name for name in subfolders if not listing.is_hidden(name)]
-    return sorted(found)
 
 
 def _faces(data: Data, resolution: int) -> Source:

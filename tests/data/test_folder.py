@@ -60,6 +60,22 @@ def test_files_of_any_ending_that_may_not_be_read_are_listed_alike(tmp_path, mon
             opened.read_fn(i)
 
 
+@pytest.mark.parametrize(("target", "words"), [("nowhere", "No such file"), ("1.png", "symbolic links")])
+def test_a_link_that_leads_nowhere_is_a_bad_picture(tmp_path, target, words):
+    (tmp_path / "1.png").symlink_to(target)
+    opened = folder.open_source(str(tmp_path))
+    with pytest.raises(ValueError, match=f"a link that leads nowhere .*{words}"):
+        opened.read_fn(0)
+
+
+def test_files_are_found_down_to_a_depth(tmp_path):
+    names = ["1.tar", "a/2.tar", "a/b/3.tar", "a/b/c/4.tar"]
+    path = picture_files.write(
+        tmp_path / "set", dict.fromkeys([*names, "._5.tar", ".d/6.tar", "7.tart"], b""), "folder"
+    )
+    assert [folder.find(path, (".tar",), depth) for depth in (1, 3, None)] == [names[:1], names[:3], names]
+
+
 @pytest.mark.parametrize("ending", ["bmp", "ppm", "tga", "png"])
 def test_another_content_is_another_identity(tmp_path, ending):
     contents = [b"one", b"two"] if ending != "png" else [b"one", b"three"]

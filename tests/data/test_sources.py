@@ -52,6 +52,17 @@ def test_archives_below_a_folder_are_read(tmp_path):
     assert list(_open(tmp_path / "set").names) == ["train/0.tar/1.png", "val/0.tar/1.png"]
 
 
+@pytest.mark.parametrize("kind", ["tar", "parquet"])
+def test_what_lies_in_a_linked_folder_is_read(tmp_path, kind):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "linked").symlink_to(tmp_path / "elsewhere")
+    if kind == "tar":
+        picture_files.write(tmp_path / "elsewhere" / "a", {"1.png": GOOD, "2.png": GOOD}, "tar")
+    else:
+        table_files.write_parquet(tmp_path / "elsewhere" / "a.parquet", {"image": table_files.images(range(2))})
+    assert _open(tmp_path / "in").length == 2
+
+
 def test_pictures_beside_an_lmdb_are_noted(tmp_path):
     path = table_files.write_lmdb(tmp_path / "set", {b"a": GOOD})
     pathlib.Path(path, "preview.png").write_bytes(GOOD)
@@ -61,7 +72,7 @@ def test_pictures_beside_an_lmdb_are_noted(tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", ["set.h5", "set.npz", "a/b/set.zip", "set.tgz", "lsun/data.mdb", "set.hdf5"])
+@pytest.mark.parametrize("name", ["set.h5", "set.npz", "a/b/set.zip", "set.tgz", "lsun/data.mdb", "SET.TAR"])
 def test_in_a_folder_without_pictures_what_may_hold_them_is_named(tmp_path, name):
     path = picture_files.write(tmp_path / "in", {name: b"x", "readme.txt": b""}, "folder")
     message = _refused(path)
