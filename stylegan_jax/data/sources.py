@@ -79,7 +79,7 @@ def check_classes(source: Source, data: Data, num_labels: int) -> None:
     """Raises ValueError, with the reason, if a model of `num_labels` classes cannot be trained on a source."""
     num_classes = len(source.classes.names) if source.classes else 0
     if num_labels not in (0, num_classes):
-        reason = f" ({source.unused_labels})" if source.unused_labels else ""
+        reason = f" ({source.unused_labels.rstrip('.')})" if source.unused_labels else ""
         raise ValueError(
             f"model.num_labels is {num_labels}, but data.source {printable(repr(data.source))} has {num_classes} "
             f"classes with data.labels={data.labels!r}{printable(reason)}; use model.num_labels={num_classes}, or "
