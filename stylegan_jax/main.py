@@ -1,4 +1,4 @@
-"""Command line: python -m stylegan_jax.main --config configs/demo.py --workdir DIR [--mode=...] [--config.seed=1]."""
+"""Command line: python -m stylegan_jax.main --config=demo --workdir=DIR [--mode=...] [--config.seed=1]."""
 
 import contextlib
 import difflib
@@ -19,10 +19,16 @@ from stylegan_jax.config import Config, default, from_dict
 from stylegan_jax.data import inspection, prepare, remote, sources
 from stylegan_jax.devices import distributed
 from stylegan_jax.images import draw
-from stylegan_jax.runs import checkpoint, progress
+from stylegan_jax.runs import checkpoint, progress, workdir
 from stylegan_jax.training import loop, plan
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "File of settings, such as configs/demo.py.", lock_config=True)
+CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "File of settings, or the name of one that comes with stylegan_jax: demo, or ffhq:8 with what its docstring says. "
+    "With --mode=sample it can be left out: the settings are those of the run.",
+    lock_config=True,
+)
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder to write to: of a run, its checkpoints, pictures and logs.")
 MODE = flags.DEFINE_enum(
     "mode",
@@ -31,7 +37,7 @@ MODE = flags.DEFINE_enum(
     "train: train, or go on, in --workdir. inspect: say what data.source has in it and what training would do with it. "
     "plan: say what training will take of memory and time, by its compiled programs; see --topology. prepare: make a "
     "store of its pictures, called --workdir, for data.source to name. sample: draw images from the newest checkpoint "
-    "in --workdir.",
+    "in --workdir, or from --checkpoint.",
 )
 COORDINATOR = flags.DEFINE_string(
     "coordinator",
@@ -46,8 +52,21 @@ TOPOLOGY = flags.DEFINE_string(
     "Devices to plan for with --mode=plan, not those at hand: TPUs, v5e:4x4 or v5p:2x2x1, which needs libtpu; or GPUs, "
     "v100, a100, h100, h200 or b200 and their number, h100:8, which needs their compiler.",
 )
-CLASSES = flags.DEFINE_list("classes", [], "Names of classes to draw, with --mode=sample: cat,dog.")
-flags.mark_flags_as_required(["config", "workdir"])
+CLASSES = flags.DEFINE_list(
+    "classes",
+    [],
+    "Classes to draw with --mode=sample, by name or number: cat,dog,7. A name that has a comma stands in double "
+    "quotes: --classes='\"salt, pepper\",7'.",
+)
+CHECKPOINT = flags.DEFINE_integer(
+    "checkpoint",
+    None,
+    "Images of a checkpoint in --workdir, in place of the newest one. --mode=sample draws from it. --mode=train goes "
+    "back to it, once: newer checkpoints are moved to checkpoints/after-NIMG.",
+)
+OUT = flags.DEFINE_string("out", None, "Folder for the pictures of --mode=sample, in place of --workdir.")
+flags.mark_flag_as_required("workdir")
+MODES_OF_FLAGS = {"topology": ("plan",), "classes": ("sample",), "out": ("sample",), "checkpoint": ("sample", "train")}
 
 # In the errors of a collective operation that lacks a process: of Gloo, NCCL and the coordination service.
 OF_LOST_PROCESSES = ("Gloo", "NCCL", "Connection", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "heartbeat")
@@ -65,6 +84,8 @@ def _field_names(values: config_dict.ConfigDict, prefix: str = "") -> list[str]:
 
 def parse_flags(argv: list[str]) -> list[str]:
     """Returns the arguments that are no flags; ends with one line if a flag cannot be understood."""
+    open_streams()
+    argv = find_config(argv)
     known = _field_names(default())
     for argument in argv[1:]:
         name = argument.lstrip("-").partition("=")[0]
@@ -76,6 +97,44 @@ def parse_flags(argv: list[str]) -> list[str]:
     except (flags.Error, OSError, ValueError, TypeError, AttributeError, KeyError, SyntaxError) as error:
         text = str(error)  # An error in a config file comes with its traceback, and what happened in the last line.
         sys.exit(f"error: {text.splitlines()[-1] if 'Traceback' in text else ' '.join(text.split())}")
+
+
+def open_streams() -> None:
+    """Opens standard streams that the process was started without (`>&-`): what is printed there goes nowhere."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)  # So that no file of the run gets this number.
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
+
+
+def find_config(argv: list[str]) -> list[str]:
+    """Returns the arguments with the file of a config that is given by its name: --config=ffhq:8."""
+    argv = list(argv)
+    for i, argument in enumerate(argv[1:], 1):
+        flag, has_value, value = argument.partition("=")
+        if flag in ("-config", "--config") and not has_value and i + 1 < len(argv):
+            argv[i + 1] = _config_file(argv[i + 1])
+        elif flag in ("-config", "--config") and has_value:
+            argv[i] = f"{flag}={_config_file(value)}"
+    return argv
+
+
+def _config_file(value: str) -> str:
+    """Returns NAME:ARGUMENT with the path of the file, if NAME is that of a config and not of a file here."""
+    name, colon, argument = value.partition(":")
+    if not name or pathlib.PurePath(name).suffix or len(pathlib.PurePath(name).parts) > 1 or os.path.exists(name):
+        return value
+    here = pathlib.Path(__file__).parent
+    folder = next((f for f in (here / "configs", here.parent / "configs") if f.is_dir()), here / "configs")
+    names = sorted(file.stem for file in folder.glob("[!_]*.py"))
+    if name not in names:
+        near = difflib.get_close_matches(name, names, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}, or name a file."
+        sys.exit(f"error: --config={value}: there is no such config; {hint}")
+    return f"{folder / name}.py{colon}{argument}"
 
 
 def keep_programs() -> None:
@@ -92,10 +151,16 @@ def keep_programs() -> None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
+def check_flags(mode: str) -> None:
+    """Raises ValueError if a flag is given that `mode` makes no use of."""
+    for name, modes in MODES_OF_FLAGS.items():
+        if flags.FLAGS[name].present and mode not in modes:
+            allowed = " and ".join(f"--mode={m}" for m in modes)
+            raise ValueError(f"--{name} is for {allowed} alone; leave it out with --mode={mode}.")
+
+
 def run(config: Config, mode: str, folder: pathlib.Path) -> None:
-    """Does what `mode` says. Raises ValueError if it cannot."""
-    if TOPOLOGY.value is not None and mode != "plan":
-        raise ValueError(f"--topology={TOPOLOGY.value} is for --mode=plan alone; leave it out.")
+    """Does what `mode`, which is not "sample", says. Raises ValueError if it cannot."""
     if mode != "plan" and remote.is_remote(config.data.source):
         with progress.counting("bytes") as progress_fn:
             sources.local_path(config.data.source, config.data, progress_fn)
@@ -104,11 +169,9 @@ def run(config: Config, mode: str, folder: pathlib.Path) -> None:
     if is_written_to and mode in ("train", "inspect", "prepare"):
         raise ValueError(f"--workdir={folder} lies in data.source, among the pictures; choose another.")
     if mode == "train":
-        loop.train(config, folder)
+        loop.train(config, folder, CHECKPOINT.value)
     elif mode == "plan":
         print(plan.plan(config, folder, TOPOLOGY.value))
-    elif mode == "sample":
-        print(*draw.draw(config, folder, CLASSES.value), sep="\n")
     elif mode == "inspect":
         with progress.counting("pictures") as progress_fn:
             text = inspection.inspect(config, folder, progress_fn)
@@ -133,20 +196,28 @@ def main(argv: list[str]) -> None:
     sys.unraisablehook = show_unraisable
     keep_programs()
     try:
-        values = CONFIG.value.to_dict()
+        values = None if CONFIG.value is None else CONFIG.value.to_dict()
     except OSError as error:  # The file could not be read; the last line of the message says why.
         sys.exit(f"error: {str(error).splitlines()[-1].strip()}")
     code = 0
     try:
-        c = from_dict(values)
-        if MODE.value == "train":
-            distributed.start(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
-        run(c, MODE.value, pathlib.Path(WORKDIR.value).expanduser())
+        folder = workdir.resolve(WORKDIR.value, "--workdir")
+        check_flags(MODE.value)
+        config = None if values is None else from_dict(values)
+        if MODE.value == "sample":
+            out = None if OUT.value is None else workdir.resolve(OUT.value, "--out")
+            print(*draw.draw(config, folder, CLASSES.value, out, CHECKPOINT.value), sep="\n")
+        elif config is None:
+            raise ValueError(f"--config is missing, which --mode={MODE.value} needs: a file, or a name such as demo.")
+        else:
+            if MODE.value == "train":
+                distributed.start(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+            run(config, MODE.value, folder)
     except KeyboardInterrupt:
         code = 128 + signal.SIGINT
     except Exception as error:
         code = fail(explain(error))
-    if code == 0 and jax.process_count() > 1:
+    if code == 0 and distributed.process_count() > 1:
         jax.distributed.shutdown()  # All processes come to it together.
     # Python would wait for threads that are stuck in a read, or make a program that this start comes no more to.
     for stream in (sys.stdout, sys.stderr):
@@ -158,7 +229,7 @@ def main(argv: list[str]) -> None:
 def explain(error: Exception) -> str:
     """Returns what to tell the user of `error`, which is being handled: its traceback, if it is a fault of ours."""
     is_of_jax, text = isinstance(error, jax.errors.JaxRuntimeError), f"{error} {error.__cause__}"
-    first_line, has_others = (str(error).splitlines() or [""])[0], jax.process_count() > 1
+    first_line, has_others = (str(error).splitlines() or [""])[0], distributed.process_count() > 1
     can_be_theirs = has_others and (is_of_jax or isinstance(error, checkpoint.CheckpointNotWritten))
     is_full = any(os.strerror(number) in text for number in (errno.ENOSPC, errno.EDQUOT))
     if can_be_theirs and not is_full and any(word in text for word in OF_LOST_PROCESSES):
@@ -183,7 +254,7 @@ def show_unraisable(unraisable: Any) -> None:
 
 def fail(message: str) -> int:
     """Prints an error, with the number of the process where there are several, and returns the exit code."""
-    where = f" in process {jax.process_index()}" if jax.process_count() > 1 else ""
+    where = f" in process {distributed.process_index()}" if distributed.process_count() > 1 else ""
     print(f"error{where}: {message}", file=sys.stderr, flush=True)
     return 1
 

@@ -1,9 +1,10 @@
 """The kind of device that a program is traced for: some functions have a form that it is fast at."""
 
+import collections
 import contextlib
 import contextvars
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
@@ -21,6 +22,51 @@ def forms_for(device: Any) -> Iterator[None]:
         yield
     finally:
         _device.reset(token)
+
+
+def devices() -> list[jax.Device]:
+    """Returns all devices of all processes.
+
+    Raises:
+        ValueError: the platform that JAX_PLATFORMS asks for cannot be used here, or an installed one is broken.
+    """
+    try:
+        return jax.devices()
+    except (RuntimeError, AssertionError) as error:  # An AssertionError without a text: no NVIDIA GPU is visible.
+        asked = jax.config.read("jax_platforms")
+        reason = (str(error).splitlines() or ["there is no such device"])[0]
+        if not asked:
+            raise ValueError(f"no device can be used: {reason}") from error
+        raise ValueError(
+            f"JAX_PLATFORMS={asked} asks for devices that cannot be used here ({reason.partition(' (set JAX_')[0]}); "
+            f"this machine has {_what_is_here()}. {_REMEDIES.get(asked, 'Name another platform')}, or unset "
+            "JAX_PLATFORMS to use what is here."
+        ) from error
+
+
+_REMEDIES = {
+    platform: f"Use a machine with {machine}, and install {package} there"
+    for platform, machine, package in (
+        ("cuda", "an NVIDIA GPU and its driver", "jax[cuda13]"),
+        ("gpu", "a GPU and its driver", "jax[cuda13], or JAX for ROCm,"),
+        ("tpu", "a TPU", "jax[tpu]"),
+    )
+}
+
+
+def _what_is_here() -> str:
+    """Returns the devices that JAX finds by itself, as text."""
+    jax.config.update("jax_platforms", None)
+    try:
+        return describe(jax.local_devices())
+    except (RuntimeError, AssertionError):
+        return "none that JAX can use"
+
+
+def describe(found: Iterable[jax.Device]) -> str:
+    """Returns the number and kind of devices: "8 NVIDIA H100 80GB HBM3", or "1 CPU"."""
+    kinds = collections.Counter(device.device_kind for device in found)
+    return ", ".join(f"{count} {'CPU' if kind == 'cpu' else kind}" for kind, count in kinds.items())
 
 
 def platform() -> str:

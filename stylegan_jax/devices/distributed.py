@@ -5,6 +5,8 @@ import hashlib
 import itertools
 import os
 import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,11 +14,40 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-HEARTBEAT_SEC = 30  # A process that is not heard of for so long is dead, and the others end.
-WAIT_SEC = 300  # For all processes to start.
+HEARTBEAT_SEC = 30  # Silence of a process after which it counts as dead, and the others end.
+WAIT_SEC = 300.0  # Patience with processes that have not started yet.
+NOTICE_SEC = 3.0  # Time of waiting after which a line says so.
+_FOREVER_SEC = 10**6  # JAX itself must not give up: it would abort the process.
+
+_was_given_up = False  # Whether others were waited for in vain: JAX then still waits, in a thread.
 
 
-def start(coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None) -> None:
+def process_index() -> int:
+    """Returns the number of this process in its run; 0 alone. It needs no devices, unlike jax.process_index."""
+    return _identity()[0]
+
+
+def process_count() -> int:
+    """Returns the number of processes of this run; 1 alone. It needs no devices, unlike jax.process_count."""
+    return _identity()[1]
+
+
+def _identity() -> tuple[int, int]:
+    """Returns (number of this process, number of processes)."""
+    if _was_given_up or not jax.distributed.is_initialized():
+        return 0, 1
+    try:
+        return jax.process_index(), jax.process_count()
+    except (RuntimeError, AssertionError):  # The devices cannot be used: that is told elsewhere, by each process.
+        return 0, 1
+
+
+def start(
+    coordinator: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+    wait_sec: float = WAIT_SEC,
+) -> None:
     """Joins the processes of a run into one; call it before anything else of JAX.
 
     On the hosts of a Cloud TPU slice, in a step of SLURM or Open MPI and in a Kubernetes JobSet (on GPUs with the
@@ -27,6 +58,7 @@ def start(coordinator: str | None = None, num_processes: int | None = None, proc
         coordinator: HOST:PORT of process 0, which the others can reach; with it come the other two.
         num_processes: of the run; 1 alone keeps to this process, whatever it runs in.
         process_id: 0 to num_processes - 1.
+        wait_sec: patience with the other processes, in seconds.
 
     Raises:
         ValueError: some arguments but not all, others that make no sense, or processes that cannot be reached.
@@ -47,21 +79,49 @@ def start(coordinator: str | None = None, num_processes: int | None = None, proc
             raise ValueError(f"--coordinator is {coordinator!r}; use HOST:PORT of process 0, such as 10.0.0.2:8482.")
     if process_id is not None and not 0 <= process_id < num_processes:
         raise ValueError(f"--process_id is {process_id}; of {num_processes} processes use 0 to {num_processes - 1}.")
-    try:
-        jax.distributed.initialize(*given, heartbeat_timeout_seconds=HEARTBEAT_SEC, initialization_timeout=WAIT_SEC)
-    except ValueError as error:
-        if coordinator is not None or "coordinator_address" not in str(error):
+    if coordinator is None:
+        whom = "the other processes of this run"
+    elif process_id == 0:
+        whom = f"{num_processes - 1} other process{'es' if num_processes > 2 else ''} at {coordinator}"
+    else:
+        whom = f"process 0 and all others at {coordinator}"
+    _join(given, whom, wait_sec)
+
+
+def _join(given: tuple[str | None, int | None, int | None], whom: str, wait_sec: float) -> None:
+    """Calls jax.distributed.initialize in a thread, since it cannot be interrupted and aborts where it gives up."""
+    global _was_given_up
+    errors: list[Exception] = []
+
+    def join() -> None:
+        try:
+            jax.distributed.initialize(
+                *given, heartbeat_timeout_seconds=HEARTBEAT_SEC, initialization_timeout=_FOREVER_SEC
+            )
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=join, daemon=True)
+    thread.start()
+    thread.join(min(NOTICE_SEC, wait_sec))
+    if thread.is_alive():
+        print(f"waiting for {whom}, for {wait_sec:g} s at most", file=sys.stderr, flush=True)
+        thread.join(max(0.0, wait_sec - NOTICE_SEC))
+    remedy = "Start the same command on all hosts, or --num_processes=1 for this one alone."
+    _was_given_up = thread.is_alive()
+    if _was_given_up:
+        raise ValueError(f"{whom} did not come within {wait_sec:g} s. {remedy}")
+    for error in errors:
+        if isinstance(error, ValueError) and given[0] is None and "coordinator_address" in str(error):
+            return  # Nothing here says that there are others.
+        if isinstance(error, ValueError):
             raise ValueError(f"the processes of this run cannot be found: {error}") from error
-    except RuntimeError as error:
-        raise ValueError(
-            f"the other processes of this run cannot be reached ({str(error).splitlines()[0]}). Start the same command "
-            "on all hosts, or --num_processes=1 for this one alone."
-        ) from error
+        raise ValueError(f"{whom} cannot be reached ({str(error).splitlines()[0]}). {remedy}") from error
 
 
 def check_same(name: str, value: str) -> None:
     """Raises ValueError in all processes, naming those where `value` differs from that of process 0."""
-    if jax.process_count() == 1:
+    if process_count() == 1:
         return
     digest = np.frombuffer(hashlib.sha256(value.encode()).digest(), np.uint8)
     all_digests = multihost_utils.process_allgather(digest)
@@ -79,9 +139,9 @@ def stop_requests() -> Iterator[Callable[[], str | None]]:
 
     Signals are SIGTERM, SIGINT (Ctrl-C), SIGHUP (a terminal that was closed) and SIGUSR1 (SLURM's warning), but for
     those that the process was started to ignore. All processes must call the function equally often: it answers all of
-    them alike. A second Ctrl-C ends this one at once.
+    them alike. The first signal is answered at once with a line on standard error; a second Ctrl-C ends this process.
     """
-    is_alone = jax.process_count() == 1
+    is_alone = process_count() == 1
     received: list[str] = []
     counter = itertools.count()
 
@@ -89,7 +149,11 @@ def stop_requests() -> Iterator[Callable[[], str | None]]:
         del frame
         if received and number == signal.SIGINT:
             raise KeyboardInterrupt
-        received.append(signal.Signals(number).name)
+        name = signal.Signals(number).name
+        if not received:
+            with contextlib.suppress(OSError):  # Not print: the signal may have come within another print.
+                os.write(2, f"\n{name}: saving ... (Ctrl-C once more ends at once, without saving)\n".encode())
+        received.append(name)
         if not is_alone:
             os.kill(os.getpid(), signal.SIGTERM)  # JAX's own handler of this one tells the other processes.
 

@@ -8,6 +8,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from stylegan_jax.devices import backend
+
 AXIS = "data"
 
 
@@ -16,9 +18,17 @@ def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
 
     They stand in the order of their processes, so that each process's part of a batch is contiguous. jax.make_mesh
     would order them by their places in a TPU slice.
+
+    Raises:
+        ValueError: the devices that JAX_PLATFORMS asks for cannot be used.
     """
-    ordered = sorted(jax.devices() if devices is None else devices, key=lambda d: (d.process_index, d.id))
+    ordered = sorted(backend.devices() if devices is None else devices, key=lambda d: (d.process_index, d.id))
     return Mesh(np.asarray(ordered), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def describe(mesh: Mesh) -> str:
+    """Returns the number and kind of the devices: "8 NVIDIA H100 80GB HBM3"."""
+    return backend.describe(mesh.devices.flat)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

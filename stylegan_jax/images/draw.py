@@ -9,50 +9,60 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stylegan_jax.config import Config, schedule, to_dict
+from stylegan_jax.config import Config, Model, from_dict, schedule, to_dict
 from stylegan_jax.devices import mesh
 from stylegan_jax.images import figures
-from stylegan_jax.runs import checkpoint, grid, workdir
-from stylegan_jax.training import state
+from stylegan_jax.networks import generator
+from stylegan_jax.runs import checkpoint, grid, restoring, workdir
 
 DRAWN = 5  # What the key of these images is folded with.
+MAX_LISTED = 50  # Classes named in an error.
 
 
-def draw(config: Config, folder: pathlib.Path, class_names: Sequence[str] = ()) -> list[pathlib.Path]:
-    """Draws images from the newest checkpoint of a run, a grid for each class.
+def draw(
+    config: Config | None,
+    folder: pathlib.Path,
+    classes: Sequence[str] = (),
+    out: pathlib.Path | None = None,
+    nimg: int | None = None,
+) -> list[pathlib.Path]:
+    """Draws images from a checkpoint of a run, a grid for each class. Only `out` is written to.
 
     Args:
-        config: the run's settings.
-        folder: its workdir.
-        class_names: of the classes, as the checkpoint has them; none: of all in turn, or of an unconditional model.
+        config: the run's settings, which are compared with those in its folder; None takes those.
+        folder: the run's workdir.
+        classes: names of classes as the checkpoint has them, or their numbers; none: all in turn, or those of an
+            unconditional model.
+        out: folder of the pictures, made if needed; by default the workdir.
+        nimg: images of the checkpoint; None for the newest.
 
     Returns:
-        The pictures' paths: samples<kimg>.png or samples<kimg>-class<number>.png in `folder`.
+        The pictures' paths: samples<kimg>.png or samples<kimg>-class<number>.png.
 
     Raises:
-        ValueError: no run of these settings is there, or no such class.
+        ValueError: there is no run of these settings, no such checkpoint or class, or `out` cannot be written to.
     """
+    missing = ValueError(f"{folder} has no checkpoint; train there first, with --mode=train.")
     if not (folder / "checkpoints").is_dir():
-        raise ValueError(f"{folder} has no checkpoint; train there first, with --mode=train.")
+        raise missing
+    config = _settings(config, folder)
+    workdir.check_writable(out or folder, "--out")
     devices = mesh.make_mesh()
-    workdir.check_config(folder, to_dict(config))
     manager = checkpoint.open_reader(folder / "checkpoints")
-    abstract = jax.eval_shape(lambda key: state.create(key, config), jax.random.key(config.seed))
-    abstract = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=mesh.replicated(devices)), abstract
-    )
-    restored = checkpoint.restore_latest(manager, abstract, logging.warning)
-    checkpoint.close(manager)
+    wanted = _abstract_generator(config.model, mesh.replicated(devices))
+    restored = restoring.restore(manager, wanted, nimg, is_part=True)
+    manager.close()
     if restored is None:
-        raise ValueError(f"{folder} has no checkpoint; train there first, with --mode=train.")
-    nimg, train_state, meta = restored
-    numbers = _numbers(class_names, meta.get("class_names", []))
-    phase = schedule.phase_at(nimg, config.schedule, config.model.resolution)
+        raise missing
+    for place, reason in restored.damaged.items():
+        logging.warning("checkpoint %d cannot be used: %s; using an older one", place, reason)
+    numbers = _numbers(classes, restored.meta.get("class_names", []), config.model.num_labels)
+    phase = schedule.phase_at(restored.nimg, config.schedule, config.model.resolution)
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seed), 2**31 - 1), DRAWN)
     paths = []
     for number in numbers:
         images = figures.samples(
-            train_state.ema_params,
+            restored.state["ema_params"],
             key,
             config.report.grid_columns * config.report.grid_rows,
             jnp.float32(phase.alpha),
@@ -62,18 +72,56 @@ def draw(config: Config, folder: pathlib.Path, class_names: Sequence[str] = ()) 
             number,
         )
         suffix = "" if number is None else f"-class{number}"
-        paths.append(folder / f"samples{nimg // 1000:06d}{suffix}.png")
+        paths.append((out or folder) / f"samples{restored.nimg // 1000:06d}{suffix}.png")
         grid.save_png(paths[-1], grid.image_grid(np.asarray(images), config.report.grid_columns))
     return paths
 
 
-def _numbers(wanted: Sequence[str], known: Sequence[str]) -> list[int | None]:
-    """Returns the number of each class; [None] for all classes in turn."""
+def _settings(config: Config | None, folder: pathlib.Path) -> Config:
+    """Returns the settings of the run in a folder, which are `config` if that is given."""
+    if config is not None:
+        workdir.check_config(folder, to_dict(config))
+        return config
+    values = workdir.read_config(folder)
+    if values is None:
+        raise ValueError(f"{folder} has no config.json; say the settings of its run with --config.")
+    try:
+        return from_dict(values)
+    except ValueError as error:
+        raise ValueError(f"{folder / 'config.json'}: {error}") from None
+
+
+def _abstract_generator(model: Model, sharding: jax.sharding.Sharding) -> dict[str, object]:
+    """Returns the fields of a training state that images are drawn with, as shapes, dtypes and a sharding."""
+    key = jax.random.key(0)
+    params = jax.eval_shape(lambda: generator.init(key, key, model))
+    fields = {"ema_params": params, "w_avg": jax.ShapeDtypeStruct((model.w_size,), jnp.float32)}
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), fields)
+
+
+def _numbers(wanted: Sequence[str], known: Sequence[str], num_classes: int) -> list[int | None]:
+    """Returns the number of each class, which is given by name or number; [None] for all classes in turn."""
+    if wanted and not num_classes:
+        raise ValueError(f"this run's model has no classes, and so no {wanted[0]!r}; leave out --classes.")
+    has_numbers = not any(name.isdecimal() for name in known)  # Else a number is a name.
+    numbers: list[int | None] = []
     for name in wanted:
-        if name not in known:
-            if not known:
-                raise ValueError(f"this run's model has no classes, and so no {name!r}; leave out --classes.")
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"its classes are {', '.join(known)}."
-            raise ValueError(f"this run has no class {name!r}; {hint}")
-    return [known.index(name) for name in wanted] or [None]
+        if name in known:
+            numbers.append(known.index(name))
+        elif has_numbers and name.isdecimal() and int(name) < num_classes:
+            numbers.append(int(name))
+        else:
+            raise ValueError(_unknown(name, known, num_classes, has_numbers))
+    return numbers or [None]
+
+
+def _unknown(name: str, known: Sequence[str], num_classes: int, has_numbers: bool) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    listed = "".join(f"\n  {i}: {known_name}" for i, known_name in enumerate(known[:MAX_LISTED]))
+    more = f"\n  ... and {len(known) - MAX_LISTED} more" if len(known) > MAX_LISTED else ""
+    how = f"Give names or numbers from 0 to {num_classes - 1}" if has_numbers else "Give names"
+    return (
+        f"this run has no class {name!r}{hint} {how}, with commas between them; a name that has a comma stands in "
+        f"double quotes: --classes='\"salt, pepper\",7'.{' Its classes:' if known else ''}{listed}{more}"
+    )

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -151,6 +152,15 @@ def make_noise(key: Array, n: int, model: Model, resolution: int) -> tuple[Array
     parts = jnp.split(drawn, np.cumsum([r * r for r in small])[:-1], axis=1)
     maps = [part.reshape(n, r, r, 1) for part, r in zip(parts, small, strict=True)]
     return *maps, *(jax.random.normal(k, (n, r, r, 1)) for k, r in zip(keys, sizes, strict=True) if r > SMALL_NOISE_PX)
+
+
+def init(mapping_key: Array, synthesis_key: Array, model: Model) -> dict[str, Any]:
+    """Returns the parameters of a new generator, {"mapping": ..., "synthesis": ...}, a pure function of the keys."""
+    z, labels = jnp.zeros((1, model.z_size)), (jnp.zeros((1, model.num_labels)) if model.num_labels else None)
+    ws = jnp.zeros((1, model.num_layers, model.w_size))
+    noise = tuple(jnp.zeros((1, r, r, 1)) if model.use_noise else None for r in model.resolutions for _ in range(2))
+    synthesis = Synthesis(model).init(synthesis_key, ws, noise, jnp.ones(()), resolution=model.resolution)
+    return {"mapping": Mapping(model).init(mapping_key, z, labels).get("params", {}), "synthesis": synthesis["params"]}
 
 
 def mix_styles(w1: Array, w2: Array, cutoff: Array, num_layers: int) -> Array:

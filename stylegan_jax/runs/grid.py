@@ -2,10 +2,11 @@
 
 import math
 import os
-import pathlib
 
 import numpy as np
 from PIL import Image
+
+from stylegan_jax.runs import whole
 
 
 def round_to_uint8(images: np.ndarray) -> np.ndarray:
@@ -49,13 +50,11 @@ def save_png(path: str | os.PathLike, image: np.ndarray) -> None:
     """Writes a PNG in one piece: a reader finds the whole picture, or none.
 
     Args:
-        path: where to; its folder must exist.
-        image: uint8 [h, w, c]. Of 2 channels the first is shown, of more than 4 the first 3.
+        path: of the file; its folder must exist.
+        image: uint8 [h, w, c]. The first of 2 channels is shown, and the first 3 of more than 4.
     """
-    path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
-    Image.fromarray(visible_channels(image)).save(temporary, format="PNG")
-    temporary.replace(path)
+    with whole.writing(path) as file:
+        Image.fromarray(visible_channels(image)).save(file, format="PNG")
 
 
 def visible_channels(image: np.ndarray) -> np.ndarray:

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
-import jax
 import rich.console
 import rich.progress
 
-PLAIN_INTERVAL_SEC = 10.0  # Between status lines where there is no terminal.
+from stylegan_jax.devices import distributed
+
+PLAIN_INTERVAL_SEC = 10.0  # Time between status lines where there is no terminal.
 
 
 def format_duration(seconds: float | None) -> str:
@@ -28,20 +29,20 @@ def format_duration(seconds: float | None) -> str:
     return f"{m} min {s:02d} s" if m else f"{s} s"
 
 
-def time_left(nimg: int, phases: Sequence[Any], sec_per_image: Mapping[int, float]) -> tuple[float | None, bool]:
-    """Returns (seconds from `nimg` to the end of `phases`, whether every resolution ahead was measured).
+def time_left(nimg: int, stages: Sequence[Any], sec_per_image: Mapping[int, float]) -> tuple[float | None, bool]:
+    """Returns (seconds from `nimg` to the end of `stages`, whether every resolution ahead was measured).
 
     A resolution that was not measured is taken to be as slow as the slowest that was. Larger networks are slower, so
     the sum is then a lower bound.
 
     Args:
         nimg: real images shown so far.
-        phases: rows with attributes resolution, start_nimg, end_nimg.
+        stages: rows with attributes resolution, start_nimg, end_nimg.
         sec_per_image: measured seconds an image at each resolution; if empty, the time is None.
     """
     if not sec_per_image:
         return None, False
-    ahead = [(p.resolution, p.end_nimg - max(p.start_nimg, nimg)) for p in phases if p.end_nimg > nimg]
+    ahead = [(s.resolution, s.end_nimg - max(s.start_nimg, nimg)) for s in stages if s.end_nimg > nimg]
     slowest = max(sec_per_image.values())
     seconds = sum(images * sec_per_image.get(resolution, slowest) for resolution, images in ahead)
     return seconds, all(resolution in sec_per_image for resolution, _ in ahead)
@@ -95,7 +96,7 @@ def counting(
         lines: list[_TerminalLine | _PlainLine] = []
 
         def show(done: int, total: int) -> None:
-            if jax.process_index() > 0:
+            if distributed.process_index() > 0:
                 return
             if not lines:
                 lines.append(stack.enter_context(contextlib.closing(make_line(stream, total, clock_fn))))

@@ -8,10 +8,11 @@ Files in the workdir:
 A run that was interrupted and resumed leaves the same scalars.jsonl as one that was not, if it writes the scalars of
 an nimg before the checkpoint of that nimg: on resuming, later lines are dropped, and written again. In a run of many
 processes the first one alone prints and writes.
+
+    scalars-after-<nimg>.jsonl            lines that such a start would lose: see `keep_lines_after`
 """
 
 import contextlib
-import dataclasses
 import errno
 import json
 import logging
@@ -23,28 +24,29 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, TextIO
 
-import jax
 import numpy as np
 from tensorboardX import event_file_writer, summary
 from tensorboardX.proto import event_pb2
 
-from stylegan_jax.runs import grid, progress
+from stylegan_jax.config import schedule
+from stylegan_jax.devices import distributed
+from stylegan_jax.runs import grid, progress, whole
 
 
-def schedule_text(phases: Sequence[Any], sec_per_image: Mapping[int, float] | None = None) -> str:
-    """Returns the whole schedule as a table of aligned text, a row for each phase.
+def schedule_text(stages: Sequence[Any], sec_per_image: Mapping[int, float] | None = None) -> str:
+    """Returns the whole schedule as a table of aligned text, a row for each stage.
 
     Args:
-        phases: rows with attributes resolution, fading, start_nimg, end_nimg, batch, lr.
+        stages: rows with attributes resolution, fading, start_nimg, end_nimg, batch, lr.
         sec_per_image: seconds an image at each resolution, as far as they are known.
     """
     known = sec_per_image or {}
     rows = [("resolution", "stage", "from kimg", "to kimg", "batch", "lr", "time")]
-    for p in phases:
-        seconds = (p.end_nimg - p.start_nimg) * known[p.resolution] if p.resolution in known else None
-        stage, span = "fade in" if p.fading else "stable", (f"{p.start_nimg / 1000:g}", f"{p.end_nimg / 1000:g}")
-        size = f"{p.resolution}x{p.resolution}"
-        rows.append((size, stage, *span, str(p.batch), f"{p.lr:g}", progress.format_duration(seconds)))
+    for s in stages:
+        seconds = (s.end_nimg - s.start_nimg) * known[s.resolution] if s.resolution in known else None
+        name, span = "fade in" if s.fading else "stable", (f"{s.start_nimg / 1000:g}", f"{s.end_nimg / 1000:g}")
+        size = f"{s.resolution}x{s.resolution}"
+        rows.append((size, name, *span, str(s.batch), f"{s.lr:g}", progress.format_duration(seconds)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows)
 
@@ -80,8 +82,8 @@ class Report:
         workdir: folder of the run; made if needed.
         total_nimg: real images at the end of the run.
         start_nimg: where this start of the run begins; what was logged after it is dropped.
-        phases: the schedule, for the time left: rows with attributes resolution, start_nimg, end_nimg. Without it, all
-            that is ahead is taken to be at the present resolution.
+        stages: the schedule, for the time left: rows with attributes resolution, start_nimg, end_nimg. Without it, the
+            rest of the run is taken to be at the present resolution.
         stream: where to print; sys.stdout by default.
         clock_fn: returns seconds.
     """
@@ -91,19 +93,20 @@ class Report:
         workdir: str | os.PathLike,
         total_nimg: int,
         start_nimg: int = 0,
-        phases: Sequence[Any] = (),
+        stages: Sequence[Any] = (),
         stream: TextIO | None = None,
         clock_fn: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._total, self._phases, self._clock_fn = total_nimg, phases, clock_fn
+        self._total, self._stages, self._clock_fn = total_nimg, stages, clock_fn
         self._last_nimg, self._last_sec, self._speed = start_nimg, clock_fn(), progress.Speed()
-        self._writes = jax.process_index() == 0
+        self._writes = distributed.process_index() == 0
         if not self._writes:
             return
         stream = stream or sys.stdout
         self._workdir = workdir = pathlib.Path(workdir)
         workdir.mkdir(parents=True, exist_ok=True)
-        _drop_lines_after(workdir / "scalars.jsonl", start_nimg or -1)  # A run at 0 begins its log anew.
+        first_nimg = start_nimg + 1 if start_nimg > 0 else 0  # A run that begins writes a line at 0, too.
+        _drop_lines_from(workdir / "scalars.jsonl", first_nimg)
         with contextlib.ExitStack() as stack:
             self._scalars = stack.enter_context((workdir / "scalars.jsonl").open("ab", buffering=0))
             # One warning for each NaN, without its name.
@@ -115,7 +118,7 @@ class Report:
             stack.callback(self._events.close)
             # TensorBoard hides what it has at this step and later.
             started = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-            self._write_events(start_nimg and start_nimg + 1, session_log=started)
+            self._write_events(first_nimg, session_log=started)
             self._line = stack.enter_context(contextlib.closing(progress.make_line(stream, total_nimg, clock_fn)))
             self._stack = stack.pop_all()
 
@@ -145,8 +148,8 @@ class Report:
             return
         self._last_nimg, self._last_sec = nimg, now
         self._speed.add(resolution, images, seconds)
-        phases = self._phases or [_Phase(resolution, self._total)]
-        left_sec, is_measured = progress.time_left(nimg, phases, self.sec_per_image)
+        stages = self._stages or [schedule.Stage(resolution, False, 0, self._total, 0, 0.0)]
+        left_sec, is_measured = progress.time_left(nimg, stages, self.sec_per_image)
         parts = [f"{nimg / 1000:.1f} of {self._total / 1000:g} kimg", f"{resolution}x{resolution}"]
         if resolution in self.sec_per_image:
             speed = 1 / self.sec_per_image[resolution]
@@ -195,29 +198,41 @@ class Report:
             grid.save_png(self._workdir / f"{name}.png", picture)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Phase:
-    """All that is left of a run whose schedule is unknown."""
+def keep_lines_after(workdir: pathlib.Path, nimg: int) -> pathlib.Path | None:
+    """Copies the lines of scalars.jsonl beyond `nimg` to a file of their own, for a run that goes back or begins anew.
 
-    resolution: int
-    end_nimg: int
-    start_nimg: int = 0
+    A run that resumes at its newest checkpoint writes the same lines again, and needs no copy.
+
+    Returns:
+        The new file's path, scalars-after-<nimg>.jsonl or with a number behind; None if there was no such line.
+    """
+    later = [line for line, at in _lines(workdir / "scalars.jsonl") if at > nimg]
+    if not later or distributed.process_index() > 0:
+        return None
+    target = workdir / f"scalars-after-{nimg}.jsonl"
+    count = len(list(workdir.glob(f"{target.stem}*")))
+    target = target.with_stem(f"{target.stem}-{count + 1}") if count else target
+    with whole.writing(target) as stream:
+        stream.write(b"".join(later))
+    return target
 
 
-def _drop_lines_after(file: pathlib.Path, nimg: int) -> None:
-    """Rewrites a JSONL file, in one piece, without lines beyond `nimg` and without torn ones."""
-    if not file.exists():
-        return
+def _drop_lines_from(file: pathlib.Path, nimg: int) -> None:
+    """Rewrites a JSONL file, in one piece, without lines at `nimg` and beyond and without torn ones."""
+    kept = b"".join(line for line, at in _lines(file) if at < nimg)
+    if file.exists() and len(kept) < file.stat().st_size:
+        with whole.writing(file) as stream:
+            stream.write(kept)
 
-    def is_kept(line: bytes) -> bool:
+
+def _lines(file: pathlib.Path) -> list[tuple[bytes, int]]:
+    """Returns the whole lines of a JSONL file, each with its nimg; none where there is no file."""
+
+    def nimg(line: bytes) -> int | None:
         try:
-            return line.endswith(b"\n") and json.loads(line)["nimg"] <= nimg
+            return json.loads(line)["nimg"] if line.endswith(b"\n") else None
         except (ValueError, KeyError, TypeError):
-            return False
+            return None
 
-    lines = file.read_bytes().splitlines(keepends=True)
-    kept = [line for line in lines if is_kept(line)]
-    if len(kept) < len(lines):
-        temporary = file.with_name(f".{file.name}.tmp")
-        temporary.write_bytes(b"".join(kept))
-        temporary.replace(file)
+    lines = file.read_bytes().splitlines(keepends=True) if file.exists() else []
+    return [(line, at) for line in lines if isinstance(at := nimg(line), int)]

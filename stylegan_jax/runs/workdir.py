@@ -1,130 +1,135 @@
 """The folder of a run, and the settings that it was begun with."""
 
-import contextlib
 import dataclasses
-import errno
-import hashlib
 import json
-import os
 import pathlib
-import socket
-from collections.abc import Iterator
+import re
 from typing import Any
 
-import jax
-import numpy as np
-from jax.experimental import multihost_utils
-
 from stylegan_jax.config import Config, Report, to_dict
+from stylegan_jax.devices import distributed
+from stylegan_jax.runs import whole
 
-# Settings that leave a run the same: pictures are told by their fingerprint, gradients are the same in parts, and what
-# is reported takes no part in training (but scores of two metrics cannot be compared).
+# Settings that leave a run the same: pictures are told by their fingerprint, gradients are the same in parts, a longer
+# schedule begins like a shorter one, and what is reported takes no part in training (but scores of two metrics cannot
+# be compared).
 FREE = frozenset(
     {"data.source", "data.remote_copy", "data.num_workers", "data.cache_gib", "model.remat"}
-    | {"schedule.accumulation", "schedule.accumulation_by_resolution"}
+    | {"schedule.accumulation", "schedule.accumulation_by_resolution", "schedule.total_kimg"}
     | {f"report.{field.name}" for field in dataclasses.fields(Report) if field.name != "best_metric"}
 )
 
 
-@contextlib.contextmanager
-def locked(workdir: str | os.PathLike) -> Iterator[None]:
-    """Keeps other runs of this machine out of a folder until this process ends, in whatever way, or leaves the context.
-
-    The lock is the name of a socket: network drives can keep locks of hosts that are no more. Only Linux has it.
-
-    Raises:
-        ValueError: another run is in it; or the processes of this one do not see one folder.
-    """
-    digest = hashlib.sha256(str(pathlib.Path(workdir).resolve()).encode()).hexdigest()
-    with socket.socket(socket.AF_UNIX) as lock:
-        try:
-            if jax.process_index() == 0:
-                lock.bind(f"\0stylegan_jax {digest}")
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise ValueError(
-                    f"another run of this machine is at work in {workdir}; wait for its end, or choose another "
-                    "--workdir."
-                ) from None
-        _check_shared(pathlib.Path(workdir))
-        yield
-
-
-def _check_shared(workdir: pathlib.Path) -> None:
-    """Raises ValueError, in all processes, if what process 0 writes to the folder is not there for all."""
-    if jax.process_count() == 1:
-        return
-    name = multihost_utils.broadcast_one_to_all(np.frombuffer(os.urandom(8), np.uint8)).tobytes().hex()
-    file = workdir / f".{name}.tmp"
-    if jax.process_index() == 0:
-        file.touch()
-    multihost_utils.sync_global_devices("workdir: a file is there")
-    sees = multihost_utils.process_allgather(np.bool_(file.exists()))
-    if jax.process_index() == 0:
-        file.unlink()
-    if not sees.all():
-        blind = ", ".join(str(i) for i in np.flatnonzero(~sees))
-        raise ValueError(
-            f"--workdir={workdir} of process {blind} is not that of process 0; name one folder that all hosts share."
-        )
-
-
-def check_config(workdir: str | os.PathLike, config_dict: dict[str, Any]) -> None:
-    """Checks that a folder can be written, and that a run in it was begun with the same settings.
+def resolve(text: str, flag: str) -> pathlib.Path:
+    """Returns the folder that a flag names.
 
     Args:
-        workdir: folder of the run; made if needed.
-        config_dict: the whole config as nested dicts of plain values.
+        text: the flag's value; "~" is the user's home.
+        flag: its name, for messages: "--workdir".
 
     Raises:
-        ValueError: the workdir cannot be written, or belongs to a run with other settings.
+        ValueError: it is empty, not on a file system, or of a user who does not exist.
     """
-    file = pathlib.Path(workdir) / "config.json"
-    now = json.loads(json.dumps(config_dict))
-    try:
-        if jax.process_index() == 0:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with _temporary(file).open("w"):
-                _temporary(file).unlink()
-        before = json.loads(file.read_text()) if file.exists() else now
-        if not isinstance(before, dict):
-            raise ValueError("no settings are in it")
-    except OSError as error:
+    if not text.strip():
+        raise ValueError(f"{flag} is empty; name a folder (a shell variable in it may not be set).")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", text):
         raise ValueError(
-            f"Cannot write in {workdir} as a folder ({error.strerror}); choose another --workdir."
-        ) from None
+            f"{flag}={text} is no folder of this machine; name a local one, or mount the bucket or share and name the "
+            "folder that it is mounted at."
+        )
+    return expand(text, flag)
+
+
+def expand(text: str, name: str) -> pathlib.Path:
+    """Returns a path with "~" as the user's home; raises ValueError, with the setting's name, if that is nowhere."""
+    try:
+        return pathlib.Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{name}={text}: this machine has no such user, or no home; write the whole path.") from None
+
+
+def check_writable(folder: pathlib.Path, flag: str = "--workdir") -> None:
+    """Makes a folder if needed, and raises ValueError if files cannot be written in it; `flag` names it."""
+    if distributed.process_index() > 0:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = whole.partial_path(folder / "probe")
+        with probe.open("w"):
+            probe.unlink()
+    except OSError as error:
+        raise ValueError(f"Cannot write in {folder} as a folder ({error.strerror}); choose another {flag}.") from None
+
+
+def read_config(workdir: pathlib.Path) -> dict[str, Any] | None:
+    """Returns the settings that the run in a folder was begun with; None if no run was begun there.
+
+    Raises:
+        ValueError: config.json cannot be read as settings.
+    """
+    file = workdir / "config.json"
+    try:
+        values = json.loads(file.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read ({error.strerror}); mend it, or choose another --workdir.") from None
     except ValueError as error:
         raise ValueError(f"{file} is not JSON ({error}); restore it, or choose another --workdir.") from None
-    new, defaults = _flatten(now), _flatten(json.loads(json.dumps(to_dict(Config()))))
-    # A run from before there was a setting is one with its default.
+    if not isinstance(values, dict):
+        raise ValueError(f"{file} is not JSON (no settings are in it); restore it, or choose another --workdir.")
+    return values
+
+
+def check_config(workdir: pathlib.Path, config_dict: dict[str, Any]) -> list[str]:
+    """Checks that the run in a folder, if there is one, was begun with the same settings.
+
+    Args:
+        workdir: folder of the run.
+        config_dict: the whole config as nested dicts of plain values.
+
+    Returns:
+        What to tell of settings that have changed and may: a line where the schedule has another length, or none.
+
+    Raises:
+        ValueError: the run has other settings.
+    """
+    before = read_config(workdir)
+    if before is None:
+        return []
+    new, defaults = _flatten(json.loads(json.dumps(config_dict))), _flatten(json.loads(json.dumps(to_dict(Config()))))
+    # A run that is older than a setting has its default.
     old = {name: value for name, value in defaults.items() if name in new} | _flatten(before)
-    lines = [
-        f"  {name}: {old.get(name, 'absent')} in {workdir}, {new.get(name, 'absent')} now"
+    lines = {
+        name: f"{name}: {old.get(name, 'absent')} in {workdir}, {new.get(name, 'absent')} now"
         for name in [*new, *(name for name in old if name not in new)]
-        if (name not in old or name not in new or old[name] != new[name]) and name not in FREE
-    ]
-    if lines:
+        if name not in old or name not in new or old[name] != new[name]
+    }
+    refused = [f"  {line}" for name, line in lines.items() if name not in FREE]
+    if refused:
         raise ValueError(
-            f"{workdir} holds a run with another config:\n" + "\n".join(lines) + "\n"
+            f"{workdir} holds a run with another config:\n" + "\n".join(refused) + "\n"
             "Choose another --workdir for a new run, restore the value to go on with the old one, or move "
-            f"{file.name} away to go on from its checkpoints with what is given now."
+            "config.json away to go on from its checkpoints with what is given now."
         )
+    return [line for name, line in lines.items() if name == "schedule.total_kimg"]
 
 
-def record_config(workdir: str | os.PathLike, config_dict: dict[str, Any]) -> None:
-    """Writes `config_dict` to config.json, in one piece, if it is not there: from now on the folder is this run's."""
-    file = pathlib.Path(workdir) / "config.json"
-    if jax.process_index() > 0 or file.exists():
+def record_config(workdir: pathlib.Path, config_dict: dict[str, Any]) -> None:
+    """Writes `config_dict` to config.json, in one piece: from now on the folder is this run's.
+
+    Of settings that are there already only the length of the schedule is changed: it says when the run is complete.
+    """
+    if distributed.process_index() > 0:
         return
-    with _temporary(file).open("w") as stream:
+    before = read_config(workdir)
+    if before is not None:
+        total_kimg = config_dict.get("schedule", {}).get("total_kimg")
+        if total_kimg is None or before.get("schedule", {}).get("total_kimg") == total_kimg:
+            return
+        config_dict = before | {"schedule": before.get("schedule", {}) | {"total_kimg": total_kimg}}
+    with whole.writing(workdir / "config.json", "w", is_durable=True) as stream:
         stream.write(json.dumps(config_dict, indent=2) + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    _temporary(file).replace(file)
-
-
-def _temporary(file: pathlib.Path) -> pathlib.Path:
-    return file.with_name(f".{file.name}.{os.getpid()}.tmp")
 
 
 def _flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

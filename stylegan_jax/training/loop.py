@@ -15,16 +15,21 @@ import numpy as np
 from stylegan_jax.config import Config, checks, schedule, to_dict
 from stylegan_jax.data import dataset, prefetch
 from stylegan_jax.devices import distributed, mesh
-from stylegan_jax.runs import checkpoint, progress, report, workdir
+from stylegan_jax.runs import checkpoint, owner, progress, report, restoring, workdir
 from stylegan_jax.training import losses, observer, programs, state
 
 MAX_SKIPPED_CHUNKS = 25  # Chunks whose updates were all skipped before the run is given up: 100 steps.
 
 
-def train(config: Config, folder: pathlib.Path) -> state.TrainState:
+def train(config: Config, folder: pathlib.Path, back_to_nimg: int | None = None) -> state.TrainState:
     """Trains from the newest checkpoint in `folder`, or from the beginning, to the end of the schedule.
 
     Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 end it early, after saving; the same call goes on from there.
+
+    Args:
+        config: the run's settings.
+        folder: its workdir.
+        back_to_nimg: images of an older checkpoint to go back to; None for the newest.
 
     Returns:
         The last state.
@@ -36,12 +41,16 @@ def train(config: Config, folder: pathlib.Path) -> state.TrainState:
     devices = mesh.make_mesh()
     checks.check_devices(config, len(devices.devices))
     distributed.check_same("settings (--config)", json.dumps(to_dict(config)))
-    workdir.check_config(folder, to_dict(config))
-    with workdir.locked(folder):
-        return _train(config, folder, devices)
+    workdir.check_writable(folder)
+    for change in workdir.check_config(folder, to_dict(config)):
+        logging.warning(change)
+    with owner.owning(folder, log_fn=logging.warning):
+        return _train(config, folder, devices, back_to_nimg)
 
 
-def _train(config: Config, folder: pathlib.Path, devices: jax.sharding.Mesh) -> state.TrainState:
+def _train(
+    config: Config, folder: pathlib.Path, devices: jax.sharding.Mesh, back_to_nimg: int | None
+) -> state.TrainState:
     """Does what `train` says, in a folder that no other run is in."""
     with progress.counting("pictures") as progress_fn:
         data = dataset.open_dataset(config.data, config.model, config.seed, progress_fn)
@@ -51,7 +60,7 @@ def _train(config: Config, folder: pathlib.Path, devices: jax.sharding.Mesh) -> 
     manager = checkpoint.open_manager(
         folder / "checkpoints", r.keep_checkpoints, round(1000 * r.keep_every_kimg), r.keep_best
     )
-    train_state, nimg, averages = _restore_or_create(config, manager, data, devices)
+    train_state, nimg, averages = _restore_or_create(config, manager, data, devices, back_to_nimg)
     checkpoint.check_room(manager, train_state, r.keep_checkpoints + r.keep_best + 1)
     workdir.record_config(folder, to_dict(config))
     stages = schedule.stages(run)
@@ -123,7 +132,9 @@ def _check_finite(skipped: Sequence[int], config: Config, nimg: int, manager: An
 _reset = jax.jit(state.reset_optimizers, donate_argnums=0)
 
 
-def _restore_or_create(config: Config, manager: Any, data: dataset.Dataset, devices: jax.sharding.Mesh):
+def _restore_or_create(
+    config: Config, manager: Any, data: dataset.Dataset, devices: jax.sharding.Mesh, back_to_nimg: int | None
+):
     """Returns the newest state, replicated over the devices, its nimg, and the averages of the tick so far."""
     create = jax.jit(state.create, static_argnums=1, out_shardings=mesh.replicated(devices))
     key = jax.random.key(config.seed)
@@ -131,10 +142,12 @@ def _restore_or_create(config: Config, manager: Any, data: dataset.Dataset, devi
     abstract = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=mesh.replicated(devices)), abstract
     )
-    restored = checkpoint.restore_latest(manager, abstract, logging.warning)
+    restored = restoring.restore(manager, abstract, back_to_nimg)
     if restored is None:
+        checkpoint.check_none_missing(manager)
+        _keep_lines_after(manager, 0)
         return create(key, config), 0, report.Averages()
-    nimg, train_state, meta = restored
+    nimg, train_state, meta, damaged = restored
     if meta.get("class_names", []) != list(data.class_names):
         raise ValueError(
             f"the classes of data.source={config.data.source!r} are {', '.join(data.class_names)}, but this run was "
@@ -145,7 +158,18 @@ def _restore_or_create(config: Config, manager: Any, data: dataset.Dataset, devi
             f"the pictures of data.source={config.data.source!r} are not those that this run began with (fingerprint "
             f"{data.fingerprint}, not {meta['fingerprint']}); restore them, or start in another --workdir."
         )
+    restoring.set_damaged_aside(manager, damaged, logging.warning)
+    if back_to_nimg is not None:
+        restoring.go_back(manager, nimg, logging.warning)
+        _keep_lines_after(manager, nimg)
     return train_state, nimg, report.Averages(meta.get("averages"))
+
+
+def _keep_lines_after(manager: Any, nimg: int) -> None:
+    """Keeps what the log has beyond `nimg`, where this run is to write other lines."""
+    kept = report.keep_lines_after(pathlib.Path(manager.directory).parent, nimg)
+    if kept:
+        logging.warning("the lines of scalars.jsonl after image %d are kept in %s", nimg, kept)
 
 
 def _meta(data: dataset.Dataset, averages: report.Averages) -> dict[str, Any]:

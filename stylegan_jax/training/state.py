@@ -57,15 +57,10 @@ def create(key: Array, config: Config) -> TrainState:
     """Returns the state of a run at its beginning, a pure function of `key`."""
     model = config.model
     mapping_key, synthesis_key, d_key = jax.random.split(key, 3)
-    z, labels = jnp.zeros((1, model.z_size)), (jnp.zeros((1, model.num_labels)) if model.num_labels else None)
-    ws = jnp.zeros((1, model.num_layers, model.w_size))
-    noise = tuple(jnp.zeros((1, r, r, 1)) if model.use_noise else None for r in model.resolutions for _ in range(2))
+    labels = jnp.zeros((1, model.num_labels)) if model.num_labels else None
     images, one = jnp.zeros((1, model.resolution, model.resolution, model.channels)), jnp.ones(())
-    synthesis, d = generator.Synthesis(model), discriminator.Discriminator(model)
-    g_params = {
-        "mapping": generator.Mapping(model).init(mapping_key, z, labels).get("params", {}),
-        "synthesis": synthesis.init(synthesis_key, ws, noise, one, resolution=model.resolution)["params"],
-    }
+    g_params = generator.init(mapping_key, synthesis_key, model)
+    d = discriminator.Discriminator(model)
     d_params = d.init(d_key, images, labels, one, resolution=model.resolution)["params"]
     optimizer = adam(config.train.adam_beta2, config.train.adam_eps)
     return TrainState(

@@ -1,11 +1,14 @@
 """Images are drawn from a run's newest checkpoint, by the names of its classes."""
 
+import pathlib
+
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from stylegan_jax import config
+from stylegan_jax.devices import mesh
 from stylegan_jax.images import draw
 from stylegan_jax.runs import checkpoint, workdir
 from stylegan_jax.training import state
@@ -22,9 +25,10 @@ def run(tmp_path_factory) -> tuple[config.Config, object]:
         report={"grid_columns": 2, "grid_rows": 2, "metric_ticks": 0},
     )
     workdir.record_config(folder, config.to_dict(c))
-    manager = checkpoint.open_manager(folder / "checkpoints", 1)
-    train_state = jax.jit(state.create, static_argnums=1)(jax.random.key(0), c)
-    checkpoint.save(manager, 2048, train_state, {"class_names": [str(i) for i in range(10)]})
+    manager = checkpoint.open_manager(folder / "checkpoints", 2)
+    for nimg in (1024, 2048):
+        train_state = jax.jit(state.create, static_argnums=1)(jax.random.key(nimg), c)
+        checkpoint.save(manager, nimg, train_state, {"class_names": [str(i) for i in range(10)]})
     checkpoint.close(manager)
     return c, folder
 
@@ -32,7 +36,7 @@ def run(tmp_path_factory) -> tuple[config.Config, object]:
 def test_a_grid_is_drawn_for_each_class_and_each_differs(run):
     c, folder = run
     other_save = folder / "checkpoints/4096.orbax-checkpoint-tmp"  # Of training that goes on meanwhile.
-    other_save.mkdir()
+    other_save.mkdir(exist_ok=True)
     paths = draw.draw(c, folder, ["7", "3"])
     assert [path.name for path in paths] == ["samples000002-class7.png", "samples000002-class3.png"]
     grids = [np.asarray(Image.open(path)) for path in paths]
@@ -49,7 +53,7 @@ def test_without_names_the_classes_take_turns(run):
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("8 ", "no class '8 '; did you mean '8'"), ("zebra", "its classes are 0, 1")]
+    ("name", "message"), [("8 ", "no class '8 '; did you mean '8'"), ("zebra", "Its classes:\n  0: 0\n  1: 1\n")]
 )
 def test_an_unknown_class_is_named_with_those_that_are(run, name, message):
     with pytest.raises(ValueError, match=message):
@@ -60,3 +64,87 @@ def test_a_folder_without_a_run_is_named(run, tmp_path):
     with pytest.raises(ValueError, match="has no checkpoint; train there first"):
         draw.draw(run[0], tmp_path / "mistyped")
     assert not list(tmp_path.iterdir())
+
+
+def _content(folder: pathlib.Path) -> dict[str, int]:
+    return {str(place): place.stat().st_mtime_ns for place in sorted(folder.rglob("*"))}
+
+
+def test_settings_are_those_of_the_run_and_another_folder_takes_the_pictures(run, tmp_path):
+    c, folder = run
+    (expected,) = draw.draw(c, folder)
+    before = _content(folder)
+    (path,) = draw.draw(None, folder, out=tmp_path / "new" / "pictures")
+    assert path == tmp_path / "new" / "pictures" / expected.name and path.read_bytes() == expected.read_bytes()
+    assert _content(folder) == before  # A run that can only be read is enough.
+
+
+def test_other_settings_than_the_runs_are_refused(run, tmp_path):
+    c = settings(model={"resolution": 16, "num_labels": 10}, data={"source": "digits"})
+    with pytest.raises(ValueError, match="model.resolution: 8 in .*, 16 now"):
+        draw.draw(c, run[1], out=tmp_path)
+
+
+def test_a_run_without_its_settings_needs_them_said(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(ValueError, match=r"has no config.json; say the settings of its run with --config"):
+        draw.draw(None, tmp_path)
+    (tmp_path / "config.json").write_text('{"model": {"resolution": 7}}')
+    with pytest.raises(ValueError, match=r"config.json: model.resolution is 7"):
+        draw.draw(None, tmp_path)
+
+
+def test_an_older_checkpoint_is_drawn_from_if_it_is_named(run, tmp_path):
+    c, folder = run
+    (newest,), (older,) = draw.draw(c, folder, out=tmp_path), draw.draw(c, folder, out=tmp_path, nimg=1024)
+    assert (newest.name, older.name) == ("samples000002.png", "samples000001.png")
+    assert newest.read_bytes() != older.read_bytes()
+
+
+def test_what_is_restored_is_the_part_of_a_training_state_that_draws(run):
+    c, _ = run
+    wanted = draw._abstract_generator(c.model, mesh.replicated(mesh.make_mesh()))
+    whole = state.abstract(c)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), wanted) == jax.tree.map(
+        lambda x: (x.shape, x.dtype), {"ema_params": whole.ema_params, "w_avg": whole.w_avg}
+    )
+
+
+def test_a_damaged_checkpoint_is_told_and_left_where_it_is(run, tmp_path, caplog):
+    c, folder = run
+    place = folder / "checkpoints" / "2048" / "record" / "metadata"
+    content = place.read_bytes()
+    place.write_bytes(b"{")
+    try:
+        (path,) = draw.draw(c, folder, out=tmp_path)
+    finally:
+        place.write_bytes(content)
+    assert path.name == "samples000001.png" and (folder / "checkpoints" / "2048").is_dir()
+    assert "checkpoint 2048 cannot be used: its record cannot be read" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("wanted", "numbers"), [(["cat"], [0]), (["1", "salt, pepper"], [1, 2]), (["2", "2"], [2, 2]), ([], [None])]
+)
+def test_classes_are_given_by_name_or_number(wanted, numbers):
+    assert draw._numbers(wanted, ["cat", "dog", "salt, pepper"], 3) == numbers
+
+
+def test_names_that_are_numbers_are_names():
+    assert draw._numbers(["5", "10"], ["10", "5"], 2) == [1, 0]
+    with pytest.raises(ValueError, match="no class '0'"):
+        draw._numbers(["0"], ["10", "5"], 2)
+
+
+def test_classes_without_names_have_numbers():
+    assert draw._numbers(["3"], [], 4) == [3]
+    with pytest.raises(ValueError, match="no class '4'. Give names or numbers from 0 to 3, with commas"):
+        draw._numbers(["4"], [], 4)
+
+
+def test_no_more_than_fifty_classes_are_listed_one_a_line():
+    with pytest.raises(ValueError) as error:
+        draw._numbers(["zebra"], [f"a{i}, b" for i in range(60)], 60)
+    lines = str(error.value).splitlines()
+    assert "stands in double quotes: --classes='\"salt, pepper\",7'. Its classes:" in lines[0]
+    assert lines[1:3] == ["  0: a0, b", "  1: a1, b"] and lines[50:] == ["  49: a49, b", "  ... and 10 more"]

@@ -6,7 +6,7 @@ import pty
 import pytest
 
 from stylegan_jax.runs import progress
-from tests.runs.test_report import PHASES, Clock
+from tests.runs.test_report import STAGES, Clock
 
 
 @pytest.mark.parametrize(
@@ -21,13 +21,13 @@ def test_durations_are_told_in_two_units(seconds, text):
 
 
 def test_time_left_counts_each_resolution_at_its_own_speed():
-    assert progress.time_left(500, PHASES, {8: 1.0, 16: 2.0}) == (500 + 2 * 3000, True)
-    assert progress.time_left(4000, PHASES, {8: 1.0}) == (0, True)
+    assert progress.time_left(500, STAGES, {8: 1.0, 16: 2.0}) == (500 + 2 * 3000, True)
+    assert progress.time_left(4000, STAGES, {8: 1.0}) == (0, True)
 
 
 def test_time_left_is_a_lower_bound_where_a_resolution_was_not_measured():
-    assert progress.time_left(500, PHASES, {4: 3.0, 8: 1.0}) == (500 + 3 * 3000, False)
-    assert progress.time_left(500, PHASES, {}) == (None, False)
+    assert progress.time_left(500, STAGES, {4: 3.0, 8: 1.0}) == (500 + 3 * 3000, False)
+    assert progress.time_left(500, STAGES, {}) == (None, False)
 
 
 def test_a_count_shows_how_far_it_is_and_the_time_left():

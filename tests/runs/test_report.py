@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from tensorboardX.proto import event_pb2
 
+from stylegan_jax.devices import distributed
 from stylegan_jax.runs import report
 
 
@@ -49,7 +50,7 @@ def read_events(workdir):
     return events
 
 
-PHASES = [phase(8, 0, 1000), phase(16, 1000, 2000, fading=True), phase(16, 2000, 4000)]
+STAGES = [phase(8, 0, 1000), phase(16, 1000, 2000, fading=True), phase(16, 2000, 4000)]
 
 
 def test_schedule_has_a_row_for_each_phase_and_times_that_are_known():
@@ -66,7 +67,7 @@ def test_schedule_has_a_row_for_each_phase_and_times_that_are_known():
 
 def test_status_line_shows_speed_fields_and_time_left(tmp_path):
     clock, stream = Clock(), io.StringIO()
-    with report.Report(tmp_path, 4000, phases=PHASES, stream=stream, clock_fn=clock) as r:
+    with report.Report(tmp_path, 4000, stages=STAGES, stream=stream, clock_fn=clock) as r:
         for nimg, seconds, resolution in [(100, 60, 8), (600, 50, 8), (1000, 40, 8), (2000, 90, 16), (3000, 200, 16)]:
             clock.now += seconds
             r.progress(nimg, resolution, alpha=0.51234567, loss=np.float32("nan"), note="ok")
@@ -102,7 +103,7 @@ def test_a_terminal_gets_a_live_line_with_the_log_above_it(tmp_path):
     reader, writer = pty.openpty()
     with os.fdopen(writer, "w") as stream:
         with report.Report(tmp_path, 1000, stream=stream) as r:
-            r.log(report.schedule_text(PHASES))
+            r.log(report.schedule_text(STAGES))
             r.log("a line [of log]")
             r.progress(1000, 8, loss=0.5)
         shown = os.read(reader, 1 << 16).decode()
@@ -155,6 +156,17 @@ def test_a_torn_line_that_lost_only_its_end_of_line_is_dropped(tmp_path):
     assert read_scalars(tmp_path) == [{"nimg": 1}, {"nimg": 6}]
 
 
+def test_lines_that_a_run_will_not_write_again_are_kept_under_another_name(tmp_path):
+    lines = [f'{{"nimg": {nimg}}}\n' for nimg in (0, 10, 20, 30)]
+    (tmp_path / "scalars.jsonl").write_text("".join(lines) + '{"nimg": 40')
+    kept = report.keep_lines_after(tmp_path, 10)
+    assert kept == tmp_path / "scalars-after-10.jsonl" and kept.read_text() == "".join(lines[2:])
+    again = report.keep_lines_after(tmp_path, 10)
+    assert again == tmp_path / "scalars-after-10-2.jsonl" and kept.read_text() == again.read_text()
+    assert report.keep_lines_after(tmp_path, 30) is None
+    assert report.keep_lines_after(tmp_path / "nowhere", 0) is None
+
+
 def test_a_picture_becomes_a_png_and_a_tensorboard_image(tmp_path):
     grid = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
     with report.Report(tmp_path, 1000, stream=io.StringIO()) as r:
@@ -171,7 +183,7 @@ def test_a_picture_becomes_a_png_and_a_tensorboard_image(tmp_path):
 
 
 def test_other_processes_print_and_write_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    monkeypatch.setattr(distributed, "process_index", lambda: 1)
     stream = io.StringIO()
     with report.Report(tmp_path / "run", 1000, stream=stream) as r:
         r.progress(10, 8)

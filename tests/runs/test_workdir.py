@@ -1,21 +1,20 @@
 import json
+import os
 import pathlib
-import subprocess
-import sys
 
-import jax
 import pytest
 
 from stylegan_jax import config
+from stylegan_jax.devices import distributed
 from stylegan_jax.runs import workdir
 
-ROOT = pathlib.Path(__file__).parent.parent.parent
 CONFIG = {"seed": 0, "train": {"r1_gamma": 10.0, "g_loss": "wgan"}, "schedule": {"batches": ((4, 512), (8, 256))}}
 
 
 def test_the_same_config_is_accepted_again_and_is_readable(tmp_path):
     for _ in range(2):
-        workdir.check_config(tmp_path / "a" / "run", CONFIG)
+        workdir.check_writable(tmp_path / "a" / "run")
+        assert workdir.check_config(tmp_path / "a" / "run", CONFIG) == []
         workdir.record_config(tmp_path / "a" / "run", CONFIG)
     file = tmp_path / "a" / "run" / "config.json"
     assert json.loads(file.read_text())["train"]["r1_gamma"] == 10.0
@@ -39,7 +38,7 @@ def test_another_config_is_refused_field_by_field(tmp_path):
 def test_a_workdir_that_is_no_folder_is_refused(tmp_path, folder):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=f"Cannot write in {tmp_path / folder}.*choose another --workdir"):
-        workdir.check_config(tmp_path / folder, CONFIG)
+        workdir.check_writable(tmp_path / folder)
 
 
 def test_a_workdir_without_permission_to_write_is_refused(tmp_path, monkeypatch):
@@ -47,8 +46,8 @@ def test_a_workdir_without_permission_to_write_is_refused(tmp_path, monkeypatch)
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(pathlib.Path, "open", refuse)
-    with pytest.raises(ValueError, match=r"Permission denied.*choose another --workdir"):
-        workdir.check_config(tmp_path, CONFIG)
+    with pytest.raises(ValueError, match=r"Permission denied.*choose another --out"):
+        workdir.check_writable(tmp_path, "--out")
 
 
 @pytest.mark.parametrize("content", [b'{"seed": ', b"[]", b"3", b"\xff\xfe"])
@@ -59,13 +58,15 @@ def test_a_broken_config_record_is_named(tmp_path, content):
 
 
 def test_other_processes_write_no_config(tmp_path, monkeypatch):
-    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    monkeypatch.setattr(distributed, "process_index", lambda: 1)
+    workdir.check_writable(tmp_path)
     workdir.check_config(tmp_path, CONFIG)
     workdir.record_config(tmp_path, CONFIG)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_checked_folder_belongs_to_no_run_yet(tmp_path):
+    workdir.check_writable(tmp_path)
     workdir.check_config(tmp_path, CONFIG)
     assert not list(tmp_path.iterdir())
     workdir.check_config(tmp_path, CONFIG | {"seed": 1})
@@ -89,26 +90,51 @@ def test_a_run_from_before_there_was_a_setting_has_its_default(tmp_path):
         workdir.check_config(tmp_path, now)
 
 
-# ---- one run in a folder
-
-HOLDER = """
-import sys
-from stylegan_jax.runs import workdir
-with workdir.locked(sys.argv[1]):
-    print("locked", flush=True)
-    sys.stdin.read()
-"""
-
-
-def test_a_second_run_in_a_folder_is_refused_until_the_first_has_ended_in_whatever_way(tmp_path):
-    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
-        assert first.stdout.readline() == "locked\n"
-        message = f"another run of this machine is at work in {tmp_path}; wait for its end"
-        with pytest.raises(ValueError, match=message), workdir.locked(tmp_path):
-            pass
-        first.kill()
-    for _ in range(2):
-        with workdir.locked(tmp_path):
-            pass
+def test_settings_are_compared_without_writing(tmp_path):
+    workdir.check_config(tmp_path / "nowhere", CONFIG)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_can_be_made_longer_and_its_record_says_how_long_it_is(tmp_path):
+    short, long = (CONFIG | {"schedule": {"total_kimg": kimg, "batches": [[4, 512]]}} for kimg in (100.0, 200.0))
+    workdir.record_config(tmp_path, short)
+    assert workdir.check_config(tmp_path, long) == [f"schedule.total_kimg: 100.0 in {tmp_path}, 200.0 now"]
+    workdir.record_config(tmp_path, long)
+    assert workdir.read_config(tmp_path) == long
+    assert workdir.check_config(tmp_path, long) == []
+
+
+def test_the_record_keeps_what_a_run_began_with_but_for_its_length(tmp_path):
+    before = CONFIG | {"schedule": {"total_kimg": 100.0}, "report": {"grid_rows": 1}}
+    workdir.record_config(tmp_path, before)
+    workdir.record_config(tmp_path, CONFIG | {"schedule": {"total_kimg": 200.0}, "report": {"grid_rows": 2}})
+    kept = workdir.read_config(tmp_path)
+    assert kept["report"] == {"grid_rows": 1} and kept["schedule"] == {"total_kimg": 200.0}
+
+
+def test_a_folder_without_a_run_has_no_settings(tmp_path):
+    assert workdir.read_config(tmp_path) is None
+
+
+# ---- names of folders
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "--workdir is empty; name a folder"),
+        ("  ", "--workdir is empty"),
+        ("gs://bucket/run", "--workdir=gs://bucket/run is no folder of this machine"),
+        ("s3:/bucket/run", "is no folder of this machine"),
+        ("file:///tmp/run", "is no folder of this machine"),
+        ("~nosuchuser/run", "--workdir=~nosuchuser/run: this machine has no such user"),
+    ],
+)
+def test_what_names_no_folder_is_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        workdir.resolve(text, "--workdir")
+
+
+def test_a_folder_is_where_its_name_says():
+    assert workdir.resolve("runs/a:b", "--workdir") == pathlib.Path("runs/a:b")
+    assert workdir.resolve("~/run", "--workdir") == pathlib.Path(os.path.expanduser("~")) / "run"

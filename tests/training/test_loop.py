@@ -206,7 +206,7 @@ def test_a_signal_saves_where_the_run_is_and_ends_it_well(tmp_path, number):
 def test_a_start_that_fails_leaves_the_folder_to_other_settings(tmp_path):
     with pytest.raises(ValueError, match="absent.zip"):
         loop.train(settings(data={"source": str(tmp_path / "absent.zip")}), tmp_path / "run")
-    assert not list((tmp_path / "run").iterdir())
+    assert not list((tmp_path / "run").glob("[!.]*"))
 
 
 def test_batches_that_do_not_divide_are_refused_before_anything_is_written(tmp_path):
@@ -236,11 +236,44 @@ def test_hosts_compare_their_settings_and_pictures_before_checkpoints_are_opened
 
 def test_a_folder_that_another_run_is_in_is_refused(tmp_path):
     with (
-        loop.workdir.locked(tmp_path),
-        pytest.raises(ValueError, match="another run of this machine is at work"),
+        loop.owner.owning(tmp_path),
+        pytest.raises(ValueError, match="another run of this machine .* is at work"),
     ):
         loop.train(settings(), tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("[!.]*"))
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_back_comes_to_the_same_end_and_keeps_what_it_left(undisturbed, tmp_path):
+    c = settings(report={"keep_checkpoints": 100})
+    whole = loop.train(c, tmp_path)
+    lines = logged(tmp_path)
+    assert_equal(undisturbed[1], whole)
+    assert_equal(whole, loop.train(c, tmp_path, back_to_nimg=96))
+    assert logged(tmp_path) == lines
+    kept = [json.loads(line)["nimg"] for line in (tmp_path / "scalars-after-96.jsonl").read_text().splitlines()]
+    assert kept == list(range(128, 257, 32))
+    assert sorted(int(place.name) for place in (tmp_path / "checkpoints/after-96").iterdir()) == kept
+    with pytest.raises(ValueError, match="Leave --checkpoint out to go on"):
+        loop.train(c, tmp_path, back_to_nimg=96)
+    with pytest.raises(ValueError, match="has no checkpoint of image 100; there are: 32, 64"):
+        loop.train(c, tmp_path, back_to_nimg=100)
+
+
+@pytest.mark.slow
+def test_a_run_whose_checkpoints_are_gone_is_refused_and_its_log_stays(tmp_path):
+    c = settings(schedule={"total_kimg": 0.064})
+    loop.train(c, tmp_path)
+    (tmp_path / "checkpoints").rename(tmp_path / "elsewhere")
+    before = (tmp_path / "scalars.jsonl").read_bytes()
+    with pytest.raises(ValueError, match="saved checkpoints, but .* has none. Bring them back"):
+        loop.train(c, tmp_path)
+    assert (tmp_path / "scalars.jsonl").read_bytes() == before
+    (tmp_path / "checkpoints").rmdir()
+    (tmp_path / "elsewhere").rename(tmp_path / "checkpoints")
+    longer = settings(schedule={"total_kimg": 0.128})
+    assert int(loop.train(longer, tmp_path).nimg) == 128
+    assert json.loads((tmp_path / "config.json").read_text())["schedule"]["total_kimg"] == 0.128
 
 
 def test_settings_say_which_checkpoints_are_kept(tmp_path, monkeypatch):

@@ -1,0 +1,156 @@
+"""One run at a time in a folder: of this process, of another container, or of another host."""
+
+import contextlib
+import json
+import logging
+import os
+import pathlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from jax.experimental import multihost_utils
+
+from stylegan_jax.devices import distributed
+from stylegan_jax.runs import locks, progress, whole
+
+BEAT_SEC = 20.0  # Time between the signs of life that a run leaves in its folder.
+WATCH_SEC = 90.0  # Time to wait for a sign of life of another host; network drives show it up to 60 s late.
+STALE_SEC = 600.0  # Age of a sign of life that needs no waiting: more than clocks of hosts differ.
+
+LOCK = ".lock"  # File that a run holds as long as it lives.
+RECORD = ".owner.json"  # Who does: host, boot, pid, time. A run removes it when it ends.
+
+
+@contextlib.contextmanager
+def owning(
+    workdir: pathlib.Path,
+    beat_sec: float = BEAT_SEC,
+    watch_sec: float = WATCH_SEC,
+    log_fn: Callable[[str], None] = print,
+) -> Iterator[None]:
+    """Keeps other runs out of a folder until the block or this process ends, in whatever way.
+
+    Runs of this machine, also those of other containers, are kept out by a lock that ends with its process. Network
+    drives need not show locks to other hosts, and may keep those of hosts that are no more. Therefore a run renews a
+    record in the folder, and one that finds the record of another host watches whether it is renewed.
+
+    Args:
+        workdir: folder of the run, which exists.
+        beat_sec: time between renewals.
+        watch_sec: time to watch the record of another host.
+        log_fn: takes one line of text.
+
+    Raises:
+        ValueError: another run is in it; or the processes of this one do not see one folder.
+    """
+    with contextlib.ExitStack() as stack:
+        if distributed.process_index() == 0:
+            is_free, record = _lock(workdir, stack), _read(workdir)
+            is_of_another = record is not None and record.get("boot") != _boot()
+            if not is_free and not is_of_another:
+                raise ValueError(_refusal(workdir, "of this machine", record))
+            if is_of_another:
+                _watch(workdir, record, watch_sec, log_fn)
+            stack.enter_context(_renewing(workdir, beat_sec))
+        _check_shared(workdir)
+        yield
+
+
+def _lock(workdir: pathlib.Path, stack: contextlib.ExitStack) -> bool:
+    """Returns whether no other process holds the lock; it is held from now on if the drive has locks."""
+    try:
+        stack.enter_context(locks.exclusive(workdir / LOCK))
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        logging.warning("%s: this drive has no locks (%s); a second run here would go unseen", workdir, error.strerror)
+    return True
+
+
+def _watch(workdir: pathlib.Path, record: dict[str, Any], watch_sec: float, log_fn: Callable[[str], None]) -> None:
+    """Raises ValueError if the run of another host, or of an earlier boot of this one, renews its record."""
+    who, age_sec = f"on host {record.get('host')}", time.time() - float(record.get("time", 0.0))
+    if age_sec > STALE_SEC:
+        log_fn(f"A run {who} left {workdir} without an end {progress.format_duration(age_sec)} ago; taking it over.")
+        return
+    log_fn(f"{workdir} was just in use by a run {who}; watching for {watch_sec:g} s whether that is still alive.")
+    deadline = time.monotonic() + watch_sec
+    while (left_sec := deadline - time.monotonic()) > 0:
+        time.sleep(min(left_sec, watch_sec / 50))
+        now = _read(workdir)
+        if now is not None and now != record:
+            raise ValueError(_refusal(workdir, f"on host {now.get('host')}", now))
+    log_fn(f"The run {who} gave no sign of life for {watch_sec:g} s; taking {workdir} over.")
+
+
+def _refusal(workdir: pathlib.Path, who: str, record: dict[str, Any] | None) -> str:
+    number = f" (process {record['pid']})" if record and "pid" in record else ""
+    return f"another run {who}{number} is at work in {workdir}; wait for its end, or choose another --workdir."
+
+
+@contextlib.contextmanager
+def _renewing(workdir: pathlib.Path, beat_sec: float) -> Iterator[None]:
+    """Writes the record again and again, and removes it at the end."""
+    ended = threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(beat_sec):
+            with contextlib.suppress(OSError):  # A full disk shows elsewhere.
+                _write(workdir)
+
+    _write(workdir)
+    thread = threading.Thread(target=renew, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        with contextlib.suppress(OSError):
+            (workdir / RECORD).unlink()
+
+
+def _write(workdir: pathlib.Path) -> None:
+    record = {"host": socket.gethostname(), "boot": _boot(), "pid": os.getpid(), "time": time.time()}
+    with whole.writing(workdir / RECORD, "w") as file:
+        json.dump(record, file)
+
+
+def _read(workdir: pathlib.Path) -> dict[str, Any] | None:
+    """Returns the record; None if there is none, or none that is whole."""
+    try:
+        record = json.loads((workdir / RECORD).read_text())
+        return record if isinstance(record, dict) else None
+    except (OSError, ValueError):
+        return None
+
+
+def _boot() -> str:
+    """Returns what is the same for all processes and containers of a machine, until it is started again."""
+    try:
+        return pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:  # No Linux.
+        return socket.gethostname()
+
+
+def _check_shared(workdir: pathlib.Path) -> None:
+    """Raises ValueError, in all processes, if what process 0 writes to the folder is not there for all."""
+    if distributed.process_count() == 1:
+        return
+    name = multihost_utils.broadcast_one_to_all(np.frombuffer(os.urandom(8), np.uint8)).tobytes().hex()
+    file = workdir / f".{name}.tmp"
+    if distributed.process_index() == 0:
+        file.touch()
+    multihost_utils.sync_global_devices("owner: a file is there")
+    sees = multihost_utils.process_allgather(np.bool_(file.exists()))
+    if distributed.process_index() == 0:
+        file.unlink()
+    if not sees.all():
+        blind = ", ".join(str(i) for i in np.flatnonzero(~sees))
+        raise ValueError(
+            f"--workdir={workdir} of process {blind} is not that of process 0; name one folder that all hosts share."
+        )
