@@ -22,7 +22,9 @@ setuptools.setup(
     license="MIT",
     license_files=["LICENSE"],
     python_requires=">=3.11",
-    packages=setuptools.find_packages(include=["stylegan_jax", "stylegan_jax.*"]),
+    # configs/ is at the top of the repository, where users look for it, and within the package once that is installed.
+    packages=[*setuptools.find_packages(include=["stylegan_jax", "stylegan_jax.*"]), "stylegan_jax.configs"],
+    package_dir={"stylegan_jax": "stylegan_jax", "stylegan_jax.configs": "configs"},
     package_data={"stylegan_jax": ["metrics/*.npz", "metrics/*.safetensors"]},
     install_requires=read_requirements("requirements.txt"),
     extras_require={"dev": read_requirements("requirements-dev.txt")},

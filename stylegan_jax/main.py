@@ -17,7 +17,7 @@ from ml_collections import config_dict, config_flags
 
 from stylegan_jax.config import Config, default, from_dict
 from stylegan_jax.data import inspection, prepare, remote, sources
-from stylegan_jax.devices import distributed
+from stylegan_jax.devices import backend, distributed
 from stylegan_jax.images import draw
 from stylegan_jax.runs import checkpoint, progress, workdir
 from stylegan_jax.training import loop, plan
@@ -159,6 +159,12 @@ def check_flags(mode: str) -> None:
             raise ValueError(f"--{name} is for {allowed} alone; leave it out with --mode={mode}.")
 
 
+def leave_accelerators_alone() -> None:
+    """Keeps JAX to the CPU, here and in processes that this one starts: accelerators may be busy, or not be here."""
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    jax.config.update("jax_platforms", "cpu")
+
+
 def run(config: Config, mode: str, folder: pathlib.Path) -> None:
     """Does what `mode`, which is not "sample", says. Raises ValueError if it cannot."""
     if mode != "plan" and remote.is_remote(config.data.source):
@@ -171,6 +177,7 @@ def run(config: Config, mode: str, folder: pathlib.Path) -> None:
     if mode == "train":
         loop.train(config, folder, CHECKPOINT.value)
     elif mode == "plan":
+        backend.devices()  # Also with --topology: JAX computes shapes by the devices that are here.
         print(plan.plan(config, folder, TOPOLOGY.value))
     elif mode == "inspect":
         with progress.counting("pictures") as progress_fn:
@@ -203,6 +210,8 @@ def main(argv: list[str]) -> None:
     try:
         folder = workdir.resolve(WORKDIR.value, "--workdir")
         check_flags(MODE.value)
+        if MODE.value in ("inspect", "prepare"):
+            leave_accelerators_alone()
         config = None if values is None else from_dict(values)
         if MODE.value == "sample":
             out = None if OUT.value is None else workdir.resolve(OUT.value, "--out")

@@ -10,6 +10,7 @@ import jax
 import pytest
 
 from stylegan_jax import main
+from stylegan_jax.devices import distributed
 from stylegan_jax.runs import checkpoint
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -31,7 +32,7 @@ from absl import app
 from stylegan_jax.training import loop, programs
 from stylegan_jax import main
 begun = threading.Event()
-def train(c, folder):
+def train(config, folder, back_to_nimg):
     programs.make_ahead([8], lambda request: begun.set() or threading.Event().wait(100))
     begun.wait()
     if {is_interrupted}:
@@ -48,7 +49,7 @@ import concurrent.futures, threading
 from absl import app
 from stylegan_jax.training import loop
 from stylegan_jax import main
-def train(c, folder):
+def train(config, folder, back_to_nimg):
     concurrent.futures.ThreadPoolExecutor().submit(threading.Event().wait)
     print("begun")
     {end}
@@ -65,9 +66,9 @@ def cache(monkeypatch, tmp_path) -> pathlib.Path:
     return tmp_path / "cache/stylegan_jax/xla"
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess:
+def run(*arguments: str, platforms: str = "cpu") -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "stylegan_jax.main", *arguments]
-    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"JAX_PLATFORMS": platforms}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
 
 
@@ -78,6 +79,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
         ("--config.train.r1_gamma=ten", "r1_gamma"),
         ("--config.model.resolution=48", "model.resolution is 48; use 8, 16"),
         ("--config.data.source=nowhere.zip", "nowhere.zip"),
+        ("--config.data.source=~nosuchuser/x", "data.source=~nosuchuser/x: this machine has no such user"),
         ("stray", "stray: not understood"),
     ],
 )
@@ -146,7 +148,7 @@ def test_a_program_that_is_being_made_does_not_delay_the_end(tmp_path, is_interr
     ],
 )
 def test_a_lost_process_is_told_from_other_errors(monkeypatch, error, message):
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(distributed, "process_count", lambda: 2)
     assert re.search(message, main.explain(error))
 
 
@@ -192,3 +194,95 @@ def test_the_process_ends_whatever_threads_wait_for(tmp_path, end, code, last_li
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
     assert (result.returncode, result.stdout) == (code, "begun\n"), result.stderr
     assert last_line is None or result.stderr.splitlines()[-1] == last_line
+
+
+# ---- flags
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (["--config=demo"], [f"--config={ROOT}/configs/demo.py"]),
+        (["--config=ffhq:8"], [f"--config={ROOT}/configs/ffhq.py:8"]),
+        (["-config", "ffhq:1", "--mode=plan"], ["-config", f"{ROOT}/configs/ffhq.py:1", "--mode=plan"]),
+        (["--config=configs/ffhq.py:8"], ["--config=configs/ffhq.py:8"]),
+        (["--config=nowhere.py"], ["--config=nowhere.py"]),
+        (["--config=configs/nowhere"], ["--config=configs/nowhere"]),
+        (["--config="], ["--config="]),
+        (["--config.seed=1", "--workdir=demo"], ["--config.seed=1", "--workdir=demo"]),
+    ],
+)
+def test_a_config_is_found_by_its_name(given, found):
+    assert main.find_config(["main", *given]) == ["main", *found]
+
+
+def test_a_file_here_comes_before_a_config_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").touch()
+    assert main.find_config(["main", "--config=demo"]) == ["main", "--config=demo"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("fhq:8", r"--config=fhq:8: there is no such config; did you mean ffhq"), ("x", "celebahq")]
+)
+def test_a_config_that_does_not_exist_is_named(name, message):
+    with pytest.raises(SystemExit, match=message):
+        main.find_config(["main", f"--config={name}"])
+
+
+@pytest.mark.parametrize(("mode", "workdir"), [("train", ""), ("prepare", "gs://bucket/run")])
+def test_a_workdir_that_is_no_folder_is_refused_before_anything_is_written(tmp_path, mode, workdir):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-m", "stylegan_jax.main", "--config=demo", f"--workdir={workdir}", f"--mode={mode}"]
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 1 and len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith("error: --workdir") and not result.stdout
+    assert [place.name for place in tmp_path.iterdir()] == ["cache"]  # Folder of programs.
+
+
+@pytest.mark.parametrize(
+    ("flag", "mode", "allowed"),
+    [
+        ("topology", "train", "--mode=plan"),
+        ("classes", "train", "--mode=sample"),
+        ("out", "inspect", "--mode=sample"),
+        ("checkpoint", "prepare", "--mode=sample and --mode=train"),
+    ],
+)
+def test_a_flag_without_effect_is_refused(monkeypatch, flag, mode, allowed):
+    monkeypatch.setattr(main.flags.FLAGS[flag], "present", 1)
+    with pytest.raises(ValueError, match=f"--{flag} is for {allowed} alone; leave it out with --mode={mode}"):
+        main.check_flags(mode)
+    main.check_flags("sample" if "sample" in allowed else "plan")
+
+
+def test_training_needs_a_config_and_sampling_does_not(tmp_path):
+    result = run(f"--workdir={tmp_path}")
+    assert result.stderr == "error: --config is missing, which --mode=train needs: a file, or a name such as demo.\n"
+    result = run(f"--workdir={tmp_path}", "--mode=sample")
+    assert result.stderr == f"error: {tmp_path} has no checkpoint; train there first, with --mode=train.\n"
+
+
+# ---- devices and streams
+
+
+def test_only_what_computes_needs_the_devices_that_are_asked_for(tmp_path):
+    small = ["--config=demo", "--config.data.num_faces=32", "--config.data.num_heldout=4"]
+    result = run(*small, "--mode=prepare", f"--workdir={tmp_path / 'store'}", platforms="cuda")
+    assert result.returncode == 0 and not result.stderr, result.stderr
+    result = run("--mode=sample", f"--workdir={tmp_path / 'nowhere'}", platforms="cuda")
+    assert result.returncode == 1 and result.stderr.endswith(
+        "has no checkpoint; train there first, with --mode=train.\n"
+    )
+    result = run(*small, f"--workdir={tmp_path / 'run'}", platforms="cuda")
+    assert result.returncode == 1 and len(result.stderr.splitlines()) == 1, result.stderr
+    assert result.stderr.startswith("error: JAX_PLATFORMS=cuda asks for devices that cannot be used here")
+    assert not (tmp_path / "run").exists()
+
+
+def test_streams_that_are_closed_end_nothing(tmp_path):
+    command = f"{sys.executable} -m stylegan_jax.main --config=demo --config.data.num_faces=32 --mode=inspect"
+    shell = f"{command} --config.data.num_heldout=4 --workdir={tmp_path / 'run'} <&- >&-"
+    result = subprocess.run(["bash", "-c", shell], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert list((tmp_path / "run").iterdir())

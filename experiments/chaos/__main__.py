@@ -1,35 +1,31 @@
 """Ends a run in every bad way, again and again, and compares what it comes to with a run that was left in peace.
 
-python -m experiments.chaos --workdir /tmp/chaos
+python -m experiments.chaos --workdir=/tmp/chaos
 """
 
 import contextlib
-import dataclasses
-import json
 import os
 import pathlib
 import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 
 from absl import app, flags
 
+from experiments.chaos import endings, places
+from experiments.chaos.endings import PATIENCE_SEC, POLL_SEC, Run
 from stylegan_jax.config import from_dict
 
-ROUNDS = flags.DEFINE_integer("rounds", 30, "Rounds of SIGKILL at random moments, before those with damage.")
-WORKDIR = flags.DEFINE_string("workdir", "runs/chaos", "Folder for both runs; emptied first.")
-SEED = flags.DEFINE_integer("seed", 0, "Of the random moments.")
+ROUNDS = flags.DEFINE_integer("rounds", 30, "Times that the run is ended.")
+WORKDIR = flags.DEFINE_string("workdir", "runs/chaos", "Folder for both runs; an earlier experiment there is deleted.")
+SEED = flags.DEFINE_integer("seed", 0, "Seed of the random moments.")
 
-ROOT = pathlib.Path(__file__).parent.parent.parent
-PATIENCE_SEC = 600.0
-POLL_SEC = 0.005
 TMPFS_MIB = 24  # Room for some checkpoints, until a ballast takes it.
 
-# 8 to 16 px with a fade, and a checkpoint every tick of 64 images: longer than the rounds, which end in the fade.
+# 8 to 16 px with a fade, and a checkpoint every tick of 64 images: longer than 30 rounds, which end in the fade.
 SETTINGS = {
     "model": {
         "resolution": 16,
@@ -44,7 +40,7 @@ SETTINGS = {
     "schedule": {
         "stable_kimg": 0.512,
         "fade_kimg": 2.048,
-        "total_kimg": 4.096,
+        "total_kimg": 3.072,
         "batch": 8,
         "batch_by_resolution": (),
         "tick_kimg": 0.064,
@@ -52,58 +48,6 @@ SETTINGS = {
     },
     "report": {"metric_ticks": 0, "checkpoint_ticks": 1, "image_ticks": 1000, "keep_checkpoints": 3},
 }
-CONFIG = """
-from stylegan_jax.config import default, from_dict
-def get_config():
-    c = default()
-    c.update({values})
-    return c
-"""
-
-
-@dataclasses.dataclass
-class Run:
-    """A run in a process of its own."""
-
-    folder: pathlib.Path
-    cache: pathlib.Path  # Of compiled programs.
-
-    @property
-    def log(self) -> pathlib.Path:
-        """Where the process writes: not on the disk that fills."""
-        return self.cache.with_name(f"{self.folder.name}.log")
-
-    def start(self) -> subprocess.Popen:
-        """Starts the run, or goes on with it."""
-        config_file = self.cache.with_name("config_of_chaos.py")
-        config_file.write_text(CONFIG.format(values=SETTINGS))
-        command = [sys.executable, "-m", "stylegan_jax.main", f"--config={config_file}", f"--workdir={self.folder}"]
-        environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(self.cache)}
-        with self.log.open("w") as output:
-            return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
-
-    def text(self) -> str:
-        """Returns what the process has written."""
-        return self.log.read_text(errors="replace") if self.log.exists() else ""
-
-    def saved(self) -> list[int]:
-        """Returns the images of the finished checkpoints."""
-        folder = self.folder / "checkpoints"
-        return sorted(int(f.name) for f in folder.iterdir() if f.name.isdigit()) if folder.exists() else []
-
-    def newest(self) -> int:
-        """Returns the images of the newest checkpoint; 0 if there is none."""
-        return max(self.saved(), default=0)
-
-    def is_saving(self) -> bool:
-        """Returns whether a checkpoint is being written."""
-        folder = self.folder / "checkpoints"
-        return folder.exists() and any("tmp" in f.name for f in folder.iterdir())
-
-    def leaves(self) -> dict[str, list]:
-        """Returns dtype, shape and checksum of each array of the newest checkpoint."""
-        record = self.folder / "checkpoints" / str(self.newest()) / "record" / "metadata"
-        return json.loads(record.read_text())["record"]["leaves"]
 
 
 def moments(chance: random.Random) -> dict[str, Callable[[Run, int], bool]]:
@@ -121,19 +65,31 @@ def moments(chance: random.Random) -> dict[str, Callable[[Run, int], bool]]:
     }
 
 
-def kill_once(run: Run, name: str, chance: random.Random) -> str:
-    """Starts the run, kills it at a moment, and returns what happened."""
-    began, process = run.newest(), run.start()
-    is_due = moments(chance)[name]
-    deadline = time.monotonic() + PATIENCE_SEC
-    while process.poll() is None and not is_due(run, began):
-        if time.monotonic() > deadline:
-            break
-        time.sleep(POLL_SEC)
-    time.sleep(chance.uniform(0, 0.05) if name == "in a save" else chance.uniform(0, 0.5))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    return f"killed {name}: from {began} to {run.newest()}"
+# Moments of SIGKILL, and ways that let the run save, in turn.
+WAYS = (
+    "any time",
+    "in the data",
+    signal.SIGTERM,
+    "in the first compile",
+    "in a save",
+    signal.SIGHUP,
+    "just after a save",
+    "in the fade",
+    signal.SIGINT,
+    "a closed terminal",
+    "a closed terminal, SIGHUP ignored",
+    signal.SIGUSR1,
+)
+
+
+def end(run: Run, way: str | signal.Signals, chance: random.Random) -> str:
+    """Starts the run, ends it in one of WAYS, and returns what happened."""
+    if isinstance(way, signal.Signals):
+        return endings.send(run, way, chance)
+    if "terminal" in way:
+        return endings.close_terminal(run, is_ignored="ignored" in way)
+    began, is_due = run.newest(), moments(chance)[way]
+    return endings.kill(run, way, lambda: is_due(run, began), chance)
 
 
 def flip_a_byte(file: pathlib.Path, chance: random.Random) -> None:
@@ -183,11 +139,9 @@ def fill_the_disk(run: Run) -> str:
 def main(argv: list[str]) -> None:
     """Makes both runs, tells what happened in each round, and compares them."""
     del argv
-    place = pathlib.Path(WORKDIR.value).absolute()
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
+    place = places.claim(pathlib.Path(WORKDIR.value))
     from_dict(SETTINGS)
-    peaceful = Run(place / "undisturbed", place / "cache")
+    peaceful = Run(place / "undisturbed", place / "cache", SETTINGS)
     start_sec = time.monotonic()
     assert peaceful.start().wait(PATIENCE_SEC) == 0, peaceful.text()
     print(f"undisturbed: {time.monotonic() - start_sec:.0f} s, to {peaceful.newest()} images", flush=True)
@@ -198,13 +152,13 @@ def main(argv: list[str]) -> None:
     is_mounted = (
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={TMPFS_MIB}m", "tmpfs", disk], check=False).returncode == 0
     )
-    run = Run(disk / "run", place / "cache_of_chaos")
+    run = Run(disk / "run", place / "cache_of_chaos", SETTINGS)
     try:
-        names = list(moments(chance))
         for i in range(ROUNDS.value):
-            if i % 6 == 2:  # A cold compile, to be killed in.
+            way = WAYS[i % len(WAYS)]
+            if way == "in the first compile":
                 shutil.rmtree(run.cache, ignore_errors=True)
-            say(i, kill_once(run, names[i % len(names)], chance))
+            say(i, end(run, way, chance))
             if i % 3 == 2 and len(run.saved()) > 1:
                 say(i, damage_newest(run, list(DAMAGE)[i // 3 % len(DAMAGE)], chance))
             if i % 10 == 9 and is_mounted and run.newest() < peaceful.newest() - 256:

@@ -13,7 +13,8 @@ def is_complete(workdir: pathlib.Path) -> bool:
     file, checkpoints = workdir / "config.json", workdir / "checkpoints"
     if not (file.exists() and checkpoints.exists()):
         return False
-    newest = max((int(place.name) for place in checkpoints.iterdir() if place.name.isdigit()), default=0)
+    saved = (int(place.name) for place in checkpoints.iterdir() if place.name.isdigit() and place.is_dir())
+    newest = max(saved, default=0)
     return newest >= round(1000 * json.loads(file.read_text())["schedule"]["total_kimg"])
 
 

@@ -4,11 +4,12 @@ set -euo pipefail
 here=$(dirname "$0")
 source "$here/settings.sh"
 
-MAX_SHORT_STARTS=3 # In a row, of under SHORT_SEC, before it gives up: then the settings are wrong, not the machines.
+MAX_SHORT_STARTS=3 # Starts in a row that end within SHORT_SEC: then the settings are wrong, not the machines.
 SHORT_SEC=900
 
 is_running() {
-    # Of the first host: where any process ends, all do within a minute. Asked twice, for lost connections.
+    # The first host alone is asked: where any process ends, all do within a minute. It is asked twice, since
+    # connections get lost.
     local question="systemctl is-active --quiet stylegan"
     on_hosts 0 "$question" || { sleep 30 && on_hosts 0 "$question"; }
 }
@@ -19,9 +20,10 @@ is_complete() {
 
 short_starts=0
 while true; do
-    bash "$here/create.sh"
     started_sec=$SECONDS
-    if bash "$here/install.sh" && ! is_complete && bash "$here/train.sh"; then
+    # A failure of gcloud, which may have its bad days, counts as a short start.
+    if bash "$here/create.sh" && started_sec=$SECONDS && bash "$here/install.sh" && ! is_complete &&
+        bash "$here/train.sh"; then
         while is_running; do
             sleep 60
         done
@@ -35,8 +37,8 @@ while true; do
         short_starts=0
     elif ((++short_starts >= MAX_SHORT_STARTS)); then
         echo "error: $short_starts starts in a row were short. The last lines of the first host:" >&2
-        on_hosts 0 "sudo journalctl --unit=stylegan --lines=30 --no-pager" >&2
+        on_hosts 0 "sudo journalctl --unit=stylegan --lines=30 --no-pager" >&2 || true
         exit 1
     fi
-    sleep 60 # What has been preempted is not called so at once.
+    sleep 60 # A slice that was preempted is not shown as such at once.
 done

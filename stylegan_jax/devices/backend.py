@@ -33,7 +33,7 @@ def devices() -> list[jax.Device]:
     try:
         return jax.devices()
     except (RuntimeError, AssertionError) as error:  # An AssertionError without a text: no NVIDIA GPU is visible.
-        asked = jax.config.read("jax_platforms")
+        asked = _asked()
         reason = (str(error).splitlines() or ["there is no such device"])[0]
         if not asked:
             raise ValueError(f"no device can be used: {reason}") from error
@@ -52,6 +52,10 @@ _REMEDIES = {
         ("tpu", "a TPU", "jax[tpu]"),
     )
 }
+
+
+def _asked() -> str | None:
+    return jax.config.values["jax_platforms"]
 
 
 def _what_is_here() -> str:

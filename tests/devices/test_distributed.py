@@ -17,7 +17,7 @@ import pytest
 
 from stylegan_jax import config
 from stylegan_jax.devices import distributed
-from stylegan_jax.runs import checkpoint
+from stylegan_jax.runs import checkpoint, restoring
 from stylegan_jax.training import state
 from tests.small import settings
 
@@ -54,8 +54,54 @@ def test_flags_that_make_no_sense_are_named(given, message):
 
 def test_alone_nothing_is_started():
     distributed.start(None, 1, None)
-    assert jax.process_count() == 1
+    assert (distributed.process_index(), distributed.process_count()) == (0, 1)
     distributed.check_same("settings", "anything")
+
+
+def test_who_this_process_is_needs_no_devices():
+    script = "from stylegan_jax.devices import distributed as d; print(d.process_index(), d.process_count())"
+    environment = os.environ | {"JAX_PLATFORMS": "nonsense"}
+    result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (result.stdout, result.returncode) == ("0 1\n", 0), result.stderr
+
+
+# Joins a run that others do not come to, and ends as main does.
+WAITING = """
+import functools
+from stylegan_jax import main
+from stylegan_jax.devices import distributed
+distributed.NOTICE_SEC = 0.5
+distributed.start = functools.partial(distributed.start, wait_sec={wait_sec})
+main.app.run(main.main, flags_parser=main.parse_flags)
+"""
+
+
+@pytest.mark.parametrize(
+    ("process", "whom"), [(0, "1 other process at 127.0.0.1:{}"), (1, "process 0 and all others at 127.0.0.1:{}")]
+)
+def test_a_process_that_never_comes_is_waited_for_and_then_named(tmp_path, process, whom):
+    port = _free_port()
+    script = WAITING.format(wait_sec=1.5)
+    flags = ["--config=digits", f"--workdir={tmp_path / 'run'}", f"--coordinator=127.0.0.1:{port}"]
+    command = [sys.executable, "-c", script, *flags, "--num_processes=2", f"--process_id={process}"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SEC)
+    whom = whom.format(port)
+    assert result.returncode == 1
+    assert result.stderr.splitlines() == [
+        f"waiting for {whom}, for 1.5 s at most",
+        f"error: {whom} did not come within 1.5 s. Start the same command on all hosts, or --num_processes=1 for this "
+        "one alone.",
+    ]
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_interrupt_ends_the_waiting(tmp_path):
+    flags = ["--config=digits", f"--workdir={tmp_path}", f"--coordinator=127.0.0.1:{_free_port()}"]
+    command = [sys.executable, "-m", "stylegan_jax.main", *flags, "--num_processes=2", "--process_id=0"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr.readline().startswith("waiting for 1 other process at 127.0.0.1:")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE_SEC) == 130
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
@@ -66,6 +112,13 @@ def test_a_signal_is_a_reason_to_stop_and_the_old_handlers_come_back(number):
         os.kill(os.getpid(), number)
         assert stop_fn() == signal.Signals(number).name
     assert signal.getsignal(number) is before
+
+
+def test_the_first_signal_is_answered_at_once(capfd):
+    with distributed.stop_requests():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert capfd.readouterr().err == "\nSIGINT: saving ... (Ctrl-C once more ends at once, without saving)\n"
 
 
 def test_a_signal_that_is_ignored_stays_ignored():
@@ -93,6 +146,12 @@ def _settings(steps: int) -> config.Config:
     )
 
 
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def _start(
     folder: pathlib.Path, processes: int, devices: int, steps: int = STEPS, of_second: Sequence[str] = ()
 ) -> list[subprocess.Popen]:
@@ -100,9 +159,7 @@ def _start(
     folder.mkdir(exist_ok=True)
     config_file = folder / "config_of_test.py"
     config_file.write_text(CONFIG.format(values=config.to_dict(_settings(steps))))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = _free_port()
     command = [sys.executable, "-m", "stylegan_jax.main", f"--config={config_file}", f"--workdir={folder}"]
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
@@ -166,8 +223,8 @@ def _moments(folder: pathlib.Path, nimg: int) -> dict[str, np.ndarray]:
     abstract = jax.eval_shape(lambda key: state.create(key, _settings(STEPS)), jax.random.key(0))
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), abstract)
-    _, restored, _ = checkpoint.restore_latest(manager, abstract)
-    checkpoint.close(manager)
+    restored = restoring.restore(manager, abstract).state
+    manager.close()
     return jax.tree.map(np.sqrt, {"g": restored.g_opt.nu, "d": restored.d_opt.nu})
 
 

@@ -19,3 +19,10 @@ def test_a_process_finds_its_part_of_a_batch_where_it_has_put_it():
     devices = mesh.make_mesh(jax.devices()[::-1])
     batch = mesh.put(np.arange(8), mesh.split(devices))
     assert [int(shard.data[0]) for shard in sorted(batch.addressable_shards, key=lambda s: s.device.id)] == [0, 2, 4, 6]
+
+
+def test_devices_are_told_by_number_and_kind():
+    assert mesh.describe(mesh.make_mesh()) == "4 CPU"
+    kinds = ["NVIDIA H100 80GB HBM3"] * 2 + ["NVIDIA A100"]
+    devices = types.SimpleNamespace(devices=np.array([types.SimpleNamespace(device_kind=kind) for kind in kinds]))
+    assert mesh.describe(devices) == "2 NVIDIA H100 80GB HBM3, 1 NVIDIA A100"

@@ -143,6 +143,34 @@ def test_a_preempted_slice_is_made_anew_and_gets_the_same_command(tmp_path):
     assert "--spot" in log and "--runtime-version=v2-alpha-tpuv5-lite" in log
 
 
+@pytest.mark.parametrize("failing", ["queued-resources create", "scp", "systemd-run"])
+def test_a_failure_of_gcloud_is_a_short_start_and_the_script_goes_on(tmp_path, failing):
+    """Two failures in a row, and then none."""
+    fails = f'case "$*" in *"{failing}"*) (($(grep -c "{failing}" log) > 2)) || exit 1 ;; esac\n'
+    gcloud = GCLOUD.replace("starts=", fails + "starts=").replace('"$starts" == 2', '"$starts" -ge 1')
+    for name, text in {"gcloud": gcloud, "sleep": "#!/bin/bash\n"}.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    command = f"cd {tmp_path} && bash {EXPERIMENTS}/cloud_tpu/keep_training.sh"
+    result = _bash(command, PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert result.returncode == 0 and "the run is complete: /mnt/share/ffhq" in result.stdout, result.stderr
+
+
+def test_what_always_fails_is_given_up_with_a_sentence(tmp_path):
+    for name, text in {"gcloud": "#!/bin/bash\necho 503 >&2\nexit 1\n", "sleep": "#!/bin/bash\n"}.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    command = f"cd {tmp_path} && bash {EXPERIMENTS}/cloud_tpu/keep_training.sh"
+    result = _bash(command, PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert result.returncode == 1 and "error: 3 starts in a row were short" in result.stderr
+
+
+def test_an_image_has_the_code_alone():
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    assert {".git", ".venv", "runs", "data"} <= set(ignored)
+    assert not {"stylegan_jax", "configs", "experiments", "setup.py", "README.md", "*.md"} & set(ignored)
+
+
 def test_a_setting_that_is_missing_or_unknown_is_named():
     assert "set it to the name of the bucket" in _bash("source experiments/cloud_tpu/settings.sh", BUCKET="").stderr
     assert "TYPE is v9-8" in _bash("source experiments/cloud_tpu/settings.sh", TYPE="v9-8").stderr
@@ -151,8 +179,10 @@ def test_a_setting_that_is_missing_or_unknown_is_named():
 def test_a_run_is_complete_with_the_checkpoint_of_its_last_image(tmp_path):
     assert not is_complete.is_complete(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"schedule": {"total_kimg": 0.1}}))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "5000").write_text("notes")
     for name, complete in (("96", False), ("damaged-104", False), ("104", True)):
-        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+        (tmp_path / "checkpoints" / name).mkdir()
         assert is_complete.is_complete(tmp_path) == complete
 
 
