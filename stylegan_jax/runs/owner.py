@@ -99,6 +99,12 @@ def _renewing(workdir: pathlib.Path, beat_sec: float) -> Iterator[None]:
 
     def renew() -> None:
         while not ended.wait(beat_sec):
+            other = _read(workdir)
+            if other is not None and other.get("boot") != _boot():  # This process was suspended for minutes.
+                logging.error(
+                    "a run on host %s took %s over from this one: end one of them", other.get("host"), workdir
+                )
+                return
             with contextlib.suppress(OSError):  # A full disk shows elsewhere.
                 _write(workdir)
 
@@ -110,8 +116,9 @@ def _renewing(workdir: pathlib.Path, beat_sec: float) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-        with contextlib.suppress(OSError):
-            (workdir / RECORD).unlink()
+        if (_read(workdir) or {}).get("boot") == _boot():
+            with contextlib.suppress(OSError):
+                (workdir / RECORD).unlink()
 
 
 def _write(workdir: pathlib.Path) -> None:

@@ -37,15 +37,10 @@ def resolve(text: str, flag: str) -> pathlib.Path:
             f"{flag}={text} is no folder of this machine; name a local one, or mount the bucket or share and name the "
             "folder that it is mounted at."
         )
-    return expand(text, flag)
-
-
-def expand(text: str, name: str) -> pathlib.Path:
-    """Returns a path with "~" as the user's home; raises ValueError, with the setting's name, if that is nowhere."""
     try:
         return pathlib.Path(text).expanduser()
     except RuntimeError:
-        raise ValueError(f"{name}={text}: this machine has no such user, or no home; write the whole path.") from None
+        raise ValueError(f"{flag}={text}: this machine has no such user; write the whole path.") from None
 
 
 def check_writable(folder: pathlib.Path, flag: str = "--workdir") -> None:

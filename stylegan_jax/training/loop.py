@@ -41,6 +41,7 @@ def train(config: Config, folder: pathlib.Path, back_to_nimg: int | None = None)
     devices = mesh.make_mesh()
     checks.check_devices(config, len(devices.devices))
     distributed.check_same("settings (--config)", json.dumps(to_dict(config)))
+    distributed.check_same("checkpoints to go back to (--checkpoint)", str(back_to_nimg))
     workdir.check_writable(folder)
     for change in workdir.check_config(folder, to_dict(config)):
         logging.warning(change)

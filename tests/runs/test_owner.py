@@ -126,6 +126,18 @@ def test_signs_of_life_come_again_and_again(tmp_path):
             time.sleep(0.01)
 
 
+def test_a_run_that_was_taken_over_says_so_and_leaves_the_record_of_the_other(tmp_path, caplog):
+    with owner.owning(tmp_path, beat_sec=0.01):
+        _record(tmp_path)
+        deadline = time.monotonic() + 60
+        while not caplog.records:
+            assert time.monotonic() < deadline
+            _record(tmp_path)  # Again: a sign of life may have come in between.
+            time.sleep(0.01)
+    assert caplog.records[0].getMessage().startswith(f"a run on host elsewhere took {tmp_path} over from this one")
+    assert owner._read(tmp_path)["host"] == "elsewhere"
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"host"'])
 def test_a_broken_record_bars_nobody(tmp_path, content):
     (tmp_path / owner.RECORD).write_text(content)
