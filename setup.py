@@ -1,4 +1,4 @@
-"""Packaging. Requirements are listed in requirements.txt and requirements-dev.txt alone."""
+"""Packaging. Requirements are listed only in requirements.txt and requirements-dev.txt."""
 
 import pathlib
 

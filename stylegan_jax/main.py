@@ -44,7 +44,9 @@ COORDINATOR = flags.DEFINE_string(
     None,
     "HOST:PORT of process 0, where processes do not find each other as on Cloud TPU, SLURM, JobSets.",
 )
-NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes of the run, with --coordinator; or 1, alone.")
+NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "Number of processes of the run, with --coordinator; or 1, without it."
+)
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process from 0, with --coordinator.")
 TOPOLOGY = flags.DEFINE_string(
     "topology",
@@ -87,8 +89,10 @@ def parse_flags(argv: list[str]) -> list[str]:
     open_streams()
     argv = find_config(argv)
     known = _field_names(default())
-    for argument in argv[1:]:
-        name = argument.lstrip("-").partition("=")[0]
+    names = [argument.lstrip("-").partition("=")[0] for argument in argv[1:] if argument.startswith("-")]
+    for name in names:
+        if name.startswith("config.") and "config" not in names:
+            sys.exit(f"error: --{name} changes a setting of --config, which is missing.")
         if name.startswith("config.") and name[len("config.") :] not in known:
             near = difflib.get_close_matches(name[len("config.") :], known, 1) or [", ".join(known)]
             sys.exit(f"error: --{name}: there is no such setting; did you mean --config.{near[0]}?")
@@ -230,7 +234,7 @@ def main(argv: list[str]) -> None:
         jax.distributed.shutdown()  # All processes come to it together.
     # Python would wait for threads that are stuck in a read, or make a program that this start comes no more to.
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # Of a reader that went away.
+        with contextlib.suppress(OSError, ValueError):  # The reader went away.
             stream.flush()
     os._exit(code)
 

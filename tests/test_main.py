@@ -90,6 +90,11 @@ def test_a_wrong_argument_ends_in_one_line(tmp_path, argument, message):
     assert len(result.stderr.splitlines()) == 1
 
 
+def test_a_setting_without_a_config_is_named():
+    with pytest.raises(SystemExit, match="error: --config.seed changes a setting of --config, which is missing."):
+        main.parse_flags(["main", "--mode=sample", "--config.seed=5"])
+
+
 def test_a_missing_config_file_ends_in_one_line(tmp_path):
     result = run("--config=configs/nowhere.py", f"--workdir={tmp_path}")
     assert result.returncode == 1 and "nowhere.py" in result.stderr and "Traceback" not in result.stderr

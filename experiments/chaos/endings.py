@@ -118,7 +118,7 @@ def close_terminal(run: Run, is_ignored: bool) -> str:
     """
     master, slave = pty.openpty()
 
-    def lead() -> None:  # A session whose terminal this is, as of a shell.
+    def lead() -> None:  # Makes a session whose terminal this is, like that of a shell.
         os.setsid()
         fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
         if is_ignored:

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034
 # What the other scripts of this folder share; change it, or set a variable before the call: TYPE=v5p-8 bash create.sh
 
-: "${NAME:=stylegan}"           # Of the slice and of its queued resource.
+: "${NAME:=stylegan}"           # Name of the slice and of its queued resource.
 : "${ZONE:=us-west4-a}"         # One that has TYPE: Cloud TPU documentation, "TPU regions and zones".
 : "${TYPE:=v5litepod-16}"       # 16 chips on 4 hosts; v5p-8 is 4 chips on 1 host.
 : "${SPOT:=yes}"                # "no" is on demand: dearer, and not preempted.
@@ -9,7 +9,7 @@
 : "${REVISION:=origin/HEAD}"    # Commit or branch, as in origin/BRANCH.
 : "${BUCKET:?set it to the name of the bucket with the prepared pictures}"
 : "${FILESTORE:?set it to IP:/SHARE of the folder that all hosts write to}"
-: "${RUN:=ffhq}"                # Of the run's folder.
+: "${RUN:=ffhq}"                # Name of the run's folder.
 
 case "$TYPE" in
 v5litepod-*) RUNTIME=v2-alpha-tpuv5-lite ;;
@@ -17,7 +17,7 @@ v5p-*) RUNTIME=v2-alpha-tpuv5 ;;
 *) echo "error: TYPE is $TYPE; use v5litepod-N or v5p-N, or add its runtime version to settings.sh." >&2 && exit 1 ;;
 esac
 
-CODE=/opt/stylegan_jax # On each host, as the following ones.
+CODE=/opt/stylegan_jax # On each host, like the following ones.
 PICTURES=/mnt/pictures
 SHARE=/mnt/share
 WORKDIR="$SHARE/$RUN"

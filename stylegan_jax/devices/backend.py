@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
+import jax.extend.backend
 
-MIN_TRITON_CAPABILITY = (8, 0)  # Of NVIDIA GPUs: Ampere.
+MIN_TRITON_CAPABILITY = (8, 0)  # Compute capability of NVIDIA's Ampere.
 
 _device: contextvars.ContextVar[Any] = contextvars.ContextVar("device", default=None)
 
@@ -59,12 +60,16 @@ def _asked() -> str | None:
 
 
 def _what_is_here() -> str:
-    """Returns the devices that JAX finds by itself, as text."""
+    """Returns the devices that JAX finds by itself, as text; it leaves JAX as it was."""
+    asked = _asked()
     jax.config.update("jax_platforms", None)
     try:
         return describe(jax.local_devices())
     except (RuntimeError, AssertionError):
         return "none that JAX can use"
+    finally:
+        jax.extend.backend.clear_backends()
+        jax.config.update("jax_platforms", asked)
 
 
 def describe(found: Iterable[jax.Device]) -> str:
@@ -83,6 +88,6 @@ def has_triton() -> bool:
     if platform() != "gpu" or importlib.util.find_spec("jax.experimental.pallas.triton") is None:
         return False
     capability = str(getattr(_device.get() or jax.devices()[0], "compute_capability", "")).split(".")
-    if not all(part.isdecimal() for part in capability):  # As of AMD's.
+    if not all(part.isdecimal() for part in capability):  # AMD's GPUs have names there.
         return False
     return tuple(map(int, capability)) >= MIN_TRITON_CAPABILITY

@@ -52,11 +52,11 @@ def start(
 
     On the hosts of a Cloud TPU slice, in a step of SLURM or Open MPI and in a Kubernetes JobSet (on GPUs with the
     package `kubernetes`) it finds the others by itself, as jax.distributed does. Elsewhere, without arguments, this
-    process is the only one.
+    process is the only one. After NOTICE_SEC a line on standard error says who is waited for.
 
     Args:
         coordinator: HOST:PORT of process 0, which the others can reach; with it come the other two.
-        num_processes: of the run; 1 alone keeps to this process, whatever it runs in.
+        num_processes: number of the run's processes; 1, without the other two, keeps to this one wherever it runs.
         process_id: 0 to num_processes - 1.
         wait_sec: patience with the other processes, in seconds.
 

@@ -49,13 +49,13 @@ def split_stack(mesh: Mesh) -> NamedSharding:
 def per_device(
     fn: Callable[..., Any], batch_sharding: NamedSharding | None, in_specs: Any, out_specs: Any
 ) -> Callable[..., Any]:
-    """Returns `fn`, computed by each device of its own part of the batch; `fn` itself if batch_sharding is None.
+    """Returns `fn`, which each device computes for its part of the batch; `fn` itself if batch_sharding is None.
 
     Args:
-        fn: of pytrees of arrays; AXIS is the axis of what it says to other devices.
+        fn: function of pytrees of arrays; AXIS is the axis of its collective operations.
         batch_sharding: how batches are split over devices.
-        in_specs: of the arguments: PartitionSpec() where all devices hold the whole, PartitionSpec(AXIS) where split.
-        out_specs: of the results, likewise.
+        in_specs: PartitionSpec() for arguments that every device holds whole, PartitionSpec(AXIS) for split ones.
+        out_specs: the same for the results.
     """
     if batch_sharding is None:
         return fn
@@ -73,5 +73,5 @@ def gather(x: jax.Array) -> np.ndarray:
 
 
 def local(tree: Any) -> Any:
-    """Returns replicated arrays as arrays of this process's first device, for what it does alone."""
+    """Returns replicated arrays as arrays of this process's first device, for work without the other processes."""
     return jax.tree.map(lambda x: x.addressable_data(0), tree)

@@ -41,10 +41,10 @@ def open_manager(
     What an interrupted save left behind is removed: no other process may be saving there. `open_reader` only reads.
 
     Args:
-        directory: folder of the checkpoints, on a file system that all processes share.
-        keep: newest checkpoints kept, at least 1. With 1 there is none to fall back to.
-        keep_every: the first checkpoint at or after each multiple of so many images stays too; 0 keeps none for this.
-        keep_best: so many with the lowest scores stay too.
+        directory: folder of the checkpoints in the workdir, on a file system that all processes share.
+        keep: number of newest checkpoints that stay, at least 1. With 1 there is none to fall back to.
+        keep_every: interval in images; the first checkpoint in each stays too. 0: none stays for this.
+        keep_best: number of checkpoints with the lowest scores that stay too.
 
     Raises:
         ValueError: keep is below 1, or the directory cannot be written.
@@ -82,7 +82,7 @@ def _handlers() -> ocp.handlers.CheckpointHandlerRegistry:
 
 
 def check_room(manager: ocp.CheckpointManager, state: Any, num_checkpoints: int) -> None:
-    """Raises ValueError if so many checkpoints of `state`, with those that are there, do not fit on the disk."""
+    """Raises ValueError if the disk has no room for `num_checkpoints` of `state`, those already there included."""
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     needed = size * max(1, num_checkpoints - len(manager.all_steps()))
     free = shutil.disk_usage(manager.directory).free
@@ -106,7 +106,7 @@ def save(
         nimg: real images shown so far; the name of the checkpoint.
         state: pytree of arrays: bool, integer or float, no PRNG keys.
         meta: what else to keep, as plain JSON values; `restoring.restore` returns it.
-        score: the lower, the better; for keep_best.
+        score: what keep_best compares; lower is better.
     """
     wait(manager)
     _note_saved(manager)
@@ -152,6 +152,8 @@ def check_none_missing(manager: ocp.CheckpointManager) -> None:
         return
     log = workdir / "scalars.jsonl"
     if log.exists() and log.stat().st_size:
+        with contextlib.suppress(OSError):  # The empty folder was just made, and is in the way of the old one.
+            pathlib.Path(manager.directory).rmdir()
         raise ValueError(
             f"{workdir} has the settings and the log of a run that saved checkpoints, but {manager.directory} has "
             "none. Bring them back to go on. To begin anew, choose another --workdir, or move scalars.jsonl away."

@@ -7,7 +7,7 @@ Files in the workdir:
 
 A run that was interrupted and resumed leaves the same scalars.jsonl as one that was not, if it writes the scalars of
 an nimg before the checkpoint of that nimg: on resuming, later lines are dropped, and written again. In a run of many
-processes the first one alone prints and writes.
+processes only the first one prints and writes.
 
     scalars-after-<nimg>.jsonl            lines that such a start would lose: see `keep_lines_after`
 """

@@ -15,10 +15,10 @@ class Retention:
     """An orbax.checkpoint PreservationPolicy: the newest, the first of each interval, and the best stay.
 
     Args:
-        directory: of the checkpoints.
-        keep: newest ones.
-        keep_every: the first one at or after each multiple of so many images; 0 for none.
-        keep_best: so many with the lowest scores.
+        directory: folder of the checkpoints.
+        keep: number of newest ones that stay.
+        keep_every: interval in images; the first checkpoint in each stays. 0: none.
+        keep_best: number of those with the lowest scores that stay.
     """
 
     directory: pathlib.Path

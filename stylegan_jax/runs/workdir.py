@@ -113,7 +113,7 @@ def check_config(workdir: pathlib.Path, config_dict: dict[str, Any]) -> list[str
 def record_config(workdir: pathlib.Path, config_dict: dict[str, Any]) -> None:
     """Writes `config_dict` to config.json, in one piece: from now on the folder is this run's.
 
-    Of settings that are there already only the length of the schedule is changed: it says when the run is complete.
+    In a config.json that is there already only the length of the schedule changes: it says when the run is complete.
     """
     if distributed.process_index() > 0:
         return

@@ -31,7 +31,10 @@ def test_devices_that_are_not_here_are_named_with_those_that_are_and_a_remedy(mo
 
     monkeypatch.setattr(jax, "devices", refuse)
     monkeypatch.setattr(backend, "_asked", lambda: asked)
-    monkeypatch.setattr(jax.config, "update", lambda name, value: None)
+    updates = []
+    monkeypatch.setattr(jax.config, "update", lambda name, value: updates.append(value))
+    monkeypatch.setattr(jax.extend.backend, "clear_backends", lambda: updates.append("cleared"))
     with pytest.raises(ValueError) as raised:
         backend.devices()
     assert str(raised.value) == message
+    assert updates == ([None, "cleared", asked] if asked else [])

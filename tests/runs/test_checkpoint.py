@@ -166,6 +166,7 @@ def test_a_run_whose_checkpoints_are_gone_does_not_begin_anew(tmp_path):
     for _ in range(2):
         with pytest.raises(ValueError, match=r"saved checkpoints, but .*/checkpoints has none. Bring them back"):
             _restart(tmp_path)
+        assert not (tmp_path / "checkpoints").exists()  # So that the old one can be moved back.
     (tmp_path / "scalars.jsonl").rename(tmp_path / "old.jsonl")  # As the message says.
     _restart(tmp_path)
     (tmp_path / "scalars.jsonl").write_text('{"nimg": 64}\n')
