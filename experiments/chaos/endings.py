@@ -50,12 +50,12 @@ class Run:
     def start(self) -> subprocess.Popen:
         """Starts the run with its log as a plain file."""
         with self.log.open("w") as output:
-            return self.popen(stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+            return self.popen(hear_signals, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
 
-    def popen(self, **how) -> subprocess.Popen:
-        """Starts the run with streams as `how` says."""
+    def popen(self, begin_fn: Callable[[], object], **streams) -> subprocess.Popen:
+        """Starts the run; its process calls `begin_fn` first."""
         environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(self.cache)}
-        return subprocess.Popen(self.command(), cwd=ROOT, env=environment, **how)
+        return subprocess.Popen(self.command(), cwd=ROOT, env=environment, preexec_fn=begin_fn, **streams)
 
     def text(self) -> str:
         """Returns what the process has written."""
@@ -79,6 +79,12 @@ class Run:
         """Returns dtype, shape and checksum of each array of the newest checkpoint."""
         record = self.folder / "checkpoints" / str(self.newest()) / "record" / "metadata"
         return json.loads(record.read_text())["record"]["leaves"]
+
+
+def hear_signals() -> None:
+    """Undoes that this experiment was started with signals ignored: by nohup, or in the background of a script."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def await_moment(process: subprocess.Popen, is_due: Callable[[], bool]) -> None:
@@ -121,11 +127,12 @@ def close_terminal(run: Run, is_ignored: bool) -> str:
     def lead() -> None:  # Makes a session whose terminal this is, like that of a shell.
         os.setsid()
         fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+        hear_signals()
         if is_ignored:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     began = run.newest()
-    process = run.popen(stdin=slave, stdout=slave, stderr=slave, preexec_fn=lead)  # noqa: PLW1509
+    process = run.popen(lead, stdin=slave, stdout=slave, stderr=slave)
     os.close(slave)
     is_over = threading.Event()
     reader = threading.Thread(target=_copy, args=(master, run.log, is_over), daemon=True)

@@ -54,7 +54,9 @@ def restore(
     found = sorted(manager.all_steps(), reverse=True)
     if nimg is not None and nimg not in found:
         there = ", ".join(map(str, reversed(found))) or "none"
-        raise ValueError(f"{manager.directory} has no checkpoint of image {nimg}; there are: {there}.")
+        went_back = (pathlib.Path(manager.directory) / f"after-{nimg}").exists()
+        hint = " The run went back to it before; leave --checkpoint out for the newest." if went_back else ""
+        raise ValueError(f"{manager.directory} has no checkpoint of image {nimg}; there are: {there}.{hint}")
     for candidate in found if nimg is None else [nimg]:
         restored = _read(manager, candidate, abstract_state, is_part)
         if not isinstance(restored, str):

@@ -266,6 +266,10 @@ def test_a_run_goes_back_to_an_image_once(two_saved):
     with pytest.raises(ValueError, match="went back to image 200 before: .*after-200 is there. Leave --checkpoint out"):
         restoring.go_back(two_saved, 200)
     assert restoring.restore(two_saved, abstract(make_state())).nimg == 300
+    checkpoint.save(two_saved, 400, make_state(4), {"seed": 4})  # Of two that are kept.
+    checkpoint.wait(two_saved)
+    with pytest.raises(ValueError, match="no checkpoint of image 200; there are: 300, 400. The run went back to it"):
+        restoring.restore(two_saved, abstract(make_state()), nimg=200)
 
 
 def test_a_file_that_has_a_number_for_its_name_is_no_checkpoint(two_saved):
