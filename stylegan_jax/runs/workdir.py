@@ -107,7 +107,7 @@ def check_config(workdir: pathlib.Path, config_dict: dict[str, Any]) -> list[str
             "Choose another --workdir for a new run, restore the value to go on with the old one, or move "
             "config.json away to go on from its checkpoints with what is given now."
         )
-    return [line for name, line in lines.items() if name == "schedule.total_kimg"]
+    return [f"The run gets another length: {line}." for name, line in lines.items() if name == "schedule.total_kimg"]
 
 
 def record_config(workdir: pathlib.Path, config_dict: dict[str, Any]) -> None:

@@ -220,10 +220,8 @@ def _moments(folder: pathlib.Path, nimg: int) -> dict[str, np.ndarray]:
     kept.mkdir()
     shutil.copytree(folder / "checkpoints" / str(nimg), kept / str(nimg))
     manager = checkpoint.open_manager(kept, 1)
-    abstract = jax.eval_shape(lambda key: state.create(key, _settings(STEPS)), jax.random.key(0))
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), abstract)
-    restored = restoring.restore(manager, abstract).state
+    restored = restoring.restore(manager, state.abstract(_settings(STEPS), sharding)).state
     manager.close()
     return jax.tree.map(np.sqrt, {"g": restored.g_opt.nu, "d": restored.d_opt.nu})
 

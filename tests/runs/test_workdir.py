@@ -98,7 +98,8 @@ def test_settings_are_compared_without_writing(tmp_path):
 def test_a_run_can_be_made_longer_and_its_record_says_how_long_it_is(tmp_path):
     short, long = (CONFIG | {"schedule": {"total_kimg": kimg, "batches": [[4, 512]]}} for kimg in (100.0, 200.0))
     workdir.record_config(tmp_path, short)
-    assert workdir.check_config(tmp_path, long) == [f"schedule.total_kimg: 100.0 in {tmp_path}, 200.0 now"]
+    (line,) = workdir.check_config(tmp_path, long)
+    assert line == f"The run gets another length: schedule.total_kimg: 100.0 in {tmp_path}, 200.0 now."
     workdir.record_config(tmp_path, long)
     assert workdir.read_config(tmp_path) == long
     assert workdir.check_config(tmp_path, long) == []
