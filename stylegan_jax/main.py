@@ -9,6 +9,7 @@ import signal
 import sys
 import tempfile
 import traceback
+from logging import Formatter
 from typing import Any
 
 import jax
@@ -204,6 +205,7 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         sys.exit(f"error: {' '.join(argv[1:])}: not understood; settings are changed with --config.name=value.")
     logging.set_verbosity(logging.WARNING)
+    logging.get_absl_handler().setFormatter(Formatter("warning: %(message)s"))
     sys.unraisablehook = show_unraisable
     keep_programs()
     try:

@@ -44,8 +44,8 @@ def train(config: Config, folder: pathlib.Path, back_to_nimg: int | None = None)
     distributed.check_same("checkpoints to go back to (--checkpoint)", str(back_to_nimg))
     workdir.check_writable(folder)
     for change in workdir.check_config(folder, to_dict(config)):
-        _say(change)
-    with owner.owning(folder):
+        logging.warning(change)
+    with owner.owning(folder, log_fn=logging.warning):
         return _train(config, folder, devices, back_to_nimg)
 
 
@@ -161,7 +161,7 @@ def _restore_or_create(
         )
     restoring.set_damaged_aside(manager, damaged, logging.warning)
     if back_to_nimg is not None:
-        restoring.go_back(manager, nimg)
+        restoring.go_back(manager, nimg, logging.warning)
         _keep_lines_after(manager, nimg)
     return train_state, nimg, report.Averages(meta.get("averages"))
 
@@ -170,13 +170,7 @@ def _keep_lines_after(manager: Any, nimg: int) -> None:
     """Keeps what the log has beyond `nimg`, where this run is to write other lines."""
     kept = report.keep_lines_after(pathlib.Path(manager.directory).parent, nimg)
     if kept:
-        _say(f"The lines of scalars.jsonl after image {nimg} are kept in {kept}.")
-
-
-def _say(text: str) -> None:
-    """Prints a line, in the first process alone, before there is a report."""
-    if distributed.process_index() == 0:
-        print(text, flush=True)
+        logging.warning("the lines of scalars.jsonl after image %d are kept in %s", nimg, kept)
 
 
 def _meta(data: dataset.Dataset, averages: report.Averages) -> dict[str, Any]:
