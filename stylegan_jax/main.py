@@ -130,7 +130,7 @@ def find_config(argv: list[str]) -> list[str]:
 def _config_file(value: str) -> str:
     """Returns NAME:ARGUMENT with the path of the file, if NAME is that of a config and not of a file here."""
     name, colon, argument = value.partition(":")
-    if not name or pathlib.PurePath(name).suffix or len(pathlib.PurePath(name).parts) > 1 or os.path.exists(name):
+    if not name or pathlib.PurePath(name).suffix or len(pathlib.PurePath(name).parts) > 1 or os.path.isfile(name):
         return value
     here = pathlib.Path(__file__).parent
     folder = next((f for f in (here / "configs", here.parent / "configs") if f.is_dir()), here / "configs")
