@@ -1,5 +1,6 @@
 """report.py: grids and PNGs as the official code makes them, and a log that an interruption does not change."""
 
+import contextlib
 import io
 import json
 import os
@@ -101,12 +102,14 @@ def test_plain_status_lines_are_rationed_but_the_last_is_always_there(tmp_path):
 
 def test_a_terminal_gets_a_live_line_with_the_log_above_it(tmp_path):
     reader, writer = pty.openpty()
-    with os.fdopen(writer, "w") as stream:
-        with report.Report(tmp_path, 1000, stream=stream) as r:
-            r.log(report.schedule_text(STAGES))
-            r.log("a line [of log]")
-            r.progress(1000, 8, loss=0.5)
-        shown = os.read(reader, 1 << 16).decode()
+    with os.fdopen(writer, "w") as stream, report.Report(tmp_path, 1000, stream=stream) as r:
+        r.log(report.schedule_text(STAGES))
+        r.log("a line [of log]")
+        r.progress(1000, 8, loss=0.5)
+    shown = ""
+    with contextlib.suppress(OSError):  # The end: the other side is closed.
+        while part := os.read(reader, 1 << 16):
+            shown += part.decode()
     os.close(reader)
     assert "fade in" in shown and "a line [of log]" in shown
     assert "1.0 of 1 kimg" in shown.split("a line [of log]")[1]
