@@ -156,29 +156,37 @@ def main(argv: list[str]) -> None:
     try:
         for i in range(ROUNDS.value):
             way = WAYS[i % len(WAYS)]
+            if run.newest() > peaceful.newest() - 768:  # The next round could come to the end.
+                finish_and_compare(run, peaceful)
+                shutil.rmtree(run.folder)
             if way == "in the first compile":
                 shutil.rmtree(run.cache, ignore_errors=True)
             say(i, end(run, way, chance))
             if i % 3 == 2 and len(run.saved()) > 1:
                 say(i, damage_newest(run, list(DAMAGE)[i // 3 % len(DAMAGE)], chance))
-            if i % 10 == 9 and is_mounted and run.newest() < peaceful.newest() - 256:
+            if i % 10 == 9 and is_mounted:
                 say(i, fill_the_disk(run))
-        code = run.start().wait(PATIENCE_SEC)
-        print(f"left in peace at last: exit {code}, to {run.newest()} images", flush=True)
-        assert code == 0, run.text()
-        assert run.newest() == peaceful.newest()
-        differing = [name for name, leaf in peaceful.leaves().items() if run.leaves()[name] != leaf]
-        names = ", ".join(differing) or "none"
-        print(f"of {len(peaceful.leaves())} arrays differ from the undisturbed run's: {names}", flush=True)
-        assert not differing
-        scalars, wanted = ((r.folder / "scalars.jsonl").read_text() for r in (run, peaceful))
-        print(f"of {len(wanted.splitlines())} lines of scalars.jsonl {'none' if scalars == wanted else 'some'} differ")
-        assert scalars == wanted
+        finish_and_compare(run, peaceful)
         if not is_mounted:
             print("no small disk could be mounted here (that takes root): the full disk was not tried")
     finally:
         if is_mounted:
             subprocess.run(["umount", disk], check=False)
+
+
+def finish_and_compare(run: Run, peaceful: Run) -> None:
+    """Lets the run come to its end, and compares its last state and its log with the undisturbed run's."""
+    code = run.start().wait(PATIENCE_SEC)
+    print(f"left in peace at last: exit {code}, to {run.newest()} images", flush=True)
+    assert code == 0, run.text()
+    assert run.newest() == peaceful.newest()
+    differing = [name for name, leaf in peaceful.leaves().items() if run.leaves()[name] != leaf]
+    names = ", ".join(differing) or "none"
+    print(f"of {len(peaceful.leaves())} arrays differ from the undisturbed run's: {names}", flush=True)
+    assert not differing
+    scalars, wanted = ((r.folder / "scalars.jsonl").read_text() for r in (run, peaceful))
+    print(f"of {len(wanted.splitlines())} lines of scalars.jsonl {'none' if scalars == wanted else 'some'} differ")
+    assert scalars == wanted
 
 
 def say(number: int, what: str) -> None:
