@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from stylegan_jax.config import Data, Model
-from stylegan_jax.data import faces, pictures, prepare
+from stylegan_jax.data import faces, prepare, square
 from tests import tfrecord_writer
 
 SIZES = (4, 8, 16, 32, 64, 128, 256)  # px
@@ -67,7 +67,7 @@ def make(workdir: pathlib.Path, num_pictures: int, resolution: int, note_fn: Cal
         images[indices] = faces.images(indices, faces.SEED, resolution)
     note_fn("writing PNG files")
     for i, image in enumerate(images):
-        for size, pixels in pictures.levels(image, sizes).items():
+        for size, pixels in square.box_means(image, sizes).items():
             Image.fromarray(pixels).save(partial.png / str(size) / f"{i:06d}.png")
     note_fn("writing TFRecords")
     tfrecord_writer.write_tfrecords(partial.tfrecords, "faces", images)

@@ -85,6 +85,8 @@ class Data:
     fit: Literal["crop", "pad", "stretch", "wide"] = "crop"
     background: tuple[int, ...] = (255, 255, 255)  # RGB behind transparency and padding, 0..255.
     min_side_px: int = 0  # Pictures with a shorter side below this are left out, and counted.
+    max_pixels: int = 89_478_485  # Pixels of the largest picture that is decoded; larger ones are unreadable.
+    white_level: int | None = None  # White of integers deeper than 8 bits; None: 65535. 12-bit cameras' is 4095.
     on_bad_image: Literal["fail", "skip"] = "fail"  # What an unreadable picture does; skipped ones are counted.
     mirror: bool = False  # Flip each image left to right with probability 1/2.
     num_heldout: int = 1024  # Images kept from training: the metrics' floor, and the size of the sets they compare.
@@ -177,6 +179,7 @@ def default() -> ml_collections.ConfigDict:
     blur_filter = ml_collections.config_dict.placeholder(tuple)  # It can be None, and a tuple again.
     blur_filter.set(values.model.blur_filter)
     values.model.blur_filter = blur_filter
+    values.data.white_level = ml_collections.config_dict.placeholder(int)
     return values.lock()
 
 

@@ -85,6 +85,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("seed", 0, 2**31 - 1),
     ("data.num_faces", 1, 10**9),
     ("data.min_side_px", 0, 10**6),
+    ("data.max_pixels", 1, 10**10),
     ("data.num_heldout", 2, 10**7),
     ("data.num_workers", 1, 1024),
     ("data.cache_gib", 0, 1e9),
@@ -129,6 +130,8 @@ def _check_ranges(config: Any) -> None:
         f"use 0, or a report.checkpoint_ticks (={report.checkpoint_ticks}) that is a multiple of report.metric_ticks "
         f"(={report.metric_ticks}), so that each checkpoint is measured",
     )
+    white = config.data.white_level
+    _require(white is None or 255 <= white <= 65535, "data.white_level", white, "use None, or 255 to 65535")
     color = config.data.background
     _require(len(color) == 3 and all(0 <= v <= 255 for v in color), "data.background", color, "use three of 0..255")
 

@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 
-from stylegan_jax.data import folder, labels, listing, pictures
+from stylegan_jax.data import decode, folder, labels, listing
 from stylegan_jax.data.source import Source
 
 
@@ -69,7 +69,7 @@ def open_tar(path: str) -> Source:
             if place is not None:
                 names.append(inner + name)
                 places[inner + name] = (file, *place)
-            elif name.lower().endswith(pictures.EXTENSIONS):
+            elif name.lower().endswith(decode.EXTENSIONS):
                 not_plain.append(name)
         if not_plain:
             notes.append(f"{file}: links, devices and files with holes are passed over: {labels.listed(not_plain)}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax.data import labels, pictures
+from stylegan_jax.data import decode, labels
 from stylegan_jax.data.source import Source, file_identity, readable
 
 RECENT_BYTES = 2**28  # Of decoded rows that a compressed file keeps in memory.
@@ -86,8 +86,8 @@ def _axes(shape: Sequence[int]) -> tuple[int, ...] | None:
     if 0 in shape or len(shape) not in (3, 4):
         return None
     if len(shape) == 3:  # [64, 64, 3] is one picture, not 64 of 64x3 px.
-        return (0, 1) if shape[2] not in pictures.MODES or shape[1] == shape[2] else None
-    orders = [order for order in ((0, 1, 2), (1, 2, 0)) if shape[1 + order[2]] in pictures.MODES]
+        return (0, 1) if shape[2] not in decode.MODES or shape[1] == shape[2] else None
+    orders = [order for order in ((0, 1, 2), (1, 2, 0)) if shape[1 + order[2]] in decode.MODES]
     # [n, 3, 4, 4] fits both: square pictures are likelier.
     return max(orders, key=lambda order: shape[1 + order[0]] == shape[1 + order[1]], default=None)
 

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from stylegan_jax.config import Data, Model
-from stylegan_jax.data import images, pictures
+from stylegan_jax.data import images, square
 
 # What a permutation is for; each use has a random stream of its own.
 SPLIT, ORDER, SAMPLE = range(3)
+MIN_HELDOUT = 2  # That metrics can compare.
 
 
 class Batch(NamedTuple):
@@ -114,12 +115,14 @@ class Dataset:
         found = self.stored.images_fn(indices, self.size(resolution))
         if found.shape[1] == resolution:
             return found
-        return np.stack([pictures.box_mean(image, resolution) for image in found])
+        return np.stack([square.box_mean(image, resolution) for image in found])
 
     def _labels(self, indices: np.ndarray) -> np.ndarray | None:
         if self.model.num_labels == 0:
             return None
-        return np.eye(self.model.num_labels, dtype=np.float32)[self.stored.classes.labels[indices]]
+        one_hot = np.zeros((len(indices), self.model.num_labels), np.float32)
+        one_hot[np.arange(len(indices)), self.stored.classes.labels[indices]] = 1
+        return one_hot
 
 
 def open_dataset(data: Data, model: Model, seed: int, progress_fn: images.ProgressFn | None = None) -> Dataset:
@@ -140,14 +143,23 @@ def open_dataset(data: Data, model: Model, seed: int, progress_fn: images.Progre
     if data.num_heldout < 0:
         raise ValueError(f"data.num_heldout is {data.num_heldout}; use 0 or more.")
     found = images.open_images(data, model, progress_fn)
-    if 2 * data.num_heldout > found.length:
-        raise ValueError(
-            f"data.num_heldout is {data.num_heldout}, but data.source {data.source!r} has {found.length} images, and "
-            f"as many are to train on, for the metrics to compare; use at most {found.length // 2}."
-        )
+    if (refusal := refused_split(data, found.length)) is not None:
+        raise ValueError(f"data.source {data.source!r} has {found.length} images, but {refusal}.")
     shuffled = _permutation(seed, SPLIT, 0, found.length)
     heldout, train = np.split(shuffled, [data.num_heldout])
     return Dataset(found, train, heldout, model, seed)
+
+
+def refused_split(data: Data, num_images: int) -> str | None:
+    """Returns why so many images cannot be split as the settings say, and what to do; None if they can."""
+    if 2 * data.num_heldout <= num_images:
+        return None
+    most = num_images // 2
+    fewer = f"use data.num_heldout={most} or less, or " if most >= MIN_HELDOUT else "use "
+    return (
+        f"data.num_heldout is {data.num_heldout}, and the metrics compare as many with those to train on; {fewer}"
+        "data.num_heldout=0 with report.metric_ticks=0"
+    )
 
 
 @functools.lru_cache(maxsize=4)  # A batch can end one epoch and begin the next.

@@ -6,7 +6,7 @@ import pathlib
 import stat
 from collections.abc import Iterator
 
-from stylegan_jax.data import listing, pictures
+from stylegan_jax.data import decode, listing
 from stylegan_jax.data.source import Source, file_identity
 
 # Their size does not tell one picture from another.
@@ -39,7 +39,7 @@ def has_pictures(path: str) -> bool:
     Raises:
         ValueError: a folder cannot be listed.
     """
-    return any(name.lower().endswith(pictures.EXTENSIONS) for name in walk(path, []))
+    return any(name.lower().endswith(decode.EXTENSIONS) for name in walk(path, []))
 
 
 def walk(path: str, notes: list[str], depth: int | None = None) -> Iterator[str]:

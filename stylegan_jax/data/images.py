@@ -1,4 +1,4 @@
-"""Training images: the squares of a source's pictures, made, kept in memory or read from where they are stored."""
+"""Training images: the squares of a source's pictures, decoded, drawn or read from where they are stored."""
 
 import dataclasses
 import logging
@@ -6,18 +6,14 @@ from collections.abc import Callable
 from concurrent import futures
 
 import numpy as np
-from PIL import Image
 
 from stylegan_jax.config import Data, Model
-from stylegan_jax.data import labels, pictures, prefetch, sources
+from stylegan_jax.data import decode, labels, sources, square, survey
 from stylegan_jax.data.source import Source, hash_lines, printable
+from stylegan_jax.data.survey import ProgressFn
 
-ProgressFn = Callable[[int, int], None]  # Called with (images done, images in all).
-
-CHUNK_PX = 2**22  # Pixels of faces rendered at once: some 100 MB of intermediate arrays.
+CHUNK_PX = 2**22  # Pixels drawn at once: some 100 MB of intermediate arrays.
 LOADED_AT_ONCE = 2**22  # Bytes of stored squares that a thread reads.
-CHUNK_PICTURES = 16  # Pictures decoded between two reports of progress.
-MAX_LISTED = 20  # Bad pictures that a message names.
 GIB = 2**30
 
 _log = logging.getLogger(__name__)
@@ -53,56 +49,66 @@ def open_images(data: Data, model: Model, progress_fn: ProgressFn | None = None)
 
     Raises:
         ValueError: no such source, no pictures, unreadable ones, or settings that fit none.
+        OSError: the disk or network that the source lies on failed.
     """
-    pictures.check_settings(model.channels, data.fit, data.background)
+    square.check_settings(model.channels, data.fit, data.background)
     if data.num_workers < 1:
         raise ValueError(f"data.num_workers is {data.num_workers}; use at least 1.")
     source = sources.open_source(data, model.resolution)
-    for note in source.notes:
+    for note in (*source.notes, *without_effect(source, data)):
         _log.warning("%s", printable(note))
     try:
         sources.check_classes(source, data, model.num_labels)
     except ValueError:
         source.close_fn()
         raise
-    if source.path == "faces":
-        return _draw_faces(source, data, model, progress_fn)
-    if fits(source, model):
+    if is_stored(source, model):
         return _stored(source, data, model)
+    if source.read_many_fn is not None and not source.sizes:
+        return _drawn(source, data, model, progress_fn)
     return _decoded(source, data, model, progress_fn)
 
 
-def fits(source: Source, model: Model) -> bool:
-    """Returns whether the squares that a source has are those of the model, or larger."""
-    return (
-        source.levels is not None
-        and source.levels.channels == model.channels
-        and source.levels.sizes[-1] >= model.resolution
-    )
+def is_stored(source: Source, model: Model) -> bool:
+    """Returns whether a source has squares that are those of the model, or larger."""
+    return bool(source.sizes) and source.channels == model.channels and source.sizes[-1] >= model.resolution
+
+
+def without_effect(source: Source, data: Data) -> list[str]:
+    """Returns a sentence for each setting that is not followed, because a source has squares already."""
+    if source.read_many_fn is None:
+        return []
+    names = ("fit", "background", "min_side_px", "white_level")
+    made = {name: source.square_settings.get(name, getattr(Data(), name)) for name in names}
+    return [
+        f"data.{name}={getattr(data, name)!r} has no effect: the pictures of {source.path} are squares already"
+        + (f", made with data.{name}={made[name]!r}" if source.square_settings else "")
+        for name in names
+        if getattr(data, name) != made[name]
+    ]
 
 
 def _stored(source: Source, data: Data, model: Model) -> Images:
     """Returns the squares of a source that has them, up to the model's resolution or the next that is stored."""
-    levels = source.levels
-    largest = min(size for size in levels.sizes if size >= model.resolution)
+    largest = min(size for size in source.sizes if size >= model.resolution)
+    threads = futures.ThreadPoolExecutor(data.num_workers)  # Made once: a batch is read in the time that it takes.
 
     def load(indices: np.ndarray, size: int) -> np.ndarray:
-        images = np.empty((len(indices), size, size, levels.channels), np.uint8)
+        images = np.empty((len(indices), size, size, source.channels), np.uint8)
 
         def load_chunk(chunk: range) -> None:
-            levels.fill_fn(indices[chunk.start : chunk.stop], size, images[chunk.start : chunk.stop])
+            source.read_many_fn(indices[chunk.start : chunk.stop], images[chunk.start : chunk.stop])
 
         if images.size <= LOADED_AT_ONCE:
             load_chunk(range(len(indices)))
-            return images
-
-        in_threads(load_chunk, len(indices), max(1, LOADED_AT_ONCE // images[:1].size), data.num_workers)
+        else:
+            survey.in_threads(load_chunk, len(indices), max(1, LOADED_AT_ONCE // images[:1].size), threads)
         return images
 
     return Images(
         name=data.source,
         length=source.length,
-        sizes=tuple(size for size in levels.sizes if size <= largest),
+        sizes=tuple(size for size in source.sizes if size <= largest),
         images_fn=load,
         fingerprint=source.fingerprint(),
         classes=source.classes,
@@ -110,46 +116,58 @@ def _stored(source: Source, data: Data, model: Model) -> Images:
     )
 
 
-def _draw_faces(source: Source, data: Data, model: Model, progress_fn: ProgressFn | None) -> Images:
-    """Returns the procedural faces, drawn many at once."""
-    from stylegan_jax.data import faces
-
+def _drawn(source: Source, data: Data, model: Model, progress_fn: ProgressFn | None) -> Images:
+    """Returns the pictures of a source that draws them at any size, many at once."""
     chunk_size = max(1, CHUNK_PX // model.resolution**2)
 
     def draw(indices: np.ndarray, progress_fn: ProgressFn | None = None) -> np.ndarray:
         images = _empty_images(len(indices), model)
 
         def draw_chunk(chunk: range) -> None:
-            rgb = faces.images(indices[chunk.start : chunk.stop], faces.SEED, model.resolution)
-            images[chunk.start : chunk.stop] = (
-                rgb if model.channels == 3 else np.stack([make_square(face, data, model)[0] for face in rgb])
-            )
+            some = images[chunk.start : chunk.stop]
+            is_same = model.channels == source.channels
+            drawn = some if is_same else np.empty((*some.shape[:3], source.channels), np.uint8)
+            source.read_many_fn(indices[chunk.start : chunk.stop], drawn)
+            if not is_same:
+                some[...] = [square.to_square(decode.load(one), model.resolution, model.channels) for one in drawn]
 
-        in_threads(draw_chunk, len(indices), chunk_size, data.num_workers, progress_fn)
+        survey.in_threads(draw_chunk, len(indices), chunk_size, data.num_workers, progress_fn)
         return images
 
     images_fn = draw
     if _fits_cache(source.length, data, model):
         images_fn = draw(np.arange(source.length), progress_fn).__getitem__
     return Images(
-        name="faces",
+        name=data.source,
         length=source.length,
         sizes=(model.resolution,),
         images_fn=lambda indices, size: images_fn(indices),
-        fingerprint=hash_lines([f"faces {faces.SEED} {source.length}"]),
+        fingerprint=hash_lines([f"{source.path} {source.identities[0]}"]),  # All that is drawn is a function of these.
     )
 
 
 def _decoded(source: Source, data: Data, model: Model, progress_fn: ProgressFn | None) -> Images:
     """Returns the pictures of a source as squares, after decoding each of them once."""
-    data = settings_for(source, data)
     images = _empty_images(source.length, model) if _fits_cache(source.length, data, model) else None
+    enlarged, brightest = np.zeros(source.length, bool), np.zeros(source.length, np.int64)
+
+    def see(i: int, found: survey.Square) -> None:
+        enlarged[i] = square.is_enlarged(found.image.size, model.resolution, survey.settings_for(source, data).fit)
+        brightest[i] = found.brightest or 0
+        if images is not None:
+            images[i] = found.pixels
+
     try:
-        enlarged, left_out = _decode_all(source, images, data, model, progress_fn)
-        _report(source, enlarged, left_out, data, model)
+        left_out = survey.look_at_all(source, data, model, see, progress_fn)
+        sentences = survey.check([*left_out.values()], source, data)
     except BaseException:
         source.close_fn()
         raise
+    if enlarged.any():
+        sentences.append(f"Enlarging {enlarged.sum()} of {source.length} pictures, smaller than {model.resolution} px")
+    for sentence in (*sentences, survey.dark(int(brightest.max()), data)):
+        if sentence:
+            _log.warning("%s", sentence)
     kept = np.array([i for i in range(source.length) if i not in left_out])
     if images is not None:
         source.close_fn()
@@ -160,14 +178,14 @@ def _decoded(source: Source, data: Data, model: Model, progress_fn: ProgressFn |
     def from_source(indices: np.ndarray, size: int) -> np.ndarray:
         again = _empty_images(len(indices), model)
 
-        def decode(chunk: range) -> None:
+        def decode_again(chunk: range) -> None:
             for place in chunk:
-                again[place] = _decode_again(source, kept[indices[place]], data, model)
+                again[place] = _pixels_again(source, int(kept[indices[place]]), data, model)
 
-        in_threads(decode, len(indices), 1, data.num_workers)
+        survey.in_threads(decode_again, len(indices), 1, data.num_workers)
         return again
 
-    num_filtered = sum(isinstance(reason, pictures.TooSmall) for reason in left_out.values())
+    num_filtered = sum(row.kind == "filtered" for row in left_out.values())
     return Images(
         name=data.source,
         length=len(kept),
@@ -182,91 +200,19 @@ def _decoded(source: Source, data: Data, model: Model, progress_fn: ProgressFn |
     )
 
 
-def _decode_all(
-    source: Source,
-    images: np.ndarray | None,
-    data: Data,
-    model: Model,
-    progress_fn: ProgressFn | None,
-) -> tuple[np.ndarray, dict[int, Exception]]:
-    """Decodes every picture of a source into `images`, if given.
-
-    Returns:
-        Which were enlarged, bool [length], and why others are left out.
-    """
-    enlarged = np.zeros(source.length, bool)
-    left_out: dict[int, Exception] = {}
-
-    def decode(chunk: range) -> None:
-        for i in chunk:
-            try:
-                pixels, image = make_square(source.read_fn(i), data, model)
-            except (ValueError, OSError) as error:
-                left_out[i] = error
-                continue
-            enlarged[i] = pictures.is_enlarged(image.size, model.resolution, data.fit)
-            if images is not None:
-                images[i] = pixels
-
-    in_threads(decode, source.length, CHUNK_PICTURES, data.num_workers, progress_fn)
-    return enlarged, left_out
-
-
-def settings_for(source: Source, data: Data) -> Data:
-    """Returns how the pictures of a source become squares: those that are already are neither shaped nor left out."""
-    return data if source.levels is None else dataclasses.replace(data, fit="crop", min_side_px=0)
-
-
-def make_square(picture: bytes | np.ndarray, data: Data, model: Model) -> tuple[np.ndarray, Image.Image]:
-    """Returns a picture as the model's uint8 [r, r, c], and as it was decoded.
-
-    Raises:
-        pictures.TooSmall: the settings leave it out.
-        ValueError: it cannot be read.
-    """
-    image = pictures.load(picture)
-    if min(image.size) < data.min_side_px:
-        raise pictures.TooSmall(f"{image.width}x{image.height} px, with data.min_side_px {data.min_side_px}")
-    return pictures.to_square(image, model.resolution, model.channels, data.fit, data.background), image
-
-
-def _decode_again(source: Source, index: int, data: Data, model: Model) -> np.ndarray:
+def _pixels_again(source: Source, index: int, data: Data, model: Model) -> np.ndarray:
     """Returns a picture that was readable when the source was opened. uint8 [r, r, c]"""
     try:
-        return make_square(source.read_fn(index), data, model)[0]
-    except (ValueError, OSError) as error:
-        raise ValueError(
-            f"{source.full_name(index)} could be read when the run began, but no longer: {error}. "
-            "Put it back and resume from the last checkpoint."
-        ) from error
-
-
-def _report(source: Source, enlarged: np.ndarray, left_out: dict[int, Exception], data: Data, model: Model) -> None:
-    """Raises an error that lists the bad pictures, or logs them if they are to be skipped; logs the small ones."""
-    total = source.length
-    reasons = {i: str(error) for i, error in left_out.items() if not isinstance(error, pictures.TooSmall)}
-    if reasons:
-        listed = [f"{source.full_name(i)}: {reasons[i]}" for i in sorted(reasons)[:MAX_LISTED]]
-        if len(reasons) > len(listed):
-            listed.append(f"and {len(reasons) - len(listed)} more")
-        if len(left_out) == total or data.on_bad_image != "skip":
-            remedy = "Mend or remove them" + ("." if len(left_out) == total else ", or set data.on_bad_image=skip.")
-            raise ValueError("\n  ".join([f"{len(reasons)} of {total} pictures cannot be read:", *listed, remedy]))
-        _log.warning("Skipping %d of %d pictures, which cannot be read: %s", len(reasons), total, "; ".join(listed))
-    check_any_left(data, total, len(left_out))
-    if len(left_out) > len(reasons):
-        _log.warning("Leaving out %d of %d pictures for their size.", len(left_out) - len(reasons), total)
-    if enlarged.any():
-        _log.warning("Enlarging %d of %d pictures, smaller than %d px.", enlarged.sum(), total, model.resolution)
-
-
-def check_any_left(data: Data, length: int, num_left_out: int) -> None:
-    """Raises ValueError if all of a source's pictures are left out for their size."""
-    if num_left_out == length:
-        raise ValueError(
-            f"all {length} pictures of {data.source} are smaller than data.fit={data.fit!r} with data.min_side_px="
-            f"{data.min_side_px} takes; change these."
-        )
+        found = survey.square_of(source, index, data, model)
+        if isinstance(found, survey.Square):
+            return found.pixels
+        reason = found.reason
+    except survey.SourceFailed as error:
+        reason = str(error.__cause__)
+    raise ValueError(
+        f"{source.full_name(index)} could be read when the run began, but no longer: {reason}. Put it back, or mend "
+        "the disk or network that it lies on, and resume from the last checkpoint."
+    )
 
 
 def _empty_images(length: int, model: Model) -> np.ndarray:
@@ -276,26 +222,3 @@ def _empty_images(length: int, model: Model) -> np.ndarray:
 
 def _fits_cache(length: int, data: Data, model: Model) -> bool:
     return length * model.resolution**2 * model.channels <= data.cache_gib * GIB
-
-
-def in_threads(
-    fn: Callable[[range], None], length: int, chunk: int, num_workers: int, progress_fn: ProgressFn | None = None
-) -> None:
-    """Calls `fn` with consecutive ranges of `chunk` that cover range(length), `num_workers` at a time.
-
-    Raises:
-        ValueError: a chunk did not come to its end in prefetch.PATIENCE_SEC; its thread is left behind.
-    """
-    chunks = [range(start, min(start + chunk, length)) for start in range(0, length, chunk)]
-    pool = futures.ThreadPoolExecutor(num_workers)
-    try:
-        for done, result in zip(chunks, [pool.submit(fn, chunk) for chunk in chunks], strict=True):
-            result.result(prefetch.PATIENCE_SEC)
-            if progress_fn is not None:
-                progress_fn(done.stop, length)
-    except TimeoutError:
-        if result.done():  # It is the read's own.
-            raise
-        raise prefetch.stalled(prefetch.PATIENCE_SEC) from None
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)

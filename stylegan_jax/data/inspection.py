@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from stylegan_jax.config import Config
-from stylegan_jax.data import images, labels, pictures, sources
-from stylegan_jax.data.shards import MAX_NAMES
+from stylegan_jax.data import dataset, decode, images, labels, shards, sources, square, survey
 from stylegan_jax.data.source import Source, printable
 from stylegan_jax.runs import grid
 
 SHEET_PX = 128  # Largest height of a picture in the contact sheet.
 MAX_LINES = 10  # Of a table in the text; the JSON has all.
 BAR = 40  # Characters of the longest bar.
+MANY_EPOCHS = 1000  # After which the discriminator knows the pictures by heart.
 
 
 @dataclasses.dataclass
@@ -30,12 +30,13 @@ class _Found:
     modes: Counter[str] = dataclasses.field(default_factory=Counter)  # Pillow's.
     formats: Counter[str] = dataclasses.field(default_factory=Counter)
     remarks: dict[int, tuple[str, ...]] = dataclasses.field(default_factory=dict)
-    left_out: dict[int, tuple[str, str]] = dataclasses.field(default_factory=dict)  # kind, reason
+    left_out: dict[int, survey.LeftOut] = dataclasses.field(default_factory=dict)
     num_enlarged: int = 0
+    brightest: int = 0  # Largest value of pictures of deep integers; 0 if there are none.
     pictures_per_sec: float = 0.0
 
 
-def inspect(config: Config, folder: str | os.PathLike, progress_fn: images.ProgressFn | None = None) -> str:
+def inspect(config: Config, folder: str | os.PathLike, progress_fn: survey.ProgressFn | None = None) -> str:
     """Reads every picture of `data.source` once, and writes what was found to inspect.json and contact_sheet.png.
 
     Unreadable pictures are listed, whatever data.on_bad_image says.
@@ -50,16 +51,16 @@ def inspect(config: Config, folder: str | os.PathLike, progress_fn: images.Progr
 
     Raises:
         ValueError: the source cannot be opened, or the folder not written.
+        OSError: the disk or network that the source lies on failed.
     """
-    pictures.check_settings(config.model.channels, config.data.fit, config.data.background)
+    square.check_settings(config.model.channels, config.data.fit, config.data.background)
     source = sources.open_source(config.data, config.model.resolution)
     try:
-        config = dataclasses.replace(config, data=images.settings_for(source, config.data))
         found = _look_at(source, config, progress_fn)
         sheet = _contact_sheet(source, found, config)
+        report = _report(source, found, config)
     finally:
         source.close_fn()
-    report = _report(source, found, config)
     folder = pathlib.Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -71,26 +72,21 @@ def inspect(config: Config, folder: str | os.PathLike, progress_fn: images.Progr
     return _text(report, source, config)
 
 
-def _look_at(source: Source, config: Config, progress_fn: images.ProgressFn | None) -> _Found:
+def _look_at(source: Source, config: Config, progress_fn: survey.ProgressFn | None) -> _Found:
     found, lock, start_sec = _Found(), threading.Lock(), time.monotonic()
+    fit = survey.settings_for(source, config.data).fit
 
-    def look(chunk: range) -> None:
-        for i in chunk:
-            try:
-                _, image = images.make_square(source.read_fn(i), config.data, config.model)
-            except (ValueError, OSError) as error:
-                kind = "filtered" if isinstance(error, pictures.TooSmall) else "unreadable"
-                found.left_out[i] = kind, printable(str(error))
-                continue
-            remarks = pictures.remarks(image, config.model.channels)
-            with lock:
-                found.sizes[image.size] += 1
-                found.modes[image.mode] += 1
-                found.formats[image.format or "array"] += 1
-                found.remarks[i] = remarks
-                found.num_enlarged += pictures.is_enlarged(image.size, config.model.resolution, config.data.fit)
+    def see(i: int, one: survey.Square) -> None:
+        image, remarks = one.image, decode.remarks(one.image, config.model.channels)
+        with lock:
+            found.sizes[image.size] += 1
+            found.modes[image.mode] += 1
+            found.formats[image.format or "array"] += 1
+            found.remarks[i] = remarks
+            found.num_enlarged += square.is_enlarged(image.size, config.model.resolution, fit)
+            found.brightest = max(found.brightest, one.brightest or 0)
 
-    images.in_threads(look, source.length, images.CHUNK_PICTURES, config.data.num_workers, progress_fn)
+    found.left_out = survey.look_at_all(source, config.data, config.model, see, progress_fn)
     found.pictures_per_sec = source.length / (time.monotonic() - start_sec)
     return found
 
@@ -103,14 +99,17 @@ def _contact_sheet(source: Source, found: _Found, config: Config) -> np.ndarray 
     cells = config.report.grid_columns * config.report.grid_rows
     count = min(cells, len(readable))
     chosen = [readable[k * len(readable) // count] for k in range(count)]
-    squares = [images.make_square(source.read_fn(i), config.data, config.model)[0] for i in chosen]
-    shown = [pictures.box_mean(square, min(len(square), SHEET_PX)) for square in squares]
+    found_again = [survey.square_of(source, i, config.data, config.model) for i in chosen]
+    squares = [one.pixels for one in found_again if isinstance(one, survey.Square)]
+    shown = [square.box_mean(pixels, min(len(pixels), SHEET_PX)) for pixels in squares]
     return grid.image_grid(np.stack(shown), config.report.grid_columns)
 
 
 def _report(source: Source, found: _Found, config: Config) -> dict[str, Any]:
     """Returns the findings as plain JSON."""
-    kinds = Counter(kind for kind, _ in found.left_out.values())
+    kinds = Counter(row.kind for row in found.left_out.values())
+    dark = survey.dark(found.brightest, config.data)
+    notes = (*source.notes, *images.without_effect(source, config.data), *([dark] if dark else []))
     return {
         "source": printable(source.path),
         "pictures": source.length,
@@ -124,11 +123,8 @@ def _report(source: Source, found: _Found, config: Config) -> dict[str, Any]:
         "formats": dict(found.formats.most_common()),
         "remarks": _remarks(source, found),
         "classes": _histogram(source.classes),
-        "notes": [printable(note) for note in source.notes],
-        "left_out": [
-            {"name": printable(source.names[i]), "kind": kind, "reason": reason}
-            for i, (kind, reason) in sorted(found.left_out.items())
-        ],
+        "notes": [printable(note) for note in notes],
+        "left_out": [dataclasses.asdict(row) for row in found.left_out.values()],
         "decoded_per_sec": round(found.pictures_per_sec, 1),
         "training": _training(source.length - len(found.left_out), source, config),
     }
@@ -140,8 +136,9 @@ def _remarks(source: Source, found: _Found) -> dict[str, Any]:
     for i, said in sorted(found.remarks.items()):
         for remark in said:
             about.setdefault(remark, []).append(i)
+    names = {remark: [printable(source.names[i]) for i in of[: shards.MAX_NAMES]] for remark, of in about.items()}
     return {
-        remark: {"count": len(about[remark]), "names": [printable(source.names[i]) for i in about[remark][:MAX_NAMES]]}
+        remark: {"count": len(about[remark]), "names": names[remark]}
         for remark in sorted(about, key=lambda remark: -len(about[remark]))
     }
 
@@ -157,7 +154,7 @@ def _training(num_images: int, source: Source, config: Config) -> dict[str, Any]
     """Returns what a run with these settings would make of the pictures."""
     num_train = max(num_images - config.data.num_heldout, 0)
     needed_gib = num_images * config.model.resolution**2 * config.model.channels / images.GIB
-    if images.fits(source, config.model):
+    if images.is_stored(source, config.model):
         reading = "read as they are stored, at the size that is trained at"
     elif needed_gib <= config.data.cache_gib:
         reading = f"decoded once and kept in {needed_gib:.2g} GiB of memory"
@@ -187,10 +184,8 @@ def _text(report: dict[str, Any], source: Source, config: Config) -> str:
         *_table("classes", report["classes"]),
         *(f"  note: {note}" for note in report["notes"]),
     ]
-    bad = [f"  {report['source']}/{row['name']}: {row['reason']}" for row in report["left_out"]]
-    lines += bad[: images.MAX_LISTED]
-    if len(bad) > images.MAX_LISTED:
-        lines.append(f"  and {len(bad) - images.MAX_LISTED} more, all in inspect.json")
+    left_out = [survey.LeftOut(**row) for row in report["left_out"]]
+    lines += [f"  {line}" for line in survey.listing(left_out, report["source"], "inspect.json")]
     colours = {1: "gray", 3: "RGB", 4: "RGBA"}[model.channels]
     lines += [
         "training with these settings:",
@@ -205,8 +200,13 @@ def _text(report: dict[str, Any], source: Source, config: Config) -> str:
         lines.append(f"{refusal} mend the unreadable pictures, or set data.on_bad_image=skip")
     if model.num_labels not in (0, num_classes):
         lines.append(f"{refusal} there are {num_classes} classes; set model.num_labels to that, or to 0")
-    if 2 * data.num_heldout > training["images"] + training["heldout"]:
-        lines.append(f"{refusal} data.num_heldout={data.num_heldout} is more than half of the pictures")
+    if (reason := dataset.refused_split(data, training["images"] + training["heldout"])) is not None:
+        lines.append(f"{refusal} {reason}")
+    if (training["epochs"] or 0) > MANY_EPOCHS:
+        lines.append(
+            f"  that is more than {MANY_EPOCHS} epochs: so few pictures are learnt by heart. Add pictures, set "
+            "data.mirror=True, or end earlier by schedule.total_kimg"
+        )
     lines.append(f"{report['decoded_per_sec']:g} pictures/s were decoded by {data.num_workers} threads")
     return "\n".join(lines)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax.data import labels, pictures
+from stylegan_jax.data import decode, labels
 from stylegan_jax.data.source import Source, nothing_to_close
 
 MAX_FILE_BYTES = 2**28  # Of one picture; a .zip can make petabytes out of kilobytes.
@@ -74,14 +74,14 @@ def to_source(files: Files, is_webdataset: bool = False) -> Source:
 
     def read(index: int) -> bytes | np.ndarray:
         content = read_file(names[index])
-        return pictures.read_npy(content) if names[index].lower().endswith(ARRAY_EXTENSION) else content
+        return decode.read_npy(content) if names[index].lower().endswith(ARRAY_EXTENSION) else content
 
     classes, reason = labels.or_reason(lambda: _own_classes(files.path, names, found, read_file))
     others = _count_others(seen, names, found, has_classes=classes is not None)
     if not names:
         raise NoPictures(
             f"data.source {files.path!r} has no pictures ({describe_others(others)}). "
-            f"Pictures are files that end in {', '.join((*pictures.EXTENSIONS, ARRAY_EXTENSION))}."
+            f"Pictures are files that end in {', '.join((*decode.EXTENSIONS, ARRAY_EXTENSION))}."
         )
     if found.elsewhere and reason is None:
         notes.append(f"{files.path} has {labels.listed(found.elsewhere)} beside some pictures only; passed over")
@@ -128,7 +128,7 @@ def _plain(name: str) -> str:
 def _pictures(names: Iterable[str]) -> list[str]:
     """Returns the names of pictures, sorted."""
     names = list(names)
-    found = [name for name in names if name.lower().endswith(pictures.EXTENSIONS)]
+    found = [name for name in names if name.lower().endswith(decode.EXTENSIONS)]
     # Among pictures, a .npy holds their labels.
     return sorted(found or [name for name in names if name.lower().endswith(ARRAY_EXTENSION)])
 

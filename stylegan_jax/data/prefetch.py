@@ -1,15 +1,17 @@
 """Batches prepared ahead of the training step by one thread."""
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+from stylegan_jax.data import waiting
+
 Size = TypeVar("Size")
 Loaded = TypeVar("Loaded")
 Placed = TypeVar("Placed")
 
-PATIENCE_SEC = 600.0  # What takes longer to read will not come.
 ENDING_SEC = 10.0  # A batch that is being made may take so long after it is no longer wanted.
 
 _END = object()  # Stands where a batch would, after the last one.
@@ -20,7 +22,7 @@ def prefetch(
     load_fn: Callable[[int, Size], Loaded],
     put_fn: Callable[[Loaded], Placed],
     depth: int = 1,
-    patience_sec: float = PATIENCE_SEC,
+    patience_sec: float = waiting.PATIENCE_SEC,
 ) -> Iterator[Placed]:
     """Yields `put_fn(load_fn(nimg, n))` for each request, in order, while a thread prepares the next `depth`.
 
@@ -42,14 +44,6 @@ def prefetch(
     if depth < 1:
         raise ValueError(f"depth is {depth}; at least 1 batch must be prepared at a time.")
     return _prefetched(requests, load_fn, put_fn, depth, patience_sec)
-
-
-def stalled(patience_sec: float) -> ValueError:
-    """Returns the error that no picture came for so long."""
-    return ValueError(
-        f"no picture came for {patience_sec:g} s: the disk or network that data.source lies on does not answer. Mend "
-        "it, and give the same command again."
-    )
 
 
 def _prefetched(
@@ -77,14 +71,22 @@ def _prefetched(
 
     thread = threading.Thread(target=prepare, name="prefetch", daemon=True)
     thread.start()
+    come: list[tuple] = []
+
+    def has_come(sec: float) -> bool:
+        with contextlib.suppress(queue.Empty):
+            come.append(ready.get(timeout=sec))
+        return bool(come)
+
     is_stalled = False
     try:
         while True:
             try:
-                batch, error = ready.get(timeout=patience_sec)
-            except queue.Empty:
+                waiting.wait(has_come, patience_sec)
+            except ValueError:
                 is_stalled = True
-                raise stalled(patience_sec) from None
+                raise
+            batch, error = come.pop()
             if error is not None:
                 raise error
             if batch is _END:

@@ -13,8 +13,9 @@ import numpy as np
 from PIL import Image
 
 from stylegan_jax.config import Data, Model
-from stylegan_jax.data import images, pictures, store
+from stylegan_jax.data import decode, square, store, survey
 from stylegan_jax.data.source import Source, printable
+from stylegan_jax.runs import whole
 
 MAX_NAMES = 20  # Pictures named for each remark.
 
@@ -26,6 +27,7 @@ class Summary:
     length: int = 0  # Pictures in the shard.
     num_bytes: int = 0  # Of their records.
     num_enlarged: int = 0
+    brightest: int = 0  # Largest value of pictures of deep integers; 0 if there are none.
     sha256: str = ""  # Of the pixels and labels.
     labels: list[int] = dataclasses.field(default_factory=list)
     left_out: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)  # name, kind, reason
@@ -44,7 +46,7 @@ def write(
 ) -> Summary:
     """Writes the pictures `indices` of a source as a shard.
 
-    When this returns, all its files are on disk and have their final names; until then none has.
+    When this returns, all its files are on disk and have their final names.
 
     Args:
         folder: of the store.
@@ -55,33 +57,38 @@ def write(
         data: how they become squares.
         model: resolution and channels.
         done_fn: called after each picture.
+
+    Raises:
+        survey.SourceFailed: a picture could not be read, though it may be sound.
+        OSError, RuntimeError: the files cannot be written.
     """
     sizes = store.level_sizes(model.resolution)
-    levels = {size: store.level_path(folder, size, shard, num_shards) for size in sizes}
-    records = store.shard_path(folder, shard, num_shards)
-    data = images.settings_for(source, data)
     summary, digest = Summary(), hashlib.sha256()
     with contextlib.ExitStack() as stack:
-        streams = {size: stack.enter_context(_begin_npy(file, size, model.channels)) for size, file in levels.items()}
-        write_record = stack.enter_context(_records(_partial(records), source, model))
+        streams = {}
+        for size in sizes:
+            file = store.level_path(folder, size, shard, num_shards)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            streams[size] = stack.enter_context(whole.writing(file, is_durable=True))
+            _write_header(streams[size], (0, size, size, model.channels))
+        write_record = stack.enter_context(_records(store.shard_path(folder, shard, num_shards), source, model))
         for i in indices:
-            kept = _square(source, i, data, model, summary)
-            if kept is not None:
-                pixels, encoded = kept
+            found = survey.square_of(source, i, data, model)
+            if isinstance(found, survey.LeftOut):
+                summary.left_out.append(dataclasses.astuple(found))
+            else:
+                _note(summary, found, printable(source.names[i]), survey.settings_for(source, data).fit, model)
                 label = None if source.classes is None else int(source.classes.labels[i])
-                summary.num_bytes += write_record(source.names[i], encoded, label)
-                for size, means in pictures.levels(pixels, sizes).items():
+                summary.num_bytes += write_record(source.names[i], _encoded(found, model), label)
+                for size, means in square.box_means(found.pixels, sizes).items():
                     streams[size].write(means.tobytes())
-                digest.update(pixels.tobytes() + str(label).encode())
+                digest.update(found.pixels.tobytes() + str(label).encode())
                 summary.labels += [] if label is None else [label]
                 summary.length += 1
             done_fn()
         for size, stream in streams.items():
             _end_npy(stream, (summary.length, size, size, model.channels))
     summary.sha256 = digest.hexdigest()
-    for file in (records, *levels.values()):
-        sync(_partial(file))
-        _partial(file).replace(file)
     return summary
 
 
@@ -94,7 +101,8 @@ def _records(file: pathlib.Path, source: Source, model: Model) -> Iterator[Calla
     names = source.classes.names if source.classes else ()
     features = store.features(model.resolution, model.channels, names)
     serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
-    writer = array_record_module.ArrayRecordWriter(str(file), "group_size:1,uncompressed")
+    partial = whole.partial_path(file)
+    writer = array_record_module.ArrayRecordWriter(str(partial), "group_size:1,uncompressed")
 
     def write(name: str, encoded: bytes, label: int | None) -> int:
         values = {"image": io.BytesIO(encoded), "name": name.encode("utf-8", "surrogateescape")}
@@ -109,25 +117,24 @@ def _records(file: pathlib.Path, source: Source, model: Model) -> Iterator[Calla
         yield write
     finally:
         writer.close()
+    sync(partial)
+    partial.replace(file)
 
 
-def _square(source: Source, index: int, data: Data, model: Model, summary: Summary) -> tuple[np.ndarray, bytes] | None:
-    """Returns a picture's pixels [r, r, c] and encoded file, or None if it is left out; `summary` says why."""
-    name = printable(source.names[index])
-    try:
-        picture = source.read_fn(index)
-        pixels, image = images.make_square(picture, data, model)
-    except (ValueError, OSError) as error:
-        kind = "filtered" if isinstance(error, pictures.TooSmall) else "unreadable"
-        summary.left_out.append((name, kind, printable(str(error))))
-        return None
-    for remark in pictures.remarks(image, model.channels):
+def _note(summary: Summary, found: survey.Square, name: str, fit: str, model: Model) -> None:
+    """Adds what is worth telling of a picture to the summary."""
+    for remark in decode.remarks(found.image, model.channels):
         count, names = summary.remarks.get(remark, (0, []))
         summary.remarks[remark] = (count + 1, [*names, name][:MAX_NAMES])
-    summary.num_enlarged += pictures.is_enlarged(image.size, model.resolution, data.fit)
-    if isinstance(picture, bytes) and pictures.is_kept(image, model.resolution, model.channels):
-        return pixels, picture
-    return pixels, encode(pixels)
+    summary.num_enlarged += square.is_enlarged(found.image.size, model.resolution, fit)
+    summary.brightest = max(summary.brightest, found.brightest or 0)
+
+
+def _encoded(found: survey.Square, model: Model) -> bytes:
+    """Returns a picture's file as it is, if that is the square already, or a lossless one of the square."""
+    if isinstance(found.picture, bytes) and decode.is_kept(found.image, model.resolution, model.channels):
+        return found.picture
+    return encode(found.pixels)
 
 
 def encode(pixels: np.ndarray) -> bytes:
@@ -136,18 +143,6 @@ def encode(pixels: np.ndarray) -> bytes:
     values = pixels[..., 0] if pixels.shape[2] == 1 else pixels
     Image.fromarray(values).save(file, "WEBP", lossless=True, exact=True, quality=0, method=0)
     return file.getvalue()
-
-
-def _partial(file: pathlib.Path) -> pathlib.Path:
-    return file.with_name(f".{file.name}.partial")
-
-
-def _begin_npy(file: pathlib.Path, size: int, channels: int) -> BinaryIO:
-    """Returns a .npy of no pictures yet, open to write them."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    stream = _partial(file).open("wb")
-    _write_header(stream, (0, size, size, channels))
-    return stream
 
 
 def _end_npy(stream: BinaryIO, shape: tuple[int, ...]) -> None:
@@ -159,6 +154,7 @@ def _end_npy(stream: BinaryIO, shape: tuple[int, ...]) -> None:
 
 
 def _write_header(stream: BinaryIO, shape: tuple[int, ...]) -> None:
+    """Writes what stands before the values, uint8, in a .npy."""
     header: dict[str, Any] = {"descr": "|u1", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(stream, header)
 

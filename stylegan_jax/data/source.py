@@ -6,6 +6,7 @@ import hashlib
 import pathlib
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,17 +21,6 @@ def nothing_to_close() -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Levels:
-    """Squares that lie ready at several sizes; the lower ones are box means of the largest."""
-
-    sizes: tuple[int, ...]  # px, ascending powers of two.
-    channels: int
-    # Writes the squares of indices [n], at one of the sizes, into uint8 [n, size, size, channels]. Called from threads.
-    # Raises ValueError.
-    fill_fn: Callable[[np.ndarray, int, np.ndarray], None]
-
-
-@dataclasses.dataclass(frozen=True)
 class Source:
     """Pictures of any sizes and formats, each to be read by its number."""
 
@@ -40,7 +30,12 @@ class Source:
     # Encoded file, or decoded uint8 [h, w] or [h, w, c], of picture i. Called from threads. Raises ValueError, OSError.
     read_fn: Callable[[int], bytes | np.ndarray]
     classes: labels.Classes | None = None  # Of all pictures, where the source knows them itself.
-    levels: Levels | None = None  # Of the same pictures, where they are squares already.
+    # Where the pictures are squares already: writes those of indices [n] into uint8 [n, size, size, channels], whose
+    # shape says at which size. Called from threads. Raises ValueError, OSError.
+    read_many_fn: Callable[[np.ndarray, np.ndarray], None] | None = None
+    sizes: tuple[int, ...] = ()  # Of read_many_fn, px, ascending powers of two; empty if it draws any size.
+    channels: int = 3  # Of read_many_fn.
+    square_settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # The config.Data that made squares.
     others: Mapping[str, int] = dataclasses.field(default_factory=dict)  # Number of other files, by lower-case ending.
     unused_labels: str | None = None  # Why the labels that it has are no classes.
     notes: tuple[str, ...] = ()  # What was passed over or taken in an unusual way: a sentence each, with its path.

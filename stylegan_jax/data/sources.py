@@ -12,12 +12,12 @@ from stylegan_jax.config import Data
 from stylegan_jax.data import (
     archives,
     arrays,
+    decode,
     folder,
     labels,
     listing,
     lmdb,
     parquet,
-    pictures,
     remote,
     store,
     tfrecords,
@@ -163,7 +163,7 @@ def _open_file(path: str) -> Source:
                 f"{shown}, a packed .tar, in which no picture can be found without unpacking all before it. Run "
                 f"{command} -c {shlex.quote(path)} > {shlex.quote(plain)} and name {plain}."
             )
-    if ending in pictures.EXTENSIONS:
+    if ending in decode.EXTENSIONS:
         raise ValueError(f"{shown}, a single picture; name its folder, {os.path.dirname(path) or './'}")
     raise ValueError(f"{shown}: a file of an unknown kind. {_CHOICES}")
 
@@ -220,7 +220,11 @@ def _faces(data: Data, resolution: int) -> Source:
     def read(index: int) -> np.ndarray:
         return faces.images(np.array([index]), faces.SEED, resolution)[0]
 
-    return Source("faces", [f"{i:06d}" for i in range(length)], [f"{faces.SEED} {length}"] * length, read)
+    def draw(indices: np.ndarray, room: np.ndarray) -> None:
+        room[...] = faces.images(indices, faces.SEED, room.shape[1])
+
+    names, identities = [f"{i:06d}" for i in range(length)], [f"{faces.SEED} {length}"] * length
+    return Source("faces", names, identities, read, read_many_fn=draw)
 
 
 def _digits() -> Source:

@@ -9,6 +9,7 @@ labels.npy                                  class of each picture, if there are 
 """
 
 import functools
+import io
 import json
 import pathlib
 import threading
@@ -17,14 +18,18 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax.data import labels, pictures
-from stylegan_jax.data.source import Levels, Source, printable
+from stylegan_jax.data import decode, labels, rows
+from stylegan_jax.data.source import Source, printable
 
 RECORD = "prepared.json"
 LEFT_OUT = "left_out.jsonl"
 LABELS = "labels.npy"
 FORMAT = 1  # Of the store; raised when an older package could not read it.
 MAX_LEVEL_PX = 256
+LEVELS_OF_RGBA = "colour weighed by alpha"  # How the levels of four channels are made.
+SQUARE_SETTINGS = ("fit", "background", "min_side_px", "white_level")  # Of config.Data, in a record.
+MAX_WHOLE_BYTES = 2**28  # Of a level that is kept in memory: FFHQ's of 8, 16 and 32 px.
+HEADER_BYTES = 4096  # A .npy's header is shorter.
 NAME, SPLIT = "pictures", "train"  # Of the data set, to TFDS.
 
 
@@ -72,46 +77,75 @@ def write_metadata(folder: pathlib.Path, feature_dict: Any, shard_lengths: list[
     info.write_to_directory(folder)
 
 
-def open_source(path: str) -> Source:
-    """Returns the pictures of a store, with all its sizes as levels.
+def read_record(folder: pathlib.Path) -> dict[str, Any]:
+    """Returns what prepared.json says.
 
     Raises:
-        ValueError: it is of another format, or a file of it is missing or damaged.
+        ValueError: it is missing, damaged, or of another format.
+        OSError: it cannot be read.
     """
-    folder = pathlib.Path(path)
     try:
         record = json.loads((folder / RECORD).read_bytes())
         if record["format"] != FORMAT:
             raise ValueError(f"format {record['format']}, and this package reads format {FORMAT}")
+        return record
+    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder} is not a store that can be read ({error}); prepare it again.") from error
+
+
+def open_source(path: str) -> Source:
+    """Returns the pictures of a store, with its squares at all its sizes.
+
+    Raises:
+        ValueError: it is of another format, or a file of it is missing or damaged.
+        OSError: a file of it cannot be read.
+    """
+    folder = pathlib.Path(path)
+    record = read_record(folder)
+    try:
         resolution, channels = record["resolution"], record["channels"]
         shard_lengths, left_out = record["shard_lengths"], record["num_unreadable"] + record["num_filtered"]
         raw_sizes, length, identity = level_sizes(resolution), sum(shard_lengths), record["sha256"]
         classes = None
         if record["class_names"]:
             classes = labels.Classes(labels.load_npy(str(folder / LABELS)), tuple(record["class_names"]))
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+    except (FileNotFoundError, ValueError, KeyError, TypeError, EOFError) as error:
         raise ValueError(f"{path} is not a store that can be read ({error}); prepare it again.") from error
-    read_fn = _reader(folder)
     _check_files(folder, raw_sizes, shard_lengths, channels)
-    level_fns = {size: _level_reader(folder, size, shard_lengths, channels) for size in raw_sizes}
+    read_fn, read_rows = _picture_reader(folder, shard_lengths), _level_reader(folder, shard_lengths, channels)
+    checked: set[int] = set()  # Sizes that have been read from.
 
-    def fill(indices: np.ndarray, size: int, images: np.ndarray) -> None:
-        if size in level_fns:
-            level_fns[size](indices, images)
+    def read_many(indices: np.ndarray, images: np.ndarray) -> None:
+        size = images.shape[1]
+        if size not in checked:
+            _check_unchanged(folder, identity)
+            checked.add(size)
+        if size in raw_sizes:
+            read_rows(indices, images)
             return
         for image, i in zip(images, indices, strict=True):
-            picture = pictures.load(read_fn(i)).convert(pictures.MODES[channels])
+            picture = decode.load(read_fn(i)).convert(decode.MODES[channels])
             image[...] = np.asarray(picture).reshape(resolution, resolution, channels)
 
+    notes = [f"{path} was prepared without {left_out} pictures, listed in {LEFT_OUT}"] if left_out else []
+    if channels == 4 and record.get("levels") != LEVELS_OF_RGBA:
+        notes.append(f"{path} has levels in which hidden colours show, by an older package; prepare it again")
     return Source(
         path,
         names=[f"{i:08d}" for i in range(length)],
         identities=[identity] * length,
         read_fn=read_fn,
         classes=classes,
-        levels=Levels(raw_sizes if resolution in raw_sizes else (*raw_sizes, resolution), channels, fill),
-        notes=(f"{path} was prepared without {left_out} pictures, listed in {LEFT_OUT}",) if left_out else (),
+        read_many_fn=read_many,
+        sizes=raw_sizes if resolution in raw_sizes else (*raw_sizes, resolution),
+        channels=channels,
+        square_settings={name: _as_setting(record[name]) for name in SQUARE_SETTINGS if name in record},
+        notes=tuple(notes),
     )
+
+
+def _as_setting(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _check_files(folder: pathlib.Path, sizes: tuple[int, ...], shard_lengths: list[int], channels: int) -> None:
@@ -124,48 +158,109 @@ def _check_files(folder: pathlib.Path, sizes: tuple[int, ...], shard_lengths: li
                 raise ValueError(f"{file} is missing or cut short; copy the store again, or prepare it again.")
 
 
+def _check_unchanged(folder: pathlib.Path, identity: str) -> None:
+    """Raises ValueError if another store lies in the folder than when it was opened."""
+    if read_record(folder).get("sha256") != identity:
+        raise ValueError(
+            f"{folder} was prepared anew since this run began: it has other pictures. Put the former store back, or "
+            "begin a new run."
+        )
+
+
 def _level_reader(
-    folder: pathlib.Path, size: int, shard_lengths: list[int], channels: int
+    folder: pathlib.Path, shard_lengths: list[int], channels: int
 ) -> Callable[[np.ndarray, np.ndarray], None]:
-    """Returns a function of picture numbers [n] that writes them into uint8 [n, size, size, channels]."""
-    ends = np.cumsum(shard_lengths)
+    """Returns a function of picture numbers [n] that writes them into uint8 [n, size, size, channels].
+
+    A level of at most MAX_WHOLE_BYTES is read whole when it is first asked for: its rows are so short that a read of
+    each would take longer than all the rest.
+    """
+    ends, num_shards = np.cumsum(shard_lengths), len(shard_lengths)
     starts = ends - shard_lengths
+    open_file = rows.keep_open(rows.File)
 
     @functools.cache
-    def level(shard: int) -> np.ndarray:
-        file = level_path(folder, size, shard, len(shard_lengths))
-        shape = (shard_lengths[shard], size, size, channels)
-        try:
-            found = np.load(file, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise ValueError(f"{file} cannot be read ({error}); prepare the store again.") from error
-        if found.shape != shape or found.dtype != np.uint8:
-            raise ValueError(f"{file} has {found.dtype}{list(found.shape)}, not uint8{list(shape)}; prepare it again.")
-        return found.view(np.ndarray)  # Of np.memmap, each row would be an object with the map's attributes.
+    def path(size: int, shard: int) -> str:
+        return str(level_path(folder, size, shard, num_shards))
 
-    def fill(indices: np.ndarray, images: np.ndarray) -> None:
+    @functools.cache
+    def begin(size: int, shard: int) -> int:
+        """Returns where the rows of a shard's level begin, after checking what the file says of itself."""
+        return _check_header(open_file(path(size, shard)), (shard_lengths[shard], size, size, channels))
+
+    @functools.cache
+    def whole_level(size: int) -> np.ndarray:
+        level = np.empty((ends[-1], size, size, channels), np.uint8)
+        for shard in range(num_shards):
+            room = memoryview(level[starts[shard] : ends[shard]].reshape(-1))
+            open_file(path(size, shard)).read_into(begin(size, shard), room)
+        return level
+
+    def read(indices: np.ndarray, images: np.ndarray) -> None:
+        size = images.shape[1]
+        row_bytes = size**2 * channels
+        if ends[-1] * row_bytes <= MAX_WHOLE_BYTES:
+            np.take(whole_level(size), indices, axis=0, out=images)
+            return
         shards = np.searchsorted(ends, indices, side="right")
-        for place, (shard, row) in enumerate(zip(shards.tolist(), (indices - starts[shards]).tolist(), strict=True)):
-            images[place] = level(shard)[row]
+        within = ((indices - starts[shards]) * row_bytes).tolist()
+        shards = shards.tolist()
+        files = {shard: open_file(path(size, shard)) for shard in set(shards)}
+        begins = {shard: begin(size, shard) for shard in files}
+        rows.read_rows(
+            [files[shard] for shard in shards],
+            [begins[shard] + offset for shard, offset in zip(shards, within, strict=True)],
+            images,
+        )
 
-    return fill
+    return read
 
 
-def _reader(folder: pathlib.Path) -> Callable[[int], bytes]:
+def _check_header(file: rows.File, shape: tuple[int, ...]) -> int:
+    """Returns where the values of a .npy begin; raises ValueError if it is none of uint8 `shape`."""
+    with io.BytesIO(file.read(0, min(file.num_bytes, HEADER_BYTES))) as stream:
+        try:
+            np.lib.format.read_magic(stream)
+            found, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{file.path} is damaged ({error}); prepare the store again.") from error
+        if (found, is_fortran, dtype) != (shape, False, np.uint8):
+            raise ValueError(f"{file.path} has {dtype}{list(found)}, not uint8{list(shape)}; prepare it again.")
+        return stream.tell()
+
+
+def _picture_reader(folder: pathlib.Path, shard_lengths: list[int]) -> Callable[[int], bytes]:
     """Returns a function of a picture's number that returns its encoded bytes."""
-    lock = threading.Lock()  # The readers of array records seek in their files.
+    ends = np.cumsum(shard_lengths)
 
     @functools.cache
-    def records() -> Any:
-        import tensorflow_datasets as tfds
+    def features() -> Any:
+        import tensorflow_datasets as tfds  # Takes a second to import, and levels are read without it.
 
-        return tfds.builder_from_directory(folder).as_data_source(SPLIT, decoders={"image": tfds.decode.SkipDecoding()})
+        return tfds.features.FeaturesDict.from_config(str(folder))
+
+    @rows.keep_open
+    def open_shard(path: str) -> tuple[Any, threading.Lock]:
+        from array_record.python import array_record_module
+
+        rows.File(path)  # An OSError here says why; the library's errors do not.
+        options = "readahead_buffer_size:0,max_parallelism:0"
+        return array_record_module.ArrayRecordReader(path, options), threading.Lock()  # It seeks in its file.
 
     def read(index: int) -> bytes:
+        import tensorflow_datasets as tfds
+
+        shard = int(np.searchsorted(ends, index, side="right"))
+        path = str(shard_path(folder, shard, len(ends)))
         try:
+            reader, lock = open_shard(path)
             with lock:
-                return records()[int(index)]["image"]
+                example = reader.read([int(index - ends[shard] + shard_lengths[shard])])[0]
+            return features().deserialize_example_np(example, decoders={"image": tfds.decode.SkipDecoding()})["image"]
+        except OSError:
+            raise
         except Exception as error:  # Riegeli's, TFDS's and Protobuf's.
-            raise ValueError(f"{folder} has no readable picture {index} ({error}); prepare it again.") from error
+            rows.read_through(path)  # An OSError here says that it is the disk.
+            raise ValueError(f"{path} has no readable picture {index} ({error}); prepare the store again.") from error
 
     return read

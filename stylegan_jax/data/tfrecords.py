@@ -6,22 +6,23 @@ record is
     length uint64 | CRC of the length uint32 | tf.train.Example | CRC of the Example uint32
 
 and its Example has two features: "shape", int64 [c, h, w], and "data", the pixels as bytes in that order. So all
-records of a file have one length, and the file mapped into memory is an array whose rows are records.
+records of a file have one length, and each lies at a known place.
 """
 
 import dataclasses
-import mmap
 import pathlib
 import re
 
 import numpy as np
 
-from stylegan_jax.data import labels
-from stylegan_jax.data.source import Levels, Source, file_identity
+from stylegan_jax.data import labels, rows
+from stylegan_jax.data.source import Source, file_identity
 
 LENGTH_BYTES, CRC_BYTES = 8, 4
 FRAME_BYTES = LENGTH_BYTES + 2 * CRC_BYTES  # Of a record, around its Example.
 CHANNELS = (1, 3)
+JPEG_START = b"\xff\xd8\xff"
+JPEG_SEARCH_BYTES = 1024  # Of a record, in which a JPEG file would start.
 GATHERED_BYTES = 2**18  # Read at once, to be still in the processor's cache when channels are put last.
 
 _NAME = re.compile(r"(.+)-r(0[2-9]|1\d)\.tfrecords")
@@ -32,18 +33,16 @@ _REMEDY = "Copy, download or export it again."
 class _File:
     """The images of one file."""
 
-    length: int
-    size: int  # px
+    file: rows.File
     channels: int
-    views: tuple[np.ndarray, np.ndarray]  # The pixels, had all records the one frame or the other. [length, c, h, w]
-    is_other: np.ndarray  # Whether record i has the other. bool [length]
+    starts: np.ndarray  # Where the pixels of each begin, [c, h, w]. int64 [length]
 
 
 def open_source(path: str) -> Source:
     """Returns official TFRecords as a source: decoded pictures of the largest resolution, and all as levels.
 
-    Every record is checked but for its pixels and their CRC: that would read each byte. The files stay mapped as long
-    as the source is in use.
+    Every record is checked but for its pixels and their CRC: that would read each byte. The files stay open as long as
+    the source is in use.
 
     Args:
         path: folder of the files, or any one of them.
@@ -54,32 +53,38 @@ def open_source(path: str) -> Source:
     try:
         folder, name, paths = _find(pathlib.Path(path))
         files = {size: _open_file(file, size) for size, file in paths.items()}
-        top = files[max(files)]
+        largest = max(files)
+        top, top_path = files[largest], paths[largest]
+        length = len(top.starts)
         for size, file in files.items():
-            if (file.length, file.channels) != (top.length, top.channels):
+            if (len(file.starts), file.channels) != (length, top.channels):
                 raise ValueError(
-                    f"{paths[size]} has {file.length} records of {file.channels} channels, but {paths[top.size]} has "
-                    f"{top.length} of {top.channels}; export them again, together."
+                    f"{paths[size]} has {len(file.starts)} records of {file.channels} channels, but {top_path} has "
+                    f"{length} of {top.channels}; export them again, together."
                 )
         label_file = folder / f"{name}-rxx.labels"
         classes, unused_labels = None, None
         if label_file.exists():
-            classes, unused_labels = labels.or_reason(lambda: _read_labels(label_file, top.length))
-        identity = file_identity(paths[top.size])
+            classes, unused_labels = labels.or_reason(lambda: _read_labels(label_file, length))
+        identity = file_identity(top_path)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error}.") from error
 
-    def fill(indices: np.ndarray, size: int, images: np.ndarray) -> None:
-        images[...] = _gather(files[size], indices)
+    def read(index: int) -> np.ndarray:
+        image = np.empty((1, largest, largest, top.channels), np.uint8)
+        _gather(top, np.array([index]), image)
+        return image[0]
 
     return Source(
         str(folder),
-        names=[f"{paths[top.size].name}#{i:06d}" for i in range(top.length)],
-        identities=[identity] * top.length,
-        read_fn=lambda index: _gather(top, np.array([index]))[0],
+        names=[f"{top_path.name}#{i:06d}" for i in range(length)],
+        identities=[identity] * length,
+        read_fn=read,
         classes=classes,
         unused_labels=unused_labels,
-        levels=Levels(tuple(files), top.channels, fill),
+        read_many_fn=lambda indices, images: _gather(files[images.shape[1]], indices, images),
+        sizes=tuple(files),
+        channels=top.channels,
     )
 
 
@@ -103,47 +108,57 @@ def _open_file(path: pathlib.Path, size: int) -> _File:
     Raises:
         ValueError: the file is empty, cut or of another kind, or a record is unlike the others.
     """
-    num_bytes = path.stat().st_size
-    if not num_bytes:
+    file = rows.File(str(path))
+    if not file.num_bytes:
         raise ValueError(f"{path} is empty. {_REMEDY}")
-    with path.open("rb") as stream:
-        mapping = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-    mapping.madvise(mmap.MADV_RANDOM)  # Else reading ahead, to look at each frame is to read most of the file.
-    mapped = np.frombuffer(mapping, np.uint8)
-    begin = mapped[:LENGTH_BYTES].tobytes()
-    if mapped[LENGTH_BYTES : LENGTH_BYTES + CRC_BYTES].tobytes() != masked_crc32c(begin):
+    begin = file.read(0, min(file.num_bytes, LENGTH_BYTES + CRC_BYTES))
+    if begin[LENGTH_BYTES:] != masked_crc32c(begin[:LENGTH_BYTES]):
         raise ValueError(f"{path} is no TFRecord file, or a compressed one: its first CRC is wrong. {_REMEDY}")
-    stride = int.from_bytes(begin, "little") + FRAME_BYTES
+    stride = int.from_bytes(begin[:LENGTH_BYTES], "little") + FRAME_BYTES
     frames_of = {channels: _frames(channels, size) for channels in CHANNELS}
     strides = {sum(map(len, f[0])) + c * size**2 + CRC_BYTES: c for c, f in frames_of.items()}
     if stride not in strides:
+        _refuse_jpeg(file, 0, path)
         raise ValueError(
             f"{path} has records of {stride} bytes, but an image of shape [1 or 3, {size}, {size}], as its name says, "
             f"takes {' or '.join(map(str, strides))}; name it after its resolution, or export it again."
         )
-    length, rest, channels = num_bytes // stride, num_bytes % stride, strides[stride]
-    rows, frames = mapped[: length * stride].reshape(length, stride), frames_of[channels]
-    is_one, is_other = (_has_frame(rows, *frame) for frame in frames)
+    length, rest, channels = file.num_bytes // stride, file.num_bytes % stride, strides[stride]
+    one, other = frames_of[channels]
+    begins = np.arange(length) * stride
+    is_one, is_other = (_has_frame(file, begins, stride, *frame) for frame in (one, other))
     unlike = np.flatnonzero(~(is_one | is_other))
     if unlike.size:
-        num_own = int.from_bytes(rows[unlike[0], :LENGTH_BYTES].tobytes(), "little")
+        start = int(begins[unlike[0]])
+        _refuse_jpeg(file, start, path)
         raise ValueError(
-            f"{path}: record {unlike[0]}, of {num_own} bytes, is no tf.train.Example of {stride - FRAME_BYTES} bytes "
-            f"with 'shape' [{channels}, {size}, {size}] and 'data'. {_REMEDY}"
+            f"{path}: record {unlike[0]}, of {int.from_bytes(file.read(start, LENGTH_BYTES), 'little')} bytes, is no "
+            f"tf.train.Example of {stride - FRAME_BYTES} bytes with 'shape' [{channels}, {size}, {size}] and 'data'. "
+            f"{_REMEDY}"
         )
-    mapping.madvise(mmap.MADV_NORMAL)
     if rest:
         raise ValueError(f"{path} is cut in record {length}: {rest} bytes of {stride}. {_REMEDY}")
-    pixels = (rows[:, len(before) : len(before) + channels * size**2] for before, _ in frames)
-    one, other = (view.reshape(length, channels, size, size) for view in pixels)
-    return _File(length, size, channels, (one, other), is_other)
+    return _File(file, channels, begins + np.where(is_other, len(other[0]), len(one[0])))
 
 
-def _has_frame(rows: np.ndarray, before: bytes, after: bytes) -> np.ndarray:
-    """Returns which records [n, stride] have these bytes before and after their pixels. bool [n]"""
-    begins = rows[:, : len(before)]
-    ends = rows[:, rows.shape[1] - CRC_BYTES - len(after) : -CRC_BYTES]
-    return (begins == np.frombuffer(before, np.uint8)).all(1) & (ends == np.frombuffer(after, np.uint8)).all(1)
+def _refuse_jpeg(file: rows.File, start: int, path: pathlib.Path) -> None:
+    """Raises ValueError if the record that starts there holds a JPEG file."""
+    if JPEG_START in file.read(start, min(file.num_bytes - start, JPEG_SEARCH_BYTES)):
+        raise ValueError(
+            f"{path} holds JPEG files, as a fork of the official code writes them, and no pixels. Unpack them into a "
+            "folder or a .zip, and name that."
+        )
+
+
+def _has_frame(file: rows.File, begins: np.ndarray, stride: int, before: bytes, after: bytes) -> np.ndarray:
+    """Returns which of the records that begin there have these bytes before and after their pixels. bool [n]"""
+    found = np.ones(len(begins), bool)
+    for frame, offset in ((before, 0), (after, stride - CRC_BYTES - len(after))):
+        if frame:
+            there = np.empty((len(begins), len(frame)), np.uint8)
+            rows.read_rows([file] * len(begins), (begins + offset).tolist(), there)
+            found &= (there == np.frombuffer(frame, np.uint8)).all(1)
+    return found
 
 
 def _frames(channels: int, size: int) -> list[tuple[bytes, bytes]]:
@@ -185,18 +200,16 @@ def masked_crc32c(content: bytes) -> bytes:
     return ((crc >> 15 | crc << 17) + 0xA282EAD8 & 0xFFFFFFFF).to_bytes(CRC_BYTES, "little")
 
 
-def _gather(file: _File, indices: np.ndarray) -> np.ndarray:
-    """Returns the images `indices`. uint8 [n, size, size, c]"""
-    images = np.empty((len(indices), file.size, file.size, file.channels), np.uint8)
-    step = max(1, GATHERED_BYTES // (file.channels * file.size**2))
+def _gather(file: _File, indices: np.ndarray, images: np.ndarray) -> None:
+    """Writes the images `indices` into uint8 [n, size, size, c]."""
+    _, h, w, c = images.shape
+    step = max(1, GATHERED_BYTES // (c * h * w))
     for start in range(0, len(indices), step):
         some = indices[start : start + step]
-        planes = file.views[0][some]  # [k, c, size, size]
-        is_other = file.is_other[some]
-        planes[is_other] = file.views[1][some[is_other]]
-        for channel in range(file.channels):  # Several times as fast as a transpose.
+        planes = np.empty((len(some), c, h, w), np.uint8)
+        rows.read_rows([file.file] * len(some), file.starts[some].tolist(), planes)
+        for channel in range(c):  # Several times as fast as a transpose.
             images[start : start + step, :, :, channel] = planes[:, channel]
-    return images
 
 
 def _read_labels(path: pathlib.Path, length: int) -> labels.Classes:

@@ -170,14 +170,28 @@ def box_downscale_uint8(images: Array, resolution: int) -> Array:
     """Returns uint8 images [n, r, r, c] at `resolution`: box means, rounded half to even once.
 
     They equal the official files' lower resolutions bit for bit: those are halved in float, and rounded when written.
+    In RGBA a colour counts as much as its alpha; data/square.box_means makes the same values.
     """
     factor = images.shape[1] // resolution
     if factor == 1:
         return images
     n, _, _, c = images.shape
-    boxes = images.reshape(n, resolution, factor, resolution, factor, c).astype(jnp.int32)
-    mean = jnp.sum(boxes, axis=(2, 4)).astype(jnp.float32) / factor**2  # Exact: a sum below 2**24 over a power of two.
+
+    def sums(values: Array) -> Array:
+        return jnp.sum(values.reshape(n, resolution, factor, resolution, factor, -1), axis=(2, 4))
+
+    if c == 4:
+        colour, alpha = images[..., :3].astype(jnp.uint32), images[..., 3:].astype(jnp.uint32)
+        colour = _rounded_ratio(sums(colour * alpha), jnp.maximum(sums(alpha), 1))  # Below 2**32 up to 1024 px.
+        return jnp.concatenate([colour, _rounded_ratio(sums(alpha), factor**2)], axis=-1).astype(jnp.uint8)
+    mean = sums(images.astype(jnp.int32)).astype(jnp.float32) / factor**2  # Exact: below 2**24, by a power of two.
     return jnp.round(mean).astype(jnp.uint8)
+
+
+def _rounded_ratio(numerator: Array, denominator: Array | int) -> Array:
+    """Returns a ratio of unsigned integers, rounded half to even, exactly."""
+    whole, rest = numerator // denominator, numerator % denominator
+    return whole + (2 * rest + whole % 2 > denominator)
 
 
 def process_reals(images: Array, keep: Array | None, alpha: Array | None) -> Array:

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from stylegan_jax.config import Config, Model
-from stylegan_jax.data import pictures, shards, sources, store
+from stylegan_jax.data import decode, shards, sources, store
 from stylegan_jax.devices import gpu_program, topology
 
 READING_SEC = 0.3  # Of timing how fast pictures are decoded.
@@ -79,11 +79,11 @@ def reading_speed(config: Config, size: int) -> float | None:
     encoded = shards.encode(np.clip(smooth + noise, 0, 255).astype(np.uint8))
     done, start_sec = list[float](), time.perf_counter()
 
-    def decode(_: int) -> None:
+    def read(_: int) -> None:
         while not done or time.perf_counter() < start_sec + READING_SEC:
-            pictures.load(encoded)
+            decode.load(encoded)
             done.append(time.perf_counter())
 
     with concurrent.futures.ThreadPoolExecutor(config.data.num_workers) as pool:
-        list(pool.map(decode, range(config.data.num_workers)))
+        list(pool.map(read, range(config.data.num_workers)))
     return len(done) / (max(done) - start_sec)

@@ -1,6 +1,7 @@
 """The order of the images is a function of (seed, nimg), whatever the batch and the processes."""
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -166,7 +167,8 @@ def test_describe_counts():
 def test_as_many_images_are_left_to_train_on_as_are_held_out():
     assert _open(num_heldout=NUM_IMAGES // 2).num_train == 12
     with pytest.raises(
-        ValueError, match=r"data.num_heldout is 12, but data.source 'numbers' has 23 images.*at most 11"
+        ValueError,
+        match=r"'numbers' has 23 images, but data.num_heldout is 12.*; use data.num_heldout=11 or less, or",
     ):
         _open(num_heldout=NUM_IMAGES // 2 + 1)
 
@@ -183,3 +185,21 @@ def test_wrong_settings_are_named(settings, message):
 def test_batches_that_do_not_divide_are_refused(nimg, n, part):
     with pytest.raises(ValueError, match=f"batch {n} after {nimg} images has no part {part[0]} of {part[1]}"):
         _open().batch(nimg, n, 8, part)
+
+
+@pytest.mark.parametrize("num_images", [1, 2, 3])
+def test_one_to_three_images_are_trained_on_without_held_out_ones_and_the_error_says_so(monkeypatch, num_images):
+    monkeypatch.setattr(images, "open_images", lambda *args: dataclasses.replace(_images(*args[:2]), length=num_images))
+    data = _open(num_heldout=0)
+    assert data.num_train == num_images and sorted(_shown(data, 0, num_images)) == list(range(num_images))
+    with pytest.raises(ValueError, match="; use data.num_heldout=0 with report.metric_ticks=0.$"):
+        _open(num_heldout=2)
+
+
+def test_a_batch_of_many_classes_has_no_square_matrix_in_it():
+    many = dataclasses.replace(_open(num_labels=3), model=config.Model(resolution=8, num_labels=50_000))
+    tracemalloc.start()
+    batch = many.batch(0, 4, 8)
+    assert tracemalloc.get_traced_memory()[1] < 2**22  # Such a matrix is of 10 GB.
+    tracemalloc.stop()
+    assert batch.labels.shape == (4, 50_000) and batch.labels.sum() == 4

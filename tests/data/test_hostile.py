@@ -25,7 +25,7 @@ import pytest
 from PIL import Image
 
 from stylegan_jax import config
-from stylegan_jax.data import images, inspection, listing, pictures, prepare, sources, store
+from stylegan_jax.data import decode, images, inspection, listing, prepare, sources, store
 from tests import tfrecord_writer
 
 R = 8
@@ -437,7 +437,7 @@ def test_classes_of_any_names_are_prepared(tmp_path):
     assert list(_inspect(data, tmp_path / "out")[0]["classes"]) == classes
     found = sources.open_source(_data(str(tmp_path / "targets" / "store")), R)
     assert list(found.classes.names) == classes and found.classes.labels.tolist() == list(range(len(classes)))
-    assert [pictures.load(found.read_fn(i)).size for i in range(found.length)] == [(R, R)] * len(classes)
+    assert [decode.load(found.read_fn(i)).size for i in range(found.length)] == [(R, R)] * len(classes)
 
 
 def _small_zip(name: str = "good.png", content: bytes = GOOD, **attributes) -> bytes:

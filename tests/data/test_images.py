@@ -15,7 +15,7 @@ from PIL import Image
 
 from stylegan_jax import config
 from stylegan_jax.data import images as images_room
-from stylegan_jax.data import sources
+from stylegan_jax.data import sources, survey, waiting
 
 R = 8
 
@@ -243,15 +243,15 @@ def test_an_interrupt_leaves_the_rest_undone():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        images_room.in_threads(work, 1000, 1, 2, interrupt)
+        survey.in_threads(work, 1000, 1, 2, interrupt)
     assert 0 < len(ran) < 1000
 
 
 def test_pictures_that_do_not_come_are_not_waited_for(monkeypatch):
     release = threading.Event()
-    monkeypatch.setattr(images_room.prefetch, "PATIENCE_SEC", 0.2)
+    monkeypatch.setattr(waiting, "PATIENCE_SEC", 0.2)
     with pytest.raises(ValueError, match=r"no picture came for 0.2 s: the disk or network"):
-        images_room.in_threads(lambda chunk: release.wait(100), 10, 1, 2)
+        survey.in_threads(lambda chunk: release.wait(100), 10, 1, 2)
     release.set()
 
 
@@ -260,7 +260,7 @@ def test_a_time_out_of_the_network_is_not_taken_for_ours():
         raise TimeoutError(110, "Connection timed out", "a/picture.png")
 
     with pytest.raises(TimeoutError, match="a/picture.png"):
-        images_room.in_threads(read, 10, 1, 2)
+        survey.in_threads(read, 10, 1, 2)
 
 
 def test_a_zip_stays_open_only_while_it_is_needed(tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from stylegan_jax import config
-from stylegan_jax.data import images, labels, pictures, prepare, shards, sources, store
+from stylegan_jax.data import decode, images, labels, prepare, shards, sources, store, workers
 from stylegan_jax.networks import ops
 
 R = 16
@@ -110,7 +110,7 @@ def test_a_store_is_a_data_set_to_tfds(prepared):
 def test_pictures_that_fit_already_are_kept_as_they_are(prepared):
     data, folder, _ = prepared
     original, stored = sources.open_source(data, R), sources.open_source(config.Data(source=str(folder)), R)
-    sizes = [pictures.load(original.read_fn(i)).size for i in range(NUM)]
+    sizes = [decode.load(original.read_fn(i)).size for i in range(NUM)]
     assert {size == (R, R) for size in sizes} == {True, False}
     for i, size in enumerate(sizes):
         assert (stored.read_fn(i) == original.read_fn(i)) == (size == (R, R))
@@ -119,7 +119,7 @@ def test_pictures_that_fit_already_are_kept_as_they_are(prepared):
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_encoding_loses_nothing(channels):
     pixels = np.random.default_rng(0).integers(0, 256, (R, R, channels), np.uint8)
-    decoded = pictures.load(shards.encode(pixels)).convert(pictures.MODES[channels])
+    decoded = decode.load(shards.encode(pixels)).convert(decode.MODES[channels])
     np.testing.assert_array_equal(np.asarray(decoded).reshape(R, R, channels), pixels)
 
 
@@ -128,14 +128,11 @@ def test_a_resolution_above_the_levels_is_decoded_when_it_is_asked_for(tmp_path,
     shape = store.level_sizes(R)
     assert shape == (4, 8)
     source = sources.open_source(_data(_folder(tmp_path)), R)
-    plan = prepare.Plan(_data(source.path), MODEL, tmp_path / "x.partial", source.length, PER_SHARD)
+    plan = workers.Plan(_data(source.path), MODEL, tmp_path / "x.partial", source.length, PER_SHARD)
     plan.store.mkdir(parents=True)
     settings = prepare._settings(plan, source)
     for shard in range(plan.num_shards):
-        summary = shards.write(
-            plan.store, shard, plan.num_shards, source, plan.indices(shard), plan.data, MODEL, lambda: None
-        )
-        prepare._write_json(plan.summary_path(shard), dataclasses.asdict(summary))
+        workers.write_shard(plan, source, shard, lambda: None)
     prepare._finish(plan, source, settings)
     stored = images.open_images(config.Data(source=str(plan.store)), MODEL)
     assert stored.sizes == (4, 8, 16)
@@ -225,18 +222,18 @@ def test_a_disk_without_room_is_refused_before_anything_is_decoded(prepared, tmp
 
 def test_a_kill_while_a_shard_is_made_again_does_not_leave_it_for_whole(tmp_path, monkeypatch):
     data = _data(_folder(tmp_path))
-    plan = prepare.Plan(data, MODEL, tmp_path / "store.partial", NUM, PER_SHARD)
+    plan = workers.Plan(data, MODEL, tmp_path / "store.partial", NUM, PER_SHARD)
     source = sources.open_source(data, R)
-    prepare._write_json(plan.summary_path(0), {"key": prepare._key(plan, source, 0), "left_out": []})
-    assert prepare._is_whole(plan, source, 0)
+    workers.write_json(plan.summary_path(0), {"key": workers.key(plan, source, 0), "left_out": []})
+    assert workers.is_whole(plan, source, 0)
 
     def be_killed(*args):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(shards, "write", be_killed)
     with pytest.raises(KeyboardInterrupt):
-        prepare._write_shard(plan, source, 0, lambda: None)
-    assert not prepare._is_whole(plan, source, 0)
+        workers.write_shard(plan, source, 0, lambda: None)
+    assert not workers.is_whole(plan, source, 0)
 
 
 def test_what_an_interrupted_run_of_other_pictures_left_is_removed(tmp_path):
@@ -244,6 +241,7 @@ def test_what_an_interrupted_run_of_other_pictures_left_is_removed(tmp_path):
     stray = tmp_path / "store.partial" / "store" / "levels" / "8" / "00000-of-00099.npy"
     stray.parent.mkdir(parents=True)
     stray.write_bytes(b"x")
+    (tmp_path / "store.partial" / "lock").touch()
     _prepare(data, tmp_path / "store")
     assert not list((tmp_path / "store").rglob("*of-00099*"))
 
@@ -251,9 +249,9 @@ def test_what_an_interrupted_run_of_other_pictures_left_is_removed(tmp_path):
 def test_other_classes_of_the_same_pictures_are_another_shard(tmp_path):
     data = _data(_folder(tmp_path))
     source = sources.open_source(data, R)
-    plan = prepare.Plan(data, MODEL, tmp_path, NUM, PER_SHARD)
+    plan = workers.Plan(data, MODEL, tmp_path, NUM, PER_SHARD)
     swapped = dataclasses.replace(source, classes=labels.Classes(1 - source.classes.labels, source.classes.names))
-    assert prepare._key(plan, source, 0) != prepare._key(plan, swapped, 0)
+    assert workers.key(plan, source, 0) != workers.key(plan, swapped, 0)
 
 
 def test_the_squares_of_a_store_are_not_shaped_again(tmp_path):

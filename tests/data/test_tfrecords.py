@@ -22,8 +22,8 @@ def random_images(channels: int = 3, n: int = N, size: int = R) -> np.ndarray:
 
 def _squares(source: Source, indices: np.ndarray, size: int) -> np.ndarray:
     """Returns squares of a source's levels. uint8 [n, size, size, c]"""
-    images = np.empty((len(indices), size, size, source.levels.channels), np.uint8)
-    source.levels.fill_fn(indices, size, images)
+    images = np.empty((len(indices), size, size, source.channels), np.uint8)
+    source.read_many_fn(indices, images)
     return images
 
 
@@ -59,9 +59,9 @@ def test_images_are_those_written_whichever_feature_comes_first(tmp_path, channe
     images = random_images(channels)
     write_tfrecords(tmp_path, "set", images, orders=order)
     source = tfrecords.open_source(str(tmp_path))
-    assert (source.levels.sizes, source.levels.channels, source.length) == ((4, 8, 16, 32), channels, N)
+    assert (source.sizes, source.channels, source.length) == ((4, 8, 16, 32), channels, N)
     indices = np.array([11, 0, 3, 3, 4, 1])
-    for size in source.levels.sizes:
+    for size in source.sizes:
         found = _squares(source, indices, size)
         np.testing.assert_array_equal(found, ops.box_downscale_uint8(images[indices], size))
         assert found.dtype == np.uint8 and found.flags.c_contiguous and found.flags.writeable
@@ -81,7 +81,7 @@ def test_any_file_of_a_set_opens_the_set_and_others_stay_out(folder):
     assert "of 2 data sets: other, set;" in refused(folder)
     for file in ("set-r02.tfrecords", "set-r05.tfrecords"):
         source = tfrecords.open_source(str(folder / file))
-        assert (source.path, source.length, source.levels.sizes) == (str(folder), N, (4, 8, 16, 32))
+        assert (source.path, source.length, source.sizes) == (str(folder), N, (4, 8, 16, 32))
     assert tfrecords.open_source(str(folder / "other-r02.tfrecords")).length == 3
     assert source.full_name(11) == f"{folder}/set-r05.tfrecords#000011" and len(set(source.names)) == N
 
@@ -90,7 +90,7 @@ def test_missing_resolutions_are_left_out(folder):
     for level in ("02", "05"):
         (folder / f"set-r{level}.tfrecords").unlink()
     source = tfrecords.open_source(str(folder))
-    assert source.levels.sizes == (8, 16) and source.read_fn(0).shape == (16, 16, 3)
+    assert source.sizes == (8, 16) and source.read_fn(0).shape == (16, 16, 3)
 
 
 def test_fingerprint_changes_with_the_pixels_alone(folder, tmp_path):
@@ -270,7 +270,7 @@ def recorded() -> dict[str, np.ndarray]:
 def test_official_files_are_read_as_by_the_official_code(recorded):
     source = tfrecords.open_source(str(official.folder() / "tfrecords" / "tiny"))
     all_records = np.arange(source.length)
-    sizes = source.levels.sizes[::-1]
+    sizes = source.sizes[::-1]
     top = _squares(source, all_records, sizes[0])
     np.testing.assert_array_equal(top, official.nhwc(recorded["images"][recorded["order"]]))
     assert sum(key.endswith("/images") for key in recorded) == len(sizes) == 3

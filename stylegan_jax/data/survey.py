@@ -1,0 +1,196 @@
+"""A look at the pictures of a source: each is a square, or is left out for a reason."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from concurrent import futures
+
+import numpy as np
+from PIL import Image
+
+from stylegan_jax.config import Data, Model
+from stylegan_jax.data import decode, square, waiting
+from stylegan_jax.data.source import Source, printable
+
+ProgressFn = Callable[[int, int], None]  # Called with (pictures done, pictures in all).
+
+CHUNK_PICTURES = 16  # Pictures decoded between two reports of progress.
+MAX_LISTED = 20  # Bad pictures that a message names.
+DARK = 4  # Integers are dark if none reaches this part of their range.
+
+
+@dataclasses.dataclass(frozen=True)
+class Square:
+    """A picture as training sees it, and as it was."""
+
+    pixels: np.ndarray  # uint8 [r, r, c]
+    picture: bytes | np.ndarray  # As the source has it.
+    image: Image.Image  # As it was decoded.
+    brightest: int | None  # Largest value, if it is of integers deeper than 8 bits.
+
+
+@dataclasses.dataclass(frozen=True)
+class LeftOut:
+    """A picture that is not trained on."""
+
+    name: str
+    kind: str  # "unreadable", or "filtered": sound, but left out for its size.
+    reason: str
+
+
+class SourceFailed(OSError):
+    """The disk or network that a source lies on failed, which is no fault of a picture."""
+
+
+def square_of(source: Source, index: int, data: Data, model: Model) -> Square | LeftOut:
+    """Returns picture `index` of a source as a square of the model's resolution and channels, or why it is left out.
+
+    Raises:
+        SourceFailed: it could not be read, though it may be sound.
+    """
+    data = settings_for(source, data)
+    try:
+        picture = source.read_fn(index)
+        image = decode.load(picture, data.max_pixels)
+        if min(image.size) < data.min_side_px:
+            raise square.TooSmall(f"{image.width}x{image.height} px, with data.min_side_px {data.min_side_px}")
+        pixels = square.to_square(image, model.resolution, model.channels, data.fit, data.background, data.white_level)
+        values = decode.deep_integers(image)
+        return Square(pixels, picture, image, None if values is None else int(values.max()))
+    except ValueError as error:
+        kind = "filtered" if isinstance(error, square.TooSmall) else "unreadable"
+        return LeftOut(printable(source.names[index]), kind, printable(str(error)))
+    except OSError as error:
+        raise SourceFailed(
+            f"{source.full_name(index)} could not be read: {printable(str(error))}. That is of the disk or network "
+            "that it lies on, and the picture may be sound: see to it, and give the same command again."
+        ) from error
+
+
+def settings_for(source: Source, data: Data) -> Data:
+    """Returns how the pictures of a source become squares: those that are already are neither shaped nor left out."""
+    return data if source.read_many_fn is None else dataclasses.replace(data, fit="crop", min_side_px=0)
+
+
+def look_at_all(
+    source: Source, data: Data, model: Model, see_fn: Callable[[int, Square], None], progress_fn: ProgressFn | None
+) -> dict[int, LeftOut]:
+    """Makes a square of every picture of a source, in `data.num_workers` threads.
+
+    Args:
+        source: of the pictures.
+        data: how they become squares.
+        model: resolution and channels.
+        see_fn: called in these threads with each picture's number and square.
+        progress_fn: called in this thread with (pictures done, pictures in all).
+
+    Returns:
+        The pictures that are left out, by their numbers, ascending.
+
+    Raises:
+        SourceFailed: a picture could not be read, though it may be sound.
+        ValueError: no picture came for long.
+    """
+    left_out: dict[int, LeftOut] = {}
+
+    def look(chunk: range) -> None:
+        for i in chunk:
+            found = square_of(source, i, data, model)
+            if isinstance(found, LeftOut):
+                left_out[i] = found
+            else:
+                see_fn(i, found)
+
+    in_threads(look, source.length, CHUNK_PICTURES, data.num_workers, progress_fn)
+    return dict(sorted(left_out.items()))
+
+
+def check(left_out: Sequence[LeftOut], source: Source, data: Data, others: str = "", remedy: str = "") -> list[str]:
+    """Returns a sentence for each kind of pictures that are left out.
+
+    Args:
+        left_out: of the source's pictures.
+        source: of the pictures.
+        data: whether unreadable ones are skipped.
+        others: where all are listed, if they are.
+        remedy: what more there is to say of unreadable pictures that can be skipped.
+
+    Raises:
+        ValueError: pictures are unreadable and not to be skipped, or all are left out.
+    """
+    total, sentences = source.length, []
+    bad = [row for row in left_out if row.kind == "unreadable"]
+    if bad:
+        lines = listing(bad, printable(source.path), others)
+        if len(left_out) == total or data.on_bad_image == "fail":
+            end = f"Mend or remove them, or set data.on_bad_image=skip{remedy}."
+            if len(left_out) == total:
+                end = "No picture is left."
+            raise ValueError("\n  ".join([f"{len(bad)} of {total} pictures cannot be read:", *lines]) + f"\n{end}")
+        sentences.append(f"Skipping {len(bad)} of {total} pictures, which cannot be read: {'; '.join(lines)}")
+    if len(left_out) == total:
+        raise ValueError(
+            f"all {total} pictures of {data.source} are smaller than data.fit={data.fit!r} with data.min_side_px="
+            f"{data.min_side_px} takes; change these."
+        )
+    if len(left_out) > len(bad):
+        sentences.append(f"Leaving out {len(left_out) - len(bad)} of {total} pictures for their size")
+    return sentences
+
+
+def listing(left_out: Sequence[LeftOut], folder: str, others: str = "") -> list[str]:
+    """Returns a line for each of the first pictures that are left out, and one for the others, listed in `others`."""
+    lines = [f"{folder}/{row.name}: {row.reason}" for row in left_out[:MAX_LISTED]]
+    more = len(left_out) - len(lines)
+    return [*lines, f"and {more} more" + (f", all in {others}" if others else "")] if more else lines
+
+
+def dark(brightest: int, data: Data) -> str | None:
+    """Returns a sentence if the largest value of all pictures of deep integers is far below their white; else None."""
+    white = data.white_level or decode.DEEP_TOP
+    if not 0 < brightest * DARK < white:
+        return None
+    likely = 2 ** max(brightest.bit_length(), 8) - 1
+    return (
+        f"The brightest pixel of all pictures deeper than 8 bits is {brightest} of {white}, so they come out dark; if "
+        f"their white is {likely}, set data.white_level={likely}"
+    )
+
+
+def in_threads(
+    fn: Callable[[range], None],
+    length: int,
+    chunk: int,
+    threads: int | futures.Executor,
+    progress_fn: ProgressFn | None = None,
+) -> None:
+    """Calls `fn` with consecutive ranges of `chunk` that cover range(length).
+
+    Args:
+        fn: what to do.
+        length: end of the last range.
+        chunk: length of the ranges.
+        threads: number of threads that are made for it, or those that are there.
+        progress_fn: called in this thread with (done, length).
+
+    Raises:
+        ValueError: a chunk did not come to its end in waiting.PATIENCE_SEC; its thread is left behind.
+    """
+    chunks = [range(start, min(start + chunk, length)) for start in range(0, length, chunk)]
+    pool = futures.ThreadPoolExecutor(threads) if isinstance(threads, int) else threads
+    results = [pool.submit(fn, chunk) for chunk in chunks]
+    try:
+        for done, result in zip(chunks, results, strict=True):
+            waiting.wait(functools.partial(_is_done, result), waiting.PATIENCE_SEC)
+            result.result()
+            if progress_fn is not None:
+                progress_fn(done.stop, length)
+    finally:
+        for result in results:
+            result.cancel()
+        if pool is not threads:
+            pool.shutdown(wait=False)
+
+
+def _is_done(result: futures.Future, sec: float) -> bool:
+    return result.done() or bool(futures.wait([result], sec).done)

@@ -1,0 +1,27 @@
+"""Waits for pictures that end when none comes."""
+
+import math
+from collections.abc import Callable
+
+PATIENCE_SEC = 600.0  # What takes longer to read will not come.
+SLICE_SEC = 0.5  # Of a wait. While the process is stopped (Ctrl-Z, a suspended job) one slice passes at most.
+
+
+def wait(wait_fn: Callable[[float], bool], patience_sec: float) -> None:
+    """Calls `wait_fn` with seconds to wait until it returns that the wait is over.
+
+    Raises:
+        ValueError: it was not over in `patience_sec` of waiting.
+    """
+    for _ in range(math.ceil(patience_sec / SLICE_SEC)):
+        if wait_fn(min(patience_sec, SLICE_SEC)):
+            return
+    raise stalled(patience_sec)
+
+
+def stalled(patience_sec: float) -> ValueError:
+    """Returns the error that no picture came for so long."""
+    return ValueError(
+        f"no picture came for {patience_sec:g} s: the disk or network that data.source lies on does not answer. Mend "
+        "it, and give the same command again."
+    )
