@@ -49,6 +49,12 @@ def load(picture: bytes | np.ndarray, max_pixels: int = MAX_PIXELS) -> Image.Ima
     return _from_array(picture) if isinstance(picture, np.ndarray) else _decode(picture, max_pixels)
 
 
+def pixels(encoded: bytes, channels: int) -> np.ndarray:
+    """Returns an encoded picture of 8 bits in that many channels, 1, 3 or 4. uint8 [h, w, channels]"""
+    image = load(encoded).convert(MODES[channels])
+    return np.asarray(image).reshape(image.height, image.width, channels)
+
+
 def _from_array(values: np.ndarray) -> Image.Image:
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[..., 0]

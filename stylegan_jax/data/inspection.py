@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from stylegan_jax.config import Config
-from stylegan_jax.data import dataset, decode, images, labels, shards, sources, square, survey
+from stylegan_jax.data import dataset, decode, images, labels, shards, sources, square, store, survey, verification
 from stylegan_jax.data.source import Source, printable
 from stylegan_jax.runs import grid
 
@@ -59,6 +59,8 @@ def inspect(config: Config, folder: str | os.PathLike, progress_fn: survey.Progr
         found = _look_at(source, config, progress_fn)
         sheet = _contact_sheet(source, found, config)
         report = _report(source, found, config)
+        if pathlib.Path(source.path, store.RECORD).is_file():
+            report["damage"] = verification.verify(source.path, config.data.num_workers)
     finally:
         source.close_fn()
     folder = pathlib.Path(folder)
@@ -186,6 +188,9 @@ def _text(report: dict[str, Any], source: Source, config: Config) -> str:
     ]
     left_out = [survey.LeftOut(**row) for row in report["left_out"]]
     lines += [f"  {line}" for line in survey.listing(left_out, report["source"], "inspect.json")]
+    if "damage" in report:
+        verified = "  verified: the store has the pictures, classes and levels that were prepared"
+        lines += [f"  DAMAGED: {sentence}" for sentence in report["damage"]] or [verified]
     colours = {1: "gray", 3: "RGB", 4: "RGBA"}[model.channels]
     lines += [
         "training with these settings:",

@@ -109,7 +109,7 @@ def _is_done(folder: pathlib.Path, settings: dict[str, Any], data: Data) -> bool
 def _is_ours(partial: pathlib.Path) -> bool:
     """Returns whether a folder is what an unfinished preparation leaves, which begins with its lock."""
     names = {file.name for file in partial.iterdir()} if partial.is_dir() else set()
-    return "lock" in names and names <= OURS
+    return (partial / "lock").is_file() and names <= OURS
 
 
 def _check_partial(partial: pathlib.Path) -> None:

@@ -7,7 +7,8 @@ import errno
 import functools
 import os
 import resource
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -57,7 +58,7 @@ class File:
         return bytes(room)
 
 
-def read_rows(files: Sequence[File], offsets: Sequence[int], rows: np.ndarray) -> None:
+def read_rows(files: Iterable[File], offsets: Iterable[int], rows: np.ndarray) -> None:
     """Fills row i of `rows`, a contiguous array of bytes, from file i at offset i; raises OSError."""
     if not len(rows):
         return
@@ -73,7 +74,7 @@ def read_rows(files: Sequence[File], offsets: Sequence[int], rows: np.ndarray) -
             file.read_into(offset, row)
 
 
-def keep_open(open_fn: Callable) -> Callable:
+def keep_open(open_fn: Callable[[str], Any]) -> Callable[[str], Any]:
     """Returns a function of a path that keeps what `open_fn` makes of the most recently used ones.
 
     It keeps as many as a share of the process's limit of open files. Where that limit is reached all the same, it
@@ -81,19 +82,18 @@ def keep_open(open_fn: Callable) -> Callable:
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = MOST_OPEN if soft == resource.RLIM_INFINITY else max(1, min(MOST_OPEN, soft // SHARE))
-    kept = functools.lru_cache(maxsize=most)(open_fn)
 
-    @functools.wraps(open_fn)
-    def opened(path: str):
+    def opened(path: str) -> Any:
         try:
-            return kept(path)
+            return open_fn(path)
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise
         kept.cache_clear()
-        return kept(path)
+        return open_fn(path)
 
-    return opened
+    kept = functools.lru_cache(maxsize=most)(opened)
+    return kept
 
 
 def read_through(path: str) -> None:

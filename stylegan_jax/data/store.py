@@ -28,7 +28,8 @@ FORMAT = 1  # Of the store; raised when an older package could not read it.
 MAX_LEVEL_PX = 256
 LEVELS_OF_RGBA = "colour weighed by alpha"  # How the levels of four channels are made.
 SQUARE_SETTINGS = ("fit", "background", "min_side_px", "white_level")  # Of config.Data, in a record.
-MAX_WHOLE_BYTES = 2**28  # Of a level that is kept in memory: FFHQ's of 8, 16 and 32 px.
+MAX_WHOLE_BYTES = 2**30  # Of a level that is kept in memory: FFHQ's of up to 64 px.
+MOST_WHOLE = 2  # Such levels kept: the one that is trained at, and the one that metrics take.
 HEADER_BYTES = 4096  # A .npy's header is shorter.
 NAME, SPLIT = "pictures", "train"  # Of the data set, to TFDS.
 
@@ -124,8 +125,7 @@ def open_source(path: str) -> Source:
             read_rows(indices, images)
             return
         for image, i in zip(images, indices, strict=True):
-            picture = decode.load(read_fn(i)).convert(decode.MODES[channels])
-            image[...] = np.asarray(picture).reshape(resolution, resolution, channels)
+            image[...] = decode.pixels(read_fn(i), channels)
 
     notes = [f"{path} was prepared without {left_out} pictures, listed in {LEFT_OUT}"] if left_out else []
     if channels == 4 and record.get("levels") != LEVELS_OF_RGBA:
@@ -180,38 +180,35 @@ def _level_reader(
     open_file = rows.keep_open(rows.File)
 
     @functools.cache
-    def path(size: int, shard: int) -> str:
-        return str(level_path(folder, size, shard, num_shards))
+    def paths(size: int) -> list[str]:
+        return [str(level_path(folder, size, shard, num_shards)) for shard in range(num_shards)]
 
     @functools.cache
     def begin(size: int, shard: int) -> int:
         """Returns where the rows of a shard's level begin, after checking what the file says of itself."""
-        return _check_header(open_file(path(size, shard)), (shard_lengths[shard], size, size, channels))
+        return _check_header(open_file(paths(size)[shard]), (shard_lengths[shard], size, size, channels))
 
-    @functools.cache
+    @functools.lru_cache(maxsize=MOST_WHOLE)
     def whole_level(size: int) -> np.ndarray:
         level = np.empty((ends[-1], size, size, channels), np.uint8)
         for shard in range(num_shards):
             room = memoryview(level[starts[shard] : ends[shard]].reshape(-1))
-            open_file(path(size, shard)).read_into(begin(size, shard), room)
+            open_file(paths(size)[shard]).read_into(begin(size, shard), room)
         return level
 
     def read(indices: np.ndarray, images: np.ndarray) -> None:
         size = images.shape[1]
         row_bytes = size**2 * channels
         if ends[-1] * row_bytes <= MAX_WHOLE_BYTES:
-            np.take(whole_level(size), indices, axis=0, out=images)
+            np.take(whole_level(size), indices, axis=0, out=images, mode="clip")  # Else it is copied twice.
             return
         shards = np.searchsorted(ends, indices, side="right")
         within = ((indices - starts[shards]) * row_bytes).tolist()
         shards = shards.tolist()
-        files = {shard: open_file(path(size, shard)) for shard in set(shards)}
-        begins = {shard: begin(size, shard) for shard in files}
-        rows.read_rows(
-            [files[shard] for shard in shards],
-            [begins[shard] + offset for shard, offset in zip(shards, within, strict=True)],
-            images,
-        )
+        begins = {shard: begin(size, shard) for shard in set(shards)}
+        offsets = [begins[shard] + offset for shard, offset in zip(shards, within, strict=True)]
+        files = map(open_file, map(paths(size).__getitem__, shards))  # One after another, as there may be thousands.
+        rows.read_rows(files, offsets, images)
 
     return read
 

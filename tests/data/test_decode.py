@@ -11,6 +11,8 @@ from PIL import ExifTags, Image
 from stylegan_jax.data import decode, square
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+_BLACK = Image.new("RGB", (8, 8))
+_PALE = "in the colours of {}, which are taken as sRGB and come out paler"
 
 
 def _encode(image: Image.Image, format: str = "PNG", **options) -> bytes:
@@ -29,16 +31,36 @@ def _square(picture: bytes | np.ndarray | Image.Image, resolution: int, *others,
     return square.to_square(image, resolution, *others, **settings)
 
 
-def _png16(values: np.ndarray) -> bytes:
-    """Returns uint16 RGB values [h, w, 3] as a 16-bit PNG, which Pillow can read but not write."""
+def _png16(values: np.ndarray, transparent: tuple[int, ...] = ()) -> bytes:
+    """Returns uint16 values [h, w, 1 to 4] as a 16-bit PNG: gray, with alpha, RGB or RGBA."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    h, w, _ = values.shape
+    h, w, c = values.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-    header = struct.pack(">IIBBBBB", w, h, 16, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    header = struct.pack(">IIBBBBB", w, h, 16, {1: 0, 2: 4, 3: 2, 4: 6}[c], 0, 0, 0)
+    transparency = chunk(b"tRNS", np.array(transparent, ">u2").tobytes()) if transparent else b""
+    chunks = chunk(b"IHDR", header) + transparency + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def _tiff16(values: np.ndarray, order: str) -> bytes:
+    """Returns uint16 RGB values [h, w, 3] as an uncompressed TIFF in the order of bytes "<" or ">"."""
+    h, w, c = values.shape
+    tags = [(256, 4, w), (257, 4, h), (258, 3, 16), (259, 3, 1), (262, 3, 2), (273, 4, 1000), (277, 3, c), (278, 4, h)]
+    tags += [(279, 4, values.nbytes)]
+    entries = b""
+    for number, kind, value in tags:
+        if number == 258:  # The bits of each channel do not fit into the entry.
+            entries += struct.pack(order + "HHII", number, kind, c, 900)
+        else:
+            entries += struct.pack(order + "HHI", number, kind, 1)
+            entries += struct.pack(order + "I", value) if kind == 4 else struct.pack(order + "HH", value, 0)
+    head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, 8)
+    content = head + struct.pack(order + "H", len(tags)) + entries + bytes(4)
+    content = content.ljust(900, b"\0") + struct.pack(order + "HHH", 16, 16, 16)
+    return content.ljust(1000, b"\0") + values.astype(order + "u2").tobytes()
 
 
 @pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF", "PPM", "JPEG2000", "TGA"])
@@ -97,12 +119,50 @@ def test_sixteen_bit_gray_files_scale_to_eight_bits():
         np.testing.assert_array_equal(found, np.repeat(np.rint(values / 257.0), 3).reshape(8, 8, 3))
 
 
-def test_sixteen_bit_rgb_files_scale_to_eight_bits():
-    values = np.zeros((4, 4, 3), np.uint16)
-    values[0, 0] = 65535, 257 * 100, 0
-    found = _square(_png16(values), 4)
-    np.testing.assert_array_equal(found[0, 0], [255, 100, 0])
-    np.testing.assert_array_equal(found[1:], 0)
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_sixteen_bit_gray_and_colours_are_rounded_alike(channels):
+    values = np.random.default_rng(0).integers(0, 65536, (8, 8, channels), np.uint16)
+    values[0, 0] = 511  # 1.99 of 255; its upper byte alone is 1.
+    expected = np.rint(values / 257).astype(np.uint8)
+    expected = {1: lambda v: v.repeat(3, 2), 2: lambda v: v[..., [0, 0, 0, 1]]}.get(channels, lambda v: v)(expected)
+    with_alpha = 4 if channels in (2, 4) else 3
+    found = _square(_png16(values), 8, with_alpha)
+    np.testing.assert_array_equal(found, expected)
+    assert (found[0, 0] == 2).all()
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_sixteen_bit_colours_of_a_tiff_are_rounded_in_either_order_of_bytes(order):
+    values = np.random.default_rng(0).integers(0, 65536, (8, 8, 3), np.uint16)
+    np.testing.assert_array_equal(_square(_tiff16(values, order), 8), np.rint(values / 257))
+
+
+@pytest.mark.parametrize(("channels", "colour"), [(1, (300,)), (3, (300, 511, 65535))])
+def test_the_transparent_colour_of_a_sixteen_bit_png_is_compared_with_all_its_bits(channels, colour):
+    values = np.full((4, 4, channels), 301, np.uint16)  # The upper byte is that of 300.
+    values[0, 0] = colour
+    found = _square(_png16(values, colour), 4, background=BLUE)
+    np.testing.assert_array_equal(found[0, 0], BLUE)
+    np.testing.assert_array_equal(found[1:], 1)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_white_level_makes_its_value_white(channels):
+    values = np.full((4, 4, channels), 4095, np.uint16)
+    values[0, :, 0] = [0, 1024, 2048, 4000]
+    found = _square(_png16(values), 4, white_level=4095)
+    np.testing.assert_array_equal(found[0, :, 0], [0, 64, 128, 249])
+    np.testing.assert_array_equal(found[1:], 255)
+    with pytest.raises(ValueError, match=r"values 0\.\.4095 .* are not in 0\.\.4000, data.white_level"):
+        _square(_png16(values), 4, white_level=4000)
+
+
+def test_a_white_level_says_nothing_of_alpha_nor_of_eight_bits():
+    values = np.full((4, 4, 4), 4095, np.uint16)
+    values[..., 3] = 65535
+    np.testing.assert_array_equal(_square(_png16(values), 4, 4, white_level=4095), 255)
+    gray = _noise(4, 4)
+    np.testing.assert_array_equal(_square(Image.fromarray(gray), 4, white_level=4095), gray)
 
 
 @pytest.mark.parametrize(("top", "expected"), [(1.0, [0, 64, 128, 255]), (255.0, [0, 64, 128, 255])])
@@ -234,6 +294,12 @@ def test_a_turned_file_is_not_kept():
         (_encode(Image.fromarray(np.zeros((8, 8), np.uint16))), "deeper than 8 bits, scaled to 0..255"),
         (_encode(Image.new("RGBA", (8, 8))), "transparent, laid on data.background"),
         (_encode(Image.new("RGB", (8, 8))), None),
+        (_encode(_BLACK, icc_profile=b"..desc\0Display P3\0"), _PALE.format("Display P3")),
+        (
+            _encode(Image.new("RGB", (8, 8)), icc_profile="..Adobe RGB (1998)".encode("utf-16-be")),
+            _PALE.format("Adobe RGB"),
+        ),
+        (_encode(_BLACK, icc_profile=b"..desc\0sRGB IEC61966-2.1\0"), None),
     ],
 )
 def test_what_is_unusual_is_told(encoded, remark):

@@ -416,3 +416,18 @@ def test_pictures_beside_an_archive_are_not_passed_over(tmp_path, name):
     (tmp_path / "1.png").write_bytes(_png(_colour(1)))
     with pytest.raises(ValueError, match="has several kinds: .* and pictures; name the file or folder of one kind"):
         _open(str(tmp_path))
+
+
+@pytest.mark.parametrize("source", ["./faces", "faces/", "faces"])
+def test_a_folder_called_faces_is_the_users_unless_it_is_named_as_the_packages_own(tmp_path, monkeypatch, source):
+    (tmp_path / "faces").mkdir()
+    for i in range(4):
+        (tmp_path / "faces" / f"{i}.png").write_bytes(_png((255, 0, 0)))
+    monkeypatch.chdir(tmp_path)
+    found = _open(source, num_faces=4, num_heldout=0)
+    num_colours = len(np.unique(_all(found).reshape(-1, 3), axis=0))
+    assert (num_colours == 1) == (source != "faces") and found.length == 4
+
+
+def test_the_fingerprint_of_the_faces_never_changes():
+    assert _open("faces", num_faces=2, num_heldout=0).fingerprint == "efc8023397a77c90"

@@ -1,5 +1,6 @@
 """Inspecting a source says what is in it and what training would do, and changes nothing."""
 
+import dataclasses
 import io
 import json
 import pathlib
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from stylegan_jax import config
-from stylegan_jax.data import inspection
+from stylegan_jax.data import inspection, prepare
 
 R = 8
 
@@ -102,3 +103,59 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "out").write_text("in the way")
     with pytest.raises(ValueError, match="cannot write in .*out .*choose another --workdir"):
         inspection.inspect(_config(_folder(tmp_path)), tmp_path / "out")
+
+
+def test_so_few_pictures_that_they_are_learnt_by_heart_are_told(tmp_path):
+    c = _config(_folder(tmp_path), on_bad_image="skip")
+    for kimg, is_told in ((9.9, False), (10.1, True)):  # Of 10 pictures to train on.
+        schedule = dataclasses.replace(c.schedule, total_kimg=kimg)
+        text = inspection.inspect(dataclasses.replace(c, schedule=schedule), tmp_path / "out")
+        assert ("more than 1000 epochs" in text) == is_told
+
+
+@pytest.fixture
+def prepared(tmp_path) -> pathlib.Path:
+    """A store of 12 pictures of two classes, in shards of 4."""
+    data = config.Data(source=_folder(tmp_path), labels="folders", on_bad_image="skip", num_workers=1)
+    prepare.prepare(data, config.Model(resolution=R), tmp_path / "store", pictures_per_shard=4)
+    return tmp_path / "store"
+
+
+def test_a_store_as_it_was_prepared_is_verified(prepared, tmp_path):
+    text = inspection.inspect(_config(str(prepared)), tmp_path / "out")
+    assert "verified: the store has the pictures, classes and levels that were prepared" in text
+    assert json.loads((tmp_path / "out" / "inspect.json").read_text())["damage"] == []
+
+
+def test_a_byte_of_a_level_that_was_changed_is_found(prepared, tmp_path):
+    file = sorted((prepared / "levels" / "4").iterdir())[1]
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    text = inspection.inspect(_config(str(prepared)), tmp_path / "out")
+    assert f"DAMAGED: {file} differs from the pictures that it was made of" in text and "verified" not in text
+    assert text.count("DAMAGED") == 1
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_a_class_or_a_shard_that_was_changed_is_found(prepared, tmp_path, is_old):
+    numbers = np.load(prepared / "labels.npy")
+    numbers[-1] = 1 - numbers[-1]
+    np.save(prepared / "labels.npy", numbers)
+    if is_old:
+        record = json.loads((prepared / "prepared.json").read_text())
+        del record["shard_sha256"]
+        (prepared / "prepared.json").write_text(json.dumps(record))
+    text = inspection.inspect(_config(str(prepared)), tmp_path / "out")
+    name = f"a file of {prepared}" if is_old else f"{prepared}/pictures-train.array_record-00002-of-00004"
+    assert f"DAMAGED: {name} has other pictures, or classes, than were prepared" in text
+
+
+def test_a_shard_that_cannot_be_decoded_is_found(prepared, tmp_path):
+    file = prepared / "pictures-train.array_record-00000-of-00004"
+    content = bytearray(file.read_bytes())
+    for i in range(100, len(content) // 4 * 3):
+        content[i] ^= 255
+    file.write_bytes(content)
+    text = inspection.inspect(_config(str(prepared)), tmp_path / "out")
+    assert f"DAMAGED: {file} has other pictures" in text

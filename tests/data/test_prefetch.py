@@ -1,6 +1,11 @@
 """Batches come in order from one thread, which ends with the generator whatever happens."""
 
 import itertools
+import os
+import pathlib
+import signal
+import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -167,6 +172,26 @@ def test_a_loader_that_stalls_ends_in_a_message():
         next(batches)
     release.set()
     _await_no_thread()
+
+
+def test_a_process_that_was_stopped_for_longer_than_the_patience_goes_on(tmp_path):
+    code = """
+import time
+from stylegan_jax.data import prefetch
+def load(nimg, n):
+    if nimg:
+        print("waiting", flush=True)
+        time.sleep(2)
+    return nimg
+print(list(prefetch.prefetch([(0, 1), (1, 1)], load, lambda x: x, patience_sec=4.0)))
+"""
+    environment = os.environ | {"PYTHONPATH": str(pathlib.Path(__file__).parent.parent.parent)}
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "waiting\n"
+    os.kill(process.pid, signal.SIGSTOP)
+    time.sleep(5)
+    os.kill(process.pid, signal.SIGCONT)
+    assert process.communicate(timeout=60)[0] == "[0, 1]\n"
 
 
 def test_a_loader_that_stalls_does_not_keep_one_that_has_had_enough(monkeypatch):

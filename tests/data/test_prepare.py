@@ -204,6 +204,38 @@ def test_a_folder_of_something_else_is_refused(prepared, tmp_path):
         _prepare(dataclasses.replace(data, fit="pad"), folder)
 
 
+@pytest.mark.parametrize("name", ["thesis.txt", "lock/thesis.txt", "store/thesis.txt"])
+def test_a_foreign_folder_where_the_store_is_to_grow_is_refused_and_kept(prepared, tmp_path, name):
+    data, _, _ = prepared
+    mine = tmp_path / "store.partial" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("precious")
+    with pytest.raises(ValueError, match="store.partial, where the store is to grow, is not what an unfinished"):
+        _prepare(data, tmp_path / "store")
+    assert mine.read_text() == "precious"
+
+
+def test_a_foreign_folder_beside_a_whole_store_is_kept_and_ours_is_removed(tmp_path):
+    data = _data(_folder(tmp_path))
+    _prepare(data, tmp_path / "store")
+    mine = tmp_path / "store.partial" / "thesis.txt"
+    mine.parent.mkdir()
+    mine.write_text("precious")
+    _prepare(data, tmp_path / "store")
+    assert mine.read_text() == "precious"
+    mine.rename(mine.with_name("lock"))
+    _prepare(data, tmp_path / "store")
+    assert not mine.parent.exists()
+
+
+def test_a_store_without_its_unreadable_pictures_is_not_done_for_one_who_wants_all(tmp_path):
+    data = _data(_folder(tmp_path, {3: b""}), on_bad_image="skip")
+    record = _prepare(data, tmp_path / "store")
+    assert _prepare(data, tmp_path / "store") == record
+    with pytest.raises(ValueError, match="without 1 pictures that could not be read, listed in left_out.jsonl"):
+        _prepare(dataclasses.replace(data, on_bad_image="fail"), tmp_path / "store")
+
+
 def test_two_processes_cannot_prepare_one_store(prepared, tmp_path):
     data, _, _ = prepared
     (tmp_path / "store.partial").mkdir()

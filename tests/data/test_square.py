@@ -1,6 +1,10 @@
 """Decoded pictures of every shape become the squares they should, exactly."""
 
 import io
+import os
+import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -170,3 +174,38 @@ def test_wide_leaves_out_what_is_too_small(size):
 def test_a_line_is_no_picture(size):
     with pytest.raises(ValueError, match=f"{size[0]}x{size[1]} px is a line"):
         _square(Image.new("RGB", size), 8, fit="pad")
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+@pytest.mark.parametrize("size", [(57, 32), (32, 57), (64, 31), (9, 64), (32, 31), (90, 2)])
+def test_padding_in_strips_gives_what_the_whole_padded_square_gives(monkeypatch, size, mode):
+    channels, background = len(mode), (10, 200, 30)
+    pixels = _noise(size[1], size[0], channels)
+    image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+    side = max(size)
+    whole = Image.new("RGBA", (side, side), (*background, 0)).convert(mode)
+    whole.paste(image, ((side - size[0] + 1) // 2, (side - size[1] + 1) // 2))
+    for strip_pixels in (1, 500, 2**22):
+        monkeypatch.setattr(square, "STRIP_PIXELS", strip_pixels)
+        for resolution in (8, 32):
+            np.testing.assert_array_equal(
+                _square(image, resolution, channels, "pad", background), _square(whole, resolution, channels)
+            )
+
+
+@pytest.mark.parametrize("side", [10_000, 8192])  # By Lanczos, and by box means.
+def test_a_padded_panorama_takes_little_more_memory_than_itself(side):
+    code = f"""
+import resource
+from PIL import Image
+from stylegan_jax.data import square
+image = Image.new("RGB", ({side}, 500), (1, 2, 3))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+square.to_square(image, 64, fit="pad")
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+    environment = os.environ | {"PYTHONPATH": str(pathlib.Path(__file__).parent.parent.parent)}
+    grown_mib = int(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=True).stdout
+    )
+    assert grown_mib < 150  # The padded square alone is of 300 or more.

@@ -1,10 +1,12 @@
 """Official TFRecords are read as they were written; those that are cut, damaged or at odds are refused by name."""
 
+import io
 import pathlib
 import pickle
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from stylegan_jax.data import tfrecords
 from stylegan_jax.data.source import Source
@@ -189,6 +191,26 @@ def test_what_is_no_tfrecord_is_refused(folder, content, message):
     file = folder / "set-r03.tfrecords"
     file.write_bytes(content)
     assert message in refused(file)
+
+
+@pytest.mark.parametrize("record", [0, 2])
+def test_records_of_a_fork_that_hold_jpeg_files_are_said_to_be_that(folder, record):
+    file, jpeg = folder / "set-r02.tfrecords", io.BytesIO()
+    Image.new("RGB", (4, 4)).save(jpeg, "JPEG")
+    sound = [example(image) for image in random_images(size=4).transpose(0, 3, 1, 2)]
+    content = b"\x0a\x90\x02\x0a\x12\x0a\x04data" + jpeg.getvalue()
+    file.write_bytes(b"".join(records([one]) for one in (*sound[:record], content, *sound[record:])))
+    assert "holds JPEG files, as a fork of the official code writes them" in refused(file)
+
+
+def test_a_file_that_is_cut_while_it_is_in_use_is_an_error_that_names_it(folder):
+    source, file = tfrecords.open_source(str(folder)), folder / "set-r04.tfrecords"
+    with file.open("r+b") as stream:
+        stream.truncate(file.stat().st_size // 2)
+    with pytest.raises(OSError, match=f"the file was cut: .*: '{file}'"):
+        _squares(source, np.arange(N), 16)
+    assert _squares(source, np.arange(N), 8).shape == (N, 8, 8, 3)
+    assert str(folder) not in pathlib.Path("/proc/self/maps").read_text()
 
 
 def test_a_record_of_another_length_is_named(folder):

@@ -1,0 +1,62 @@
+"""Whether a prepared store still has what was prepared."""
+
+import contextlib
+import hashlib
+import pathlib
+
+import numpy as np
+
+from stylegan_jax.data import decode, square, store, survey
+
+AT_ONCE = 16  # Pictures whose levels are compared at once.
+
+
+def verify(path: str, num_workers: int, progress_fn: survey.ProgressFn | None = None) -> list[str]:
+    """Returns a sentence for each file of a store that differs from what was prepared; none if it is whole.
+
+    Each picture is decoded. The hash of all that was prepared tells whether pictures and classes are the same, and
+    the levels must be box means of the pictures.
+
+    Args:
+        path: of the store.
+        num_workers: threads that decode.
+        progress_fn: called in this thread with (shards done, shards in all).
+
+    Raises:
+        ValueError: it is no store.
+        OSError: a file cannot be read.
+    """
+    folder, source = pathlib.Path(path), store.open_source(path)
+    record = store.read_record(folder)
+    ends = np.cumsum(record["shard_lengths"])
+    num_shards, raw_sizes = len(ends), store.level_sizes(record["resolution"])
+    hashes, bad_levels = [""] * num_shards, set()
+
+    def look_at_shard(shard: int) -> str:
+        digest, start, end = hashlib.sha256(), int(ends[shard]) - record["shard_lengths"][shard], int(ends[shard])
+        for first in range(start, end, AT_ONCE):
+            some = np.arange(first, min(first + AT_ONCE, end))
+            pictures = [decode.pixels(source.read_fn(int(i)), source.channels) for i in some]
+            for i, pixels in zip(some, pictures, strict=True):
+                label = None if source.classes is None else int(source.classes.labels[i])
+                digest.update(pixels.tobytes() + str(label).encode())
+            means = [square.box_means(pixels, raw_sizes) for pixels in pictures]
+            for size in raw_sizes:
+                level = np.empty((len(some), size, size, source.channels), np.uint8)
+                source.read_many_fn(some, level)
+                if (level != [of[size] for of in means]).any():
+                    bad_levels.add(store.level_path(folder, size, shard, num_shards))
+        return digest.hexdigest()
+
+    def look(shards: range) -> None:
+        for shard in shards:
+            with contextlib.suppress(ValueError):  # A picture that cannot be decoded is another one.
+                hashes[shard] = look_at_shard(shard)
+
+    survey.in_threads(look, num_shards, 1, num_workers, progress_fn)
+    sentences = [f"{file} differs from the pictures that it was made of" for file in sorted(bad_levels)]
+    if hashlib.sha256("".join(hashes).encode()).hexdigest() == record["sha256"]:
+        return sentences
+    bad = [i for i, known in enumerate(record.get("shard_sha256", [])) if known != hashes[i]]
+    files = [str(store.shard_path(folder, shard, num_shards)) for shard in bad] or [f"a file of {folder}"]
+    return [*sentences, *(f"{file} has other pictures, or classes, than were prepared" for file in files)]
