@@ -19,6 +19,7 @@ from stylegan_jax.data.source import Source, hash_lines
 from stylegan_jax.runs import whole
 
 YOUNGER = ("max_pixels", "white_level")  # Settings of config.Data than the format of stores.
+ENDING_SEC = 10.0  # A process may take so long to end; one that is stuck in a read is left behind.
 NOT_BEGUN = -1  # In place of the number of pictures done, until a process has opened the source.
 
 
@@ -129,9 +130,12 @@ def write_shards(plan: Plan, source: Source, progress_fn: survey.ProgressFn | No
         """Waits for a process to end or for pictures; returns whether either came, or a process still begins."""
         nonlocal alive
         before = sum(counts)
-        connection.wait([worker.sentinel for worker in alive], sec)
-        alive = [worker for worker in workers if worker.exitcode is None]
-        return len(alive) < count or sum(counts) > before or NOT_BEGUN in counts
+        ended = connection.wait([worker.sentinel for worker in alive], sec)
+        for worker in alive:
+            if worker.sentinel in ended:
+                worker.join()  # Its exit code comes a moment after its end.
+        alive = [worker for worker in alive if worker.exitcode is None]
+        return bool(ended) or sum(counts) > before or NOT_BEGUN in counts
 
     try:
         with _interrupts_deferred():
@@ -151,10 +155,11 @@ def write_shards(plan: Plan, source: Source, progress_fn: survey.ProgressFn | No
                     "from what is done, with fewer data.num_workers if need be."
                 )
     finally:
-        for worker in workers:
-            if worker.pid is not None:
-                worker.terminate()
-                worker.join()
+        started = [worker for worker in workers if worker.pid is not None]
+        for worker in started:
+            worker.terminate()
+        for worker in started:
+            worker.join(ENDING_SEC)
 
 
 @contextlib.contextmanager
