@@ -16,7 +16,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_dict, config_flags
 
-from stylegan_jax.config import Config, default, from_dict
+from stylegan_jax.config import Config, checks, default, from_dict
 from stylegan_jax.data import inspection, prepare, remote, sources
 from stylegan_jax.devices import backend, distributed
 from stylegan_jax.images import draw
@@ -172,6 +172,9 @@ def leave_accelerators_alone() -> None:
 
 def run(config: Config, mode: str, folder: pathlib.Path) -> None:
     """Does what `mode`, which is not "sample", says. Raises ValueError if it cannot."""
+    if mode in ("train", "plan"):
+        for note in checks.without_effect(config, config_flags.get_override_values(flags.FLAGS["config"])):
+            print(f"note: {note}")
     if mode != "plan" and remote.is_remote(config.data.source):
         with progress.counting("bytes") as progress_fn:
             sources.local_path(config.data.source, config.data, progress_fn)
@@ -183,7 +186,7 @@ def run(config: Config, mode: str, folder: pathlib.Path) -> None:
         loop.train(config, folder, CHECKPOINT.value)
     elif mode == "plan":
         backend.devices()  # Also with --topology: JAX computes shapes by the devices that are here.
-        print(plan.plan(config, folder, TOPOLOGY.value))
+        print(plan.write(config, folder, TOPOLOGY.value))
     elif mode == "inspect":
         with progress.counting("pictures") as progress_fn:
             text = inspection.inspect(config, folder, progress_fn)

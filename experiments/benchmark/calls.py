@@ -63,7 +63,7 @@ def train_program(config: Config, train_state: state.TrainState, resolution: int
     labels = None if labels is None else labels.reshape(num_steps, batch, -1)
     alpha = np.float32(1) if programs.has_fade(1.0, devices) else None
     args = (jax.tree.map(jnp.copy, train_state), images, labels, alpha, np.float32(LEARNING_RATE))
-    options = programs.COMPILER_OPTIONS.get(programs.platform_of(devices))
+    options = programs.COMPILER_OPTIONS.get(mesh.platform_of(devices))
     return Program(step.train_steps, args, {"config": config, "resolution": resolution}, True, options, num_steps)
 
 

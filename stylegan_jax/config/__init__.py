@@ -48,12 +48,11 @@ class Model:
     use_equalized_lr: bool = True  # Unit-variance weights scaled at run time (Progressive GAN, Sec. 4.1).
     stddev_group: int = 4  # Images a group of the minibatch standard deviation; 0 leaves it out.
     stddev_features: int = 1  # Feature maps it appends.
-    remat: bool = False  # Compute the features of a resolution again for the gradients, which takes time for memory.
-    # Of features and convolutions; parameters, statistics, images, scores and losses are float32 in any case.
+    remat: bool = False  # Compute features again for the gradients: less memory, more time.
+    # Of features and convolutions; parameters, statistics, images, scores and losses are always float32.
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
-    # Of float32 products, but for those of latents: "highest" is float32 throughout, "high" is faster; "default" leaves
-    # it to JAX, which takes TF32 on recent NVIDIA GPUs, bfloat16 on TPUs and float32 on CPUs unless
-    # jax_default_matmul_precision says other.
+    # Of float32 products other than those of latents. "highest" is float32, "high" faster, "default" JAX's own choice:
+    # TF32 on recent NVIDIA GPUs, bfloat16 on TPUs, float32 on CPUs, unless jax_default_matmul_precision says otherwise.
     matmul_precision: Literal["default", "high", "highest"] = "default"
 
     @property
@@ -84,12 +83,14 @@ class Data:
     # How a picture becomes a square: its middle, with background added, reshaped, or as LSUN's cars at 4:3 with bars.
     fit: Literal["crop", "pad", "stretch", "wide"] = "crop"
     background: tuple[int, ...] = (255, 255, 255)  # RGB behind transparency and padding, 0..255.
-    min_side_px: int = 0  # Pictures with a shorter side below this are left out, and counted.
-    max_pixels: int = 89_478_485  # Pixels of the largest picture that is decoded; larger ones are unreadable.
+    min_side_px: int = 0  # Shortest side of a picture, px; smaller pictures are left out, and counted.
+    max_pixels: int = 89_478_485  # Size of the largest picture that is decoded, px; larger ones are unreadable.
     white_level: int | None = None  # White of integers deeper than 8 bits; None: 65535. 12-bit cameras' is 4095.
     on_bad_image: Literal["fail", "skip"] = "fail"  # What an unreadable picture does; skipped ones are counted.
     mirror: bool = False  # Flip each image left to right with probability 1/2.
-    num_heldout: int = 1024  # Images kept from training: the metrics' floor, and the size of the sets they compare.
+    # Images kept from training: the metrics' floor, and the size of the sets that they compare. With no metrics
+    # (report.metric_ticks=0) it can be 0.
+    num_heldout: int = 1024
     cache_gib: float = 4.0  # Decoded images are kept in memory if they all fit in this, GiB.
     num_workers: int = 4  # Threads that decode pictures in training; processes that do in --mode=prepare.
     remote_copy: str = "~/.cache/stylegan_jax/data"  # Where a remote source is copied to, once.
@@ -105,7 +106,7 @@ class Schedule:
     total_kimg: float = 25_000.0  # Length of the run.
     batch: int = 32  # Global batch at resolutions that batch_by_resolution leaves out.
     batch_by_resolution: tuple[tuple[int, int], ...] = ((4, 512), (8, 256), (16, 128), (32, 64), (64, 32))
-    accumulation: int = 1  # Parts that a batch is computed in, one after another, where it does not fit into memory.
+    accumulation: int = 1  # Parts that a batch is computed in, one after another, to need less memory.
     accumulation_by_resolution: tuple[tuple[int, int], ...] = ()
     lr: float = 0.001  # Adam's learning rate at resolutions that lr_by_resolution leaves out.
     lr_by_resolution: tuple[tuple[int, float], ...] = ((128, 0.0015), (256, 0.002), (512, 0.003), (1024, 0.003))
@@ -132,8 +133,8 @@ class Train:
     g_loss: Literal["logistic_nonsaturating", "logistic_saturating", "wgan"] = "logistic_nonsaturating"
     d_loss: Literal["logistic", "wgan", "hinge"] = "logistic"  # hinge goes with the wgan generator loss.
     r1_gamma: float = 10.0  # Weight of the gradient penalty on reals; 0 leaves it out.
-    # 1: R1 is in every loss. k: before every k-th iteration, k times R1 has an update of its own; StyleGAN2's k is 16.
-    # A multiple of schedule.refresh_steps.
+    # Iterations between updates by R1. 1: R1 is part of every loss. k: before every k-th iteration comes an update by k
+    # times R1 alone (StyleGAN2: 16); k is a multiple of schedule.refresh_steps.
     r1_interval: int = 1
     r2_gamma: float = 0.0  # Weight of the gradient penalty on fakes; 0 leaves it out.
     gp_lambda: float = 0.0  # Weight of WGAN-GP's penalty; 10 in the papers, 0 leaves it out.
@@ -152,6 +153,7 @@ class Report:
 
     image_ticks: int = 1  # Ticks between grids of samples.
     checkpoint_ticks: int = 10  # Ticks between checkpoints.
+    checkpoint_minutes: float = 20.0  # Longest time without a checkpoint, minutes; 0: only the ticks count.
     metric_ticks: int = 10  # Ticks between evaluations; 0 never.
     grid_columns: int = 8
     grid_rows: int = 6

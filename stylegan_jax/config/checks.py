@@ -1,7 +1,8 @@
-"""What settings must be like: each that cannot be is refused by name, with what to use in its place."""
+"""What settings must be: each that cannot be is refused by name, with what to use instead."""
 
 import functools
 import math
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -27,12 +28,6 @@ def check(config: Any) -> None:
         "train.g_loss",
         train.g_loss,
         "with d_loss 'wgan' use 'wgan'",
-    )
-    _require(
-        not config.report.keep_best or config.report.metric_ticks,
-        "report.keep_best",
-        config.report.keep_best,
-        "with metric_ticks 0 use 0",
     )
     _require(
         train.r1_interval == 1 or train.r1_gamma > 0, "train.r1_interval", train.r1_interval, "with r1_gamma 0 use 1"
@@ -79,14 +74,14 @@ def _check_model(model: Any) -> None:
         )
 
 
-# Fields with a range that is theirs alone: (path, least, most).
+# Fields whose range depends on no other field: (path, least, most).
 _RANGES: tuple[tuple[str, float, float], ...] = (
     ("model.fmap_decay", 0, 8),
     ("seed", 0, 2**31 - 1),
     ("data.num_faces", 1, 10**9),
     ("data.min_side_px", 0, 10**6),
     ("data.max_pixels", 1, 10**10),
-    ("data.num_heldout", 2, 10**7),
+    ("data.num_heldout", 0, 10**7),
     ("data.num_workers", 1, 1024),
     ("data.cache_gib", 0, 1e9),
     ("schedule.stable_kimg", 0, 1e9),
@@ -110,6 +105,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("report.image_ticks", 1, 1e9),
     ("report.checkpoint_ticks", 1, 1e9),
     ("report.metric_ticks", 0, 1e9),
+    ("report.checkpoint_minutes", 0, 1e9),
     ("report.grid_columns", 1, 64),
     ("report.grid_rows", 1, 64),
     ("report.keep_checkpoints", 1, 10**6),
@@ -122,7 +118,13 @@ def _check_ranges(config: Any) -> None:
     for path, least, most in _RANGES:
         value: Any = functools.reduce(getattr, path.split("."), config)
         _require(least <= value <= most, path, value, f"use {least:g} to {most:g}")
-    report = config.report
+    report, num_heldout = config.report, config.data.num_heldout
+    _require(
+        num_heldout >= 2 or not report.metric_ticks,
+        "data.num_heldout",
+        num_heldout,
+        f"the metrics need 2 or more; use that, or report.metric_ticks=0 (it is {report.metric_ticks}) to measure none",
+    )
     _require(
         not report.keep_best or (report.metric_ticks and report.checkpoint_ticks % report.metric_ticks == 0),
         "report.keep_best",
@@ -140,6 +142,13 @@ def _check_schedule(config: Any) -> None:
     schedule, model = config.schedule, config.model
     r = schedule.initial_resolution
     _require(r in model.resolutions, "schedule.initial_resolution", r, f"use one of {model.resolutions}")
+    _require(
+        schedule.stable_kimg + schedule.fade_kimg > 0 or r == model.resolution,
+        "schedule.stable_kimg",
+        schedule.stable_kimg,
+        f"with schedule.fade_kimg (={schedule.fade_kimg}) it must be more than 0, or training would stay at {r} px: "
+        f"to train at full resolution from the beginning use schedule.initial_resolution={model.resolution}",
+    )
     pairs = {
         "accumulation_by_resolution": schedule.accumulation,
         "batch_by_resolution": schedule.batch,
@@ -175,7 +184,7 @@ def _divisors(batch: int, group: int) -> list[int]:
 
 
 def check_devices(config: Any, num_devices: int) -> None:
-    """Raises ValueError, with the nearest batches that do, if a batch does not divide among the devices."""
+    """Raises ValueError if a batch does not divide among the devices; it names the nearest batches that do."""
     lines = []
     for r in (r for r in config.model.resolutions if r >= config.schedule.initial_resolution):
         batch, parts = config.schedule.batch_at(r), config.schedule.num_parts(r)
@@ -189,3 +198,23 @@ def check_devices(config: Any, num_devices: int) -> None:
             f"not all batches divide among {num_devices} devices; change schedule.batch, batch_by_resolution or "
             "accumulation:\n" + "\n".join(lines)
         )
+
+
+def without_effect(config: Any, names: Iterable[str]) -> list[str]:
+    """Returns a sentence for each setting that cannot act, because a pair of its resolution comes before it.
+
+    Args:
+        config: the config.Config.
+        names: of the settings to look at: those given on the command line, such as "schedule.batch".
+    """
+    schedule, first = config.schedule, config.schedule.initial_resolution
+    used = [r for r in config.model.resolutions if r >= first]
+    given, notes = set(names), []
+    for name in ("batch", "accumulation", "lr", "tick_kimg"):
+        pairs = f"{name}_by_resolution"
+        if f"schedule.{name}" in given and set(used) <= set(dict(getattr(schedule, pairs))):
+            notes.append(
+                f"schedule.{name}={getattr(schedule, name)} has no effect: schedule.{pairs} names every resolution. "
+                f"Change that, or empty it with --config.schedule.{pairs}='()'."
+            )
+    return notes

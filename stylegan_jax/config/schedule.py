@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from stylegan_jax.config import Schedule
 
-# Of official train.py by the number of GPUs: (global minibatch by resolution, at all others).
+# Official train.py's global minibatches, by the number of GPUs: (by resolution, at all other resolutions).
 _OFFICIAL_BATCHES = {
     "1": (((4, 128), (8, 128), (16, 128), (32, 64), (64, 32), (128, 16), (256, 8), (512, 4)), 4),
     "2": (((4, 256), (8, 256), (16, 128), (32, 64), (64, 32), (128, 16), (256, 8)), 8),
@@ -51,7 +51,7 @@ class Phase:
 
 @dataclasses.dataclass(frozen=True)
 class Chunk:
-    """A few steps with one phase: the run's unit of work."""
+    """The run's unit of work: a few steps with one phase."""
 
     start_nimg: int
     end_nimg: int
@@ -64,7 +64,7 @@ class Chunk:
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A stretch of the run with one growth state, for tables."""
+    """A part of the run with one growth state, for tables."""
 
     resolution: int
     fading: bool
@@ -105,16 +105,23 @@ def _values_at(schedule: Schedule, resolution: int) -> tuple[int, float, float]:
     return batch, lr, dict(schedule.tick_kimg_by_resolution).get(resolution, schedule.tick_kimg)
 
 
-def chunks(schedule: Schedule, resolution: int) -> Iterator[Chunk]:
+def chunks(schedule: Schedule, resolution: int, start_nimg: int = 0) -> Iterator[Chunk]:
     """Yields the whole run, from image 0 to the last (official training_loop.training_loop).
 
     The phase is looked up every refresh_steps steps. A tick ends with the first chunk that brings it tick_kimg images.
+
+    Args:
+        schedule: settings.
+        resolution: the model's, px.
+        start_nimg: where a run goes on: a chunk begins there. If the batch was changed in mid-run, this cuts the chunk
+            before it short.
     """
     nimg, tick, tick_start, growth = 0, 0, 0, None
     total = round(schedule.total_kimg * 1000)  # 0.072 * 1000 is above 72.
     while nimg < total:
         phase = phase_at(nimg, schedule, resolution)
         end = nimg + schedule.refresh_steps * phase.batch
+        end = start_nimg if nimg < start_nimg < end else end
         is_last = end >= total
         is_tick = is_last or end >= tick_start + round(phase.tick_kimg * 1000)
         tick += is_tick
@@ -123,8 +130,14 @@ def chunks(schedule: Schedule, resolution: int) -> Iterator[Chunk]:
         tick_start = end if is_tick else tick_start
 
 
+def full_kimg(schedule: Schedule, resolution: int) -> float:
+    """Returns when `resolution` px, the model's, begins (to fade in, unless training starts there), kimg."""
+    levels = (resolution // schedule.initial_resolution).bit_length() - 1
+    return levels * (schedule.stable_kimg + schedule.fade_kimg) - schedule.fade_kimg if levels else 0.0
+
+
 def stages(run: Iterable[Chunk]) -> list[Stage]:
-    """Returns the run as stretches of one growth state, learning rate at the end of each."""
+    """Returns the run as parts of one growth state each, with the learning rate at its end."""
     result: list[Stage] = []
     for chunk in run:
         p = chunk.phase

@@ -88,14 +88,14 @@ class Dataset:
         indices = self.train_indices[chosen]
         return Batch(self.stored.images_fn(indices, self.size(resolution)), self._labels(indices))
 
-    def sample_reals(self, n: int) -> np.ndarray:
-        """Returns `n` training images, always the same, or all if there are fewer. uint8 [n, r, r, c]"""
-        chosen = _permutation(self.seed, SAMPLE, 0, self.num_train)[:n]
+    def sample_reals(self, stop: int, start: int = 0) -> np.ndarray:
+        """Returns training images `start` to `stop` of an order that is always the same. uint8 [n, r, r, c]"""
+        chosen = _permutation(self.seed, SAMPLE, 0, self.num_train)[start:stop]
         return self._full(self.train_indices[chosen])
 
-    def heldout(self, n: int) -> np.ndarray:
-        """Returns the first `n` held-out images, or all if there are fewer. uint8 [n, r, r, c]"""
-        return self._full(self.heldout_indices[:n])
+    def heldout(self, stop: int, start: int = 0) -> np.ndarray:
+        """Returns held-out images `start` to `stop`, or as many as there are. uint8 [n, r, r, c]"""
+        return self._full(self.heldout_indices[start:stop])
 
     def describe(self) -> dict[str, int]:
         """Returns what there is and what became of it, in numbers of images (and of classes)."""

@@ -31,6 +31,11 @@ def describe(mesh: Mesh) -> str:
     return backend.describe(mesh.devices.flat)
 
 
+def platform_of(mesh: Mesh) -> str:
+    """Returns what the devices are: "cpu", "gpu" or "tpu"."""
+    return mesh.devices.flat[0].platform
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """Returns the sharding of what every device holds whole: the training state."""
     return NamedSharding(mesh, PartitionSpec())

@@ -5,17 +5,14 @@ import logging
 import pathlib
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from stylegan_jax.config import Config, Model, from_dict, schedule, to_dict
 from stylegan_jax.devices import mesh
-from stylegan_jax.images import figures
-from stylegan_jax.networks import generator
+from stylegan_jax.networks import generator, sampling, streams
 from stylegan_jax.runs import checkpoint, grid, restoring, workdir
 
-DRAWN = 5  # What the key of these images is folded with.
 MAX_LISTED = 50  # Classes named in an error.
 
 
@@ -58,10 +55,10 @@ def draw(
         logging.warning("checkpoint %d cannot be used: %s; using an older one", place, reason)
     numbers = _numbers(classes, restored.meta.get("class_names", []), config.model.num_labels)
     phase = schedule.phase_at(restored.nimg, config.schedule, config.model.resolution)
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seed), 2**31 - 1), DRAWN)
+    key = streams.key_for(config.seed, streams.Stream.DRAWN)
     paths = []
     for number in numbers:
-        images = figures.samples(
+        images = sampling.samples(
             restored.state["ema_params"],
             key,
             config.report.grid_columns * config.report.grid_rows,
@@ -69,7 +66,7 @@ def draw(
             config.model,
             phase.resolution,
             devices,
-            number,
+            None if number is None else np.asarray([number]),
         )
         suffix = "" if number is None else f"-class{number}"
         paths.append((out or folder) / f"samples{restored.nimg // 1000:06d}{suffix}.png")

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stylegan_jax.metrics import frechet
+from stylegan_jax.metrics import batches, frechet
 
 NUM_ATTRIBUTES = 34
 INPUT_PX = 64  # Height and width that images are brought to.
@@ -25,7 +25,6 @@ _CONVOLUTIONS = ((16, 2), (32, 2), (48, 1), (64, 2), (96, 1), (96, 2))
 _POOLED = (0, 1, 2)  # Convolutions whose spatial means join the features: they see noise and blur.
 _HIDDEN = 96  # Units of the penultimate layer.
 NUM_FEATURES = _HIDDEN + sum(_CONVOLUTIONS[k][0] for k in _POOLED)
-_BATCH = 128  # Images on the device at a time.
 
 Params = dict[str, jax.Array]
 
@@ -74,8 +73,8 @@ def apply(params: Params, images: jax.Array) -> tuple[jax.Array, jax.Array]:
 def resize(images: jax.Array) -> jax.Array:
     """Returns images brought to 64x64 RGB in [-1, 1].
 
-    Larger ones are averaged over boxes, smaller ones repeat their pixels; one channel is repeated, and of any
-    other number than three the mean is.
+    Larger images are averaged over boxes, smaller ones repeat their pixels. The mean of the channels is taken three
+    times, unless there are three.
 
     Args:
         images: uint8. [n, h, w, c], h = w, a power of two
@@ -109,11 +108,8 @@ def features(images: np.ndarray) -> np.ndarray:
     """
     _check_images(images)
     params = load()
-    batches = []
-    for start in range(0, len(images), _BATCH):
-        on_device = jax.device_put(images[start : start + _BATCH])
-        batches.append(jax.device_get(_features(params, on_device)))
-    return np.concatenate(batches)
+    parts = [images[part] for part in batches.slices(len(images), images.shape[1])]
+    return np.concatenate([jax.device_get(_features(params, jax.device_put(part))) for part in parts])
 
 
 def fd_faces(first: np.ndarray, second: np.ndarray) -> float:

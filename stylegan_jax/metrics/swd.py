@@ -1,7 +1,7 @@
 """Sliced Wasserstein distance between image patches, at every scale.
 
-Patches are drawn from each level of a Laplacian pyramid, so the level of r px compares what is about as fine
-as a pixel at that resolution. Lower is better; 0 means the same patches.
+Patches are drawn from each level of a Laplacian pyramid: the level of r px compares detail about as fine as a pixel at
+that resolution. Lower is better; 0 means the same patches.
 
 Source: Karras et al. 2018 (Progressive GAN), Sec. 5; official metrics/sliced_wasserstein.py.
 """
@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from stylegan_jax.metrics import batches
+
 MIN_RESOLUTION = 16  # The pyramid's coarsest level, px.
 _KERNEL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)  # Burt and Adelson's low-pass filter.
-_BATCH = 128  # Images on the device at a time.
 
 
 def levels(resolution: int) -> tuple[int, ...]:
@@ -48,34 +49,50 @@ def laplacian_pyramid(images: jax.Array, num_levels: int) -> list[jax.Array]:
     return pyramid
 
 
-def descriptors(images: np.ndarray, seed: int, *, num_patches: int = 128, patch_px: int = 7) -> dict[int, np.ndarray]:
-    """Returns normalized patches of every pyramid level, by the level's resolution in px.
+def draw_corners(
+    num_images: int, resolution: int, seed: int, *, num_patches: int = 128, patch_px: int = 7
+) -> dict[int, np.ndarray]:
+    """Returns where patches begin, (y, x), by the level's resolution in px. int32 [num_images, num_patches, 2] each.
 
-    The patches' places are uniform, and a function of the seed, the number of images and the resolution.
-    Each colour channel of a level has mean 0 and standard deviation 1 over all of its patches.
+    Places are uniform, and a function of the seed, the number of images and the resolution.
+    """
+    rng = np.random.default_rng(seed)
+    shape = num_images, num_patches, 2
+    return {r: rng.integers(0, r - patch_px + 1, shape, np.int32) for r in levels(resolution)}
+
+
+def patches(images: np.ndarray, corners: dict[int, np.ndarray], patch_px: int = 7) -> dict[int, np.ndarray]:
+    """Returns the patches at `corners` of every pyramid level, by the level's resolution in px.
+
+    Args:
+        images: uint8. [n, h, w, c], h = w, a power of two of at least 16
+        corners: of these images, as of `draw_corners`. [n, p, 2] each
+        patch_px: height and width of a patch, 1..16.
+
+    Returns:
+        For each level, float32 [n, p, patch_px, patch_px, c].
+    """
+    if images.dtype != np.uint8 or images.ndim != 4 or len(images) == 0 or images.shape[1] != images.shape[2]:
+        raise ValueError(f"images must be uint8 [n, h, h, c], and are {images.dtype} {list(images.shape)}.")
+    found = []
+    for part in batches.slices(len(images), images.shape[1]):
+        on_device = jax.device_put((images[part], [c[part] for c in corners.values()]))
+        found.append(jax.device_get(_patches(*on_device, patch_px=patch_px)))
+    return {r: np.concatenate(level) for r, level in zip(corners, zip(*found, strict=True), strict=True)}
+
+
+def descriptors(patches_by_level: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+    """Returns normalized patches: each colour channel of a level has mean 0 and standard deviation 1 over all of them.
 
     Differs: a channel without any contrast is left at 0, where the official code divides by 0.
 
     Args:
-        images: uint8. [n, h, w, c], h = w, a power of two of at least 16
-        seed: of the patches' places.
-        num_patches: patches drawn from each image, at each level.
-        patch_px: height and width of a patch, 1..16.
+        patches_by_level: of all images of a set, as of `patches`. [n, p, h, w, c] each
 
     Returns:
-        For each level, float32 [n * num_patches, patch_px * patch_px * c].
+        For each level, float32 [n * p, h * w * c].
     """
-    if images.dtype != np.uint8 or images.ndim != 4 or len(images) == 0 or images.shape[1] != images.shape[2]:
-        raise ValueError(f"images must be uint8 [n, h, h, c], and are {images.dtype} {list(images.shape)}.")
-    resolutions = levels(images.shape[1])
-    rng = np.random.default_rng(seed)
-    corners = [rng.integers(0, r - patch_px + 1, (len(images), num_patches, 2), np.int32) for r in resolutions]
-    batches = []
-    for start in range(0, len(images), _BATCH):
-        part = slice(start, start + _BATCH)
-        on_device = jax.device_put((images[part], [c[part] for c in corners]))
-        batches.append(jax.device_get(_patches(*on_device, patch_px=patch_px)))
-    return {r: _normalized(np.concatenate([batch[k] for batch in batches])) for k, r in enumerate(resolutions)}
+    return {r: _normalized(found) for r, found in patches_by_level.items()}
 
 
 def sliced_wasserstein(
@@ -112,8 +129,10 @@ def sliced_wasserstein(
         return float(np.mean(list(pool.map(one_repeat, directions.astype(np.float32)))))
 
 
-def swd(first: dict[int, np.ndarray], second: dict[int, np.ndarray], seed: int, **directions: int) -> dict[int, float]:
-    """Returns 1000 x the sliced Wasserstein distance of every level, by its resolution in px.
+def distances(
+    first: dict[int, np.ndarray], second: dict[int, np.ndarray], seed: int, **directions: int
+) -> dict[int, float]:
+    """Returns 1000 times the sliced Wasserstein distance of every level, by its resolution in px.
 
     Args:
         first: what `descriptors` returned for one set of images.
@@ -131,23 +150,23 @@ def _patches(images: jax.Array, corners: list[jax.Array], *, patch_px: int) -> l
     """Returns the patches at the corners (y, x) of each level. [n, p, patch_px, patch_px, c] a level"""
     pyramid = laplacian_pyramid(images.astype(jnp.float32), len(corners))
     offsets = jnp.arange(patch_px)
-    patches = []
+    found = []
     for level, corner in zip(pyramid, corners, strict=True):
         n = jnp.arange(level.shape[0])[:, None, None, None]
         y = corner[:, :, 0, None, None] + offsets[None, None, :, None]  # [n, p, patch_px, 1]
         x = corner[:, :, 1, None, None] + offsets[None, None, None, :]  # [n, p, 1, patch_px]
-        patches.append(level[n, y, x])
-    return patches
+        found.append(level[n, y, x])
+    return found
 
 
-def _normalized(patches: np.ndarray) -> np.ndarray:
+def _normalized(found: np.ndarray) -> np.ndarray:
     """Returns [n, p, h, w, c] patches as [n * p, h * w * c], with each channel's mean 0 and deviation 1."""
-    mean = patches.mean(axis=(0, 1, 2, 3), dtype=np.float64)
-    deviation = patches.std(axis=(0, 1, 2, 3), dtype=np.float64)
+    mean = found.mean(axis=(0, 1, 2, 3), dtype=np.float64)
+    deviation = found.std(axis=(0, 1, 2, 3), dtype=np.float64)
     scale = np.where(deviation > 0, deviation, 1)
-    shifted = patches - mean.astype(np.float32)[None, None, None, None]
+    shifted = found - mean.astype(np.float32)[None, None, None, None]
     shifted /= scale.astype(np.float32)[None, None, None, None]
-    return shifted.reshape(patches.shape[0] * patches.shape[1], -1)
+    return shifted.reshape(found.shape[0] * found.shape[1], -1)
 
 
 def _sorted_projections(points: np.ndarray, directions: np.ndarray, num_quantiles: int) -> np.ndarray:

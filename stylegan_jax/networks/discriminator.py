@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from stylegan_jax.config import Model
-from stylegan_jax.networks import activations, convolutions, layers, ops
+from stylegan_jax.networks import activations, convolutions, growth, layers, ops
 
 
 class DiscriminatorBlock(nn.Module):
@@ -33,8 +33,8 @@ class DiscriminatorBlock(nn.Module):
 class Discriminator(nn.Module):
     """Tells real images from generated ones.
 
-    Features above 4x4 are of model.compute_dtype; parameters, images and all from the minibatch deviation to the scores
-    are float32, which at 4x4 costs little.
+    Features above 4x4 are of model.compute_dtype. Parameters and images are float32, and so is all from the minibatch
+    deviation to the scores: at 4x4 that costs little.
     """
 
     model: Model
@@ -63,15 +63,14 @@ class Discriminator(nn.Module):
         )
 
         def features_of(image: Array, r: int) -> Array:
-            from_rgb = layers.FromRGB(
-                model.fmaps(r), model.nonlinearity, use_equalized_lr=model.use_equalized_lr, name=f"from_rgb{r}"
-            )
+            name, is_equalized = growth.module_name("from_rgb", r), model.use_equalized_lr
+            from_rgb = layers.FromRGB(model.fmaps(r), model.nonlinearity, use_equalized_lr=is_equalized, name=name)
             return from_rgb(image.astype(model.compute_dtype))
 
         x = features_of(images, resolution)
         for r in [r for r in reversed(model.resolutions) if 4 < r <= resolution]:
             block = nn.remat(DiscriminatorBlock) if model.remat else DiscriminatorBlock
-            x = block(model, r, name=f"b{r}")(x)
+            x = block(model, r, name=growth.module_name("b", r))(x)
             images = ops.downscale(images)
             # Only a fade uses it, at the first; XLA drops the others, and initialization sees them all.
             lower = features_of(images, r // 2)

@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 
 from stylegan_jax.config import Model
-from stylegan_jax.networks import activations, convolutions, layers, ops
+from stylegan_jax.networks import activations, convolutions, growth, layers, ops
 
 SMALL_NOISE_PX = 64  # Noise maps up to this resolution are drawn at once.
 
@@ -127,12 +127,11 @@ class Synthesis(nn.Module):
         for i, r in enumerate(r for r in model.resolutions if r <= resolution):
             layer_ws = ws[:, 2 * i : 2 * i + 2] if model.use_styles else ws
             block = nn.remat(SynthesisBlock) if model.remat else SynthesisBlock
-            x = block(model, r, name=f"b{r}")(x, layer_ws, noise[2 * i : 2 * i + 2])
+            x = block(model, r, name=growth.module_name("b", r))(x, layer_ws, noise[2 * i : 2 * i + 2])
             # Only the last image is used, or the last two in a fade. XLA drops the others; initialization sees all.
             enlarged = None if image is None else ops.upscale(image)
-            to_rgb = layers.Conv(
-                model.channels, 1, gain=1.0, use_equalized_lr=model.use_equalized_lr, name=f"to_rgb{r}"
-            )
+            name = growth.module_name("to_rgb", r)
+            to_rgb = layers.Conv(model.channels, 1, gain=1.0, use_equalized_lr=model.use_equalized_lr, name=name)
             image = to_rgb(x.astype(jnp.float32))
         return image if enlarged is None or alpha is None else ops.lerp(enlarged, image, alpha)
 

@@ -55,11 +55,11 @@ def _weight(module: nn.Module, shape: tuple[int, ...], lr_multiplier: float = 1.
 BiasFn = Callable[[Array, Array], Array]  # Of a layer's output and its bias, to what follows.
 
 
-def _with_bias(module: nn.Module, x: Array) -> Array:
+def _with_bias(module: nn.Module, x: Array, lr_multiplier: float = 1.0) -> Array:
     """Returns the module's bias_fn of `x` and its parameter "bias", or `x` if it has no bias."""
     if module.bias_fn is None:
         return x
-    return module.bias_fn(x, module.param("bias", nn.initializers.zeros, (module.features,)) * module.lr_multiplier)
+    return module.bias_fn(x, module.param("bias", nn.initializers.zeros, (module.features,)) * lr_multiplier)
 
 
 class Dense(nn.Module):
@@ -76,7 +76,7 @@ class Dense(nn.Module):
     def __call__(self, x: Array) -> Array:
         weight, factor = _weight(self, (x.shape[-1], self.features), self.lr_multiplier)
         product = jnp.matmul(x, weight.astype(x.dtype), precision=self.precision)
-        return _with_bias(self, product * factor)  # The product is smaller than the weight.
+        return _with_bias(self, product * factor, self.lr_multiplier)  # The product is smaller than the weight.
 
 
 class Conv(nn.Module):
@@ -85,7 +85,6 @@ class Conv(nn.Module):
     features: int
     kernel_size: int = 3
     gain: float = RELU_GAIN
-    lr_multiplier: float = 1.0
     use_equalized_lr: bool = True
     conv_fn: Callable[[Array, Array, float], Array] = convolutions.conv
     bias_fn: BiasFn | None = ops.add_bias  # None: no bias.
@@ -93,7 +92,7 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         shape = self.kernel_size, self.kernel_size, x.shape[-1], self.features
-        weight, factor = _weight(self, shape, self.lr_multiplier)
+        weight, factor = _weight(self, shape)
         return _with_bias(self, self.conv_fn(x, weight, factor))
 
 

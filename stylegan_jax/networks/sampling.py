@@ -1,12 +1,14 @@
-"""Images from chance: latents and labels are drawn, and the generator makes images of them."""
+"""Images from chance: latents to styles (ws), styles to images, images to uint8."""
 
 import functools
 import os
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import flax
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.sharding import PartitionSpec
 
@@ -15,7 +17,7 @@ from stylegan_jax.devices import mesh
 from stylegan_jax.networks import generator, ops
 
 MAX_SAMPLE_BATCH = 64
-LAYERS_AT_ONCE = 6  # Sampling's temporaries are 5.5 times the largest layer, at 256 and 1024 px of the paper's model.
+LAYERS_AT_ONCE = 6  # The paper's model samples in 5.5 times the memory of its largest layer, at 256 and at 1024 px.
 
 
 class Latents(flax.struct.PyTreeNode):
@@ -40,20 +42,45 @@ def draw_latents(key: Array, n: int, model: Model, resolution: int, mixing_prob:
     )
 
 
+def map_latents(params: Any, z: Array, labels: Array | None, model: Model) -> Array:
+    """Returns w [n, w_size] of latents z [n, z_size]."""
+    return generator.Mapping(model).apply({"params": params["mapping"]}, z, labels)
+
+
+def synthesize(
+    params: Any, ws: Array, noise: Sequence[Array | None], alpha: Array | None, model: Model, resolution: int
+) -> Array:
+    """Returns images [n, r, r, c], not clipped, of ws [n, num_layers, w_size]."""
+    synthesis = generator.Synthesis(model)
+    return synthesis.apply({"params": params["synthesis"]}, ws, noise, alpha, resolution=resolution)
+
+
 def generate(
     params: Any, latents: Latents, labels: Array | None, alpha: Array | None, model: Model, resolution: int
 ) -> tuple[Array, Array]:
     """Returns images [n, r, r, c] and the batch mean of w [w_size], before mixing."""
-
-    def mapping(z: Array) -> Array:
-        return generator.Mapping(model).apply({"params": params["mapping"]}, z, labels)
-
-    w = mapping(latents.z)
-    w_mix = w if latents.z_mix is None else mapping(latents.z_mix)
+    w = map_latents(params, latents.z, labels, model)
+    w_mix = w if latents.z_mix is None else map_latents(params, latents.z_mix, labels, model)
     ws = generator.mix_styles(w, w_mix, latents.cutoff, model.num_layers)
-    synthesis = generator.Synthesis(model)
-    images = synthesis.apply({"params": params["synthesis"]}, ws, latents.noise, alpha, resolution=resolution)
-    return images, jnp.mean(w, axis=0)
+    return synthesize(params, ws, latents.noise, alpha, model, resolution), jnp.mean(w, axis=0)
+
+
+# ---- for looking at: uint8
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def draw_ws(params: Any, z: Array, labels: Array | None, *, model: Model) -> Array:
+    """Returns ws [n, num_layers, w_size] of latents z [n, z_size], one w for all layers."""
+    w = map_latents(params, z, labels, model)
+    return jnp.broadcast_to(w[:, None, :], (w.shape[0], model.num_layers, w.shape[1]))
+
+
+@functools.partial(jax.jit, static_argnames=("model", "resolution"))
+def images_of(
+    params: Any, ws: Array, noise: Sequence[Array | None], alpha: Array | None, *, model: Model, resolution: int
+) -> Array:
+    """Returns uint8 images [n, resolution, resolution, channels] of ws [n, num_layers, w_size]."""
+    return ops.to_uint8(synthesize(params, ws, noise, alpha, model, resolution))
 
 
 @functools.partial(jax.jit, static_argnames=("model", "n", "resolution", "batch_sharding"))
@@ -71,7 +98,7 @@ def sample(
 ) -> Array:
     """Returns uint8 images [n, resolution, resolution, channels] from `params`, without mixing or truncation.
 
-    They are those from number `first` on of the endless row that `key` stands for, whatever `n` is.
+    `key` stands for an endless row of images: these are the n from number `first` on.
     """
 
     def draw(i: Array) -> Latents:
@@ -83,12 +110,59 @@ def sample(
     if batch_sharding is not None:
         latents = jax.lax.with_sharding_constraint(latents, batch_sharding)
 
-    def images_of(params: Any, latents: Latents, labels: Array | None, alpha: Array | None) -> Array:
+    def generated(params: Any, latents: Latents, labels: Array | None, alpha: Array | None) -> Array:
         images, _ = generate(params, latents, labels, alpha, model, resolution)
         return ops.to_uint8(images)
 
     whole, part = PartitionSpec(), PartitionSpec(mesh.AXIS)
-    return mesh.per_device(images_of, batch_sharding, (whole, part, part, whole), part)(params, latents, labels, alpha)
+    return mesh.per_device(generated, batch_sharding, (whole, part, part, whole), part)(params, latents, labels, alpha)
+
+
+def sample_batches(
+    params: Any,
+    key: Array,
+    n: int,
+    alpha: Array,
+    model: Model,
+    resolution: int,
+    devices: jax.sharding.Mesh,
+    classes: np.ndarray | None = None,
+) -> Iterator[np.ndarray]:
+    """Yields `n` samples batch by batch, at full resolution: enlarged by repeating pixels. uint8 [k, r, r, channels]
+
+    Args:
+        params: of the generator.
+        key: draws the latents and the noise; the i-th sample is the same whatever the batches are.
+        n: number of samples.
+        alpha: weight of `resolution` while it fades in.
+        model: the model.
+        resolution: that is trained at, px.
+        devices: that batches are split over.
+        classes: of the samples, for a conditional model; if there are fewer than samples, they take turns. int [m]
+    """
+    size, enlargement = sample_batch(model, resolution, devices), model.resolution // resolution
+    for first in range(0, n, size):
+        labels = None
+        if model.num_labels:
+            turns = np.arange(model.num_labels) if classes is None else classes
+            labels = np.eye(model.num_labels, dtype=np.float32)[turns[(first + np.arange(size)) % len(turns)]]
+        images = sample(
+            params,
+            key,
+            np.int32(first),
+            labels,
+            alpha,
+            model=model,
+            n=size,
+            resolution=resolution,
+            batch_sharding=mesh.split(devices),
+        )
+        yield mesh.gather(images)[: n - first].repeat(enlargement, axis=1).repeat(enlargement, axis=2)
+
+
+def samples(*args: Any, **kwargs: Any) -> np.ndarray:
+    """Returns all that `sample_batches` yields. uint8 [n, r, r, channels]"""
+    return np.concatenate(list(sample_batches(*args, **kwargs)))
 
 
 def sample_batch(model: Model, resolution: int, devices: jax.sharding.Mesh) -> int:

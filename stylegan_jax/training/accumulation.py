@@ -1,4 +1,4 @@
-"""Gradients of a batch that is spread over devices and computed in parts, where it does not fit into memory at once."""
+"""Gradients of a batch that is spread over devices, and computed in parts if it does not fit into memory at once."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,10 +12,10 @@ from stylegan_jax.devices import mesh
 
 
 def split_blocks(x: Array, num_parts: int, block: int) -> Array:
-    """Returns `x` in parts of which each has every num_parts-th block: [n, ...] to [num_parts, n / num_parts, ...].
+    """Returns `x` in parts, each of every num_parts-th block: [n, ...] to [num_parts, n / num_parts, ...].
 
-    Blocks stay whole, so the images of a group of the minibatch deviation stay together. Each part comes from all of
-    the batch, and so it is spread over the devices as the batch is.
+    Blocks stay whole, so the images of a group of the minibatch deviation stay together. A part has blocks from all of
+    the batch, so it is spread over the devices as the batch is.
     """
     blocks = x.reshape(-1, num_parts, block, *x.shape[1:])
     return jnp.moveaxis(blocks, 1, 0).reshape(num_parts, -1, *x.shape[1:])
@@ -34,9 +34,9 @@ def mean_gradients(
     Devices exchange their means once, at the end.
 
     Args:
-        fn: of (shared, batch) to a pytree of means over the batch's images: gradients, losses. Within it, mesh.AXIS is
-            the axis of the devices if there is a batch_sharding.
-        shared: pytree of what all devices hold whole: parameters.
+        fn: function of (shared, batch) to a pytree of means over the batch's images, such as gradients and losses. If
+            there is a batch_sharding, mesh.AXIS is the axis of the devices within it.
+        shared: pytree of what all devices hold whole, such as parameters.
         batch: pytree of arrays [n, ...].
         num_parts: 1 takes the whole batch at once.
         block: images that must stay together; num_parts times it must divide n, unless num_parts is 1.

@@ -1,4 +1,4 @@
-"""What a compiled program takes of a device, and how fast that lets it be at best; how fast pictures are read."""
+"""How much a compiled program needs of a device, how fast it can be at best, and how fast pictures are read."""
 
 import concurrent.futures
 import dataclasses
@@ -14,11 +14,11 @@ from stylegan_jax.config import Config, Model
 from stylegan_jax.data import decode, shards, sources, store
 from stylegan_jax.devices import gpu_program, topology
 
-READING_SEC = 0.3  # Of timing how fast pictures are decoded.
+READING_SEC = 0.3  # Time to measure how fast pictures are decoded.
 
 
 def memory_bytes(device: Any, is_here: bool) -> int:
-    """Returns the memory of a device: by itself where it is here, else as published."""
+    """Returns the memory of a device: what it says itself if it is here, else what is published."""
     if not is_here:
         return topology.LIMITS[device.device_kind].memory_bytes
     host_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // jax.local_device_count()
@@ -26,22 +26,22 @@ def memory_bytes(device: Any, is_here: bool) -> int:
 
 
 class Work(NamedTuple):
-    """What a program takes of a device, an image."""
+    """What a program does for one image."""
 
     flops: float
-    num_bytes: float  # Read and written.
-    kernels: Sequence[gpu_program.Kernel]  # Of a GPU; of others there are none.
-    num_images: float  # That the kernels are for.
+    num_bytes: float  # Bytes read and written.
+    kernels: Sequence[gpu_program.Kernel]  # Kernels of a call on a GPU; empty elsewhere.
+    num_images: float  # Images that the kernels make.
 
 
 def program_work(program: jax.stages.Compiled, device: Any, num_images: int, num_loops: int) -> Work:
-    """Returns what a program takes, by its kernels on a GPU, else by the compiler's count.
+    """Returns the work of a program: by its kernels on a GPU, else by the compiler's count.
 
     Args:
         program: as compiled.
-        device: that it is for.
-        num_images: of a call, on one device.
-        num_loops: of these the call has so many parts, one after another. XLA counts the body of a loop once.
+        device: the device that it is for.
+        num_images: images of a call, on one device.
+        num_loops: parts that the call computes one after another. XLA counts the body of a loop once.
     """
     if device.platform == "gpu":
         found = gpu_program.kernels(program.as_text())
@@ -54,8 +54,8 @@ def program_work(program: jax.stages.Compiled, device: Any, num_images: int, num
 def floor(work: Work, model: Model, device: Any) -> gpu_program.Floor:
     """Returns the least time of an image on a device that is not here, by its published limits.
 
-    On a GPU it is added up kernel by kernel. On a TPU it is the time of all operations or of all bytes: no step reaches
-    a limit, but the compiler counts as read what lies in fast memory, too.
+    On a GPU it is the sum over kernels. On a TPU it is the time of all operations or that of all bytes, whichever is
+    longer; the compiler's bytes include those in fast memory.
     """
     limits = topology.LIMITS[device.device_kind]
     rates = limits.flops_per_sec(model), limits.bytes_per_sec
@@ -67,15 +67,15 @@ def floor(work: Work, model: Model, device: Any) -> gpu_program.Floor:
 
 
 def reading_speed(config: Config, size: int) -> float | None:
-    """Returns how many pictures of `size` px a host like this decodes a second, in data.num_workers threads.
+    """Returns how many pictures of `size` px this host decodes a second in data.num_workers threads, from a store.
 
-    Of a store, as --mode=prepare makes it. None for sizes that it keeps raw, and for pictures that are drawn here.
+    None for sizes that a store keeps raw, and for procedural pictures.
     """
     if size <= store.MAX_LEVEL_PX or config.data.source in sources.PROCEDURAL:
         return None
     rng = np.random.default_rng(0)
     smooth = np.linspace(0, 200, size)[:, None, None] + np.linspace(0, 40, size)[None, :, None]
-    noise = rng.normal(0, 4, (size, size, config.model.channels))  # With which files are about as large as FFHQ's.
+    noise = rng.normal(0, 4, (size, size, config.model.channels))  # It makes files about as large as FFHQ's.
     encoded = shards.encode(np.clip(smooth + noise, 0, 255).astype(np.uint8))
     done, start_sec = list[float](), time.perf_counter()
 

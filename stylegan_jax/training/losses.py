@@ -1,4 +1,4 @@
-"""What each network minimizes (official training/loss.py): formulas an image, then their means with penalties."""
+"""What each network minimizes (official training/loss.py): formulas for each image, then their means with penalties."""
 
 from collections.abc import Callable
 from typing import Any
@@ -68,7 +68,7 @@ DISCRIMINATOR_LOSSES: dict[str, Callable[[Array, Array], Array]] = {
 def scores_and_gradients(score_fn: Callable[[Array], Array], images: Array) -> tuple[Array, Array]:
     """Returns the scores [n] and the gradient of their sum with respect to `images` [n, h, w, c], in one pass.
 
-    Of the sum, because the minibatch standard deviation couples the images: gradients image by image are others.
+    The minibatch standard deviation couples the images, so these are not the gradients of each image's own score.
     """
     scores, pull = jax.vjp(score_fn, images)
     (gradients,) = pull(jnp.ones_like(scores))
@@ -78,8 +78,8 @@ def scores_and_gradients(score_fn: Callable[[Array], Array], images: Array) -> t
 def squared_gradient_norm(gradients: Array, enlargement: int) -> Array:
     """Returns the squared norm of the gradient with respect to the full-resolution image, R1 and R2 without gamma / 2.
 
-    The official networks see each image enlarged to full resolution by repeating pixels: of the gradient, each of
-    enlargement**2 repeats has the share 1 / enlargement**2. (Mescheder et al. 2018, Eq. 9.)
+    The official networks see each image enlarged to full resolution by repeating pixels: each of the enlargement**2
+    repeats of a pixel has 1 / enlargement**2 of its gradient. (Mescheder et al. 2018, Eq. 9.)
 
     Args:
         gradients: with respect to the image at its own resolution. [n, h, w, c]
@@ -140,9 +140,9 @@ def discriminator_loss(
     t: Array,
     axis_name: str | None = None,
 ) -> tuple[Array, Metrics]:
-    """Returns the mean loss of the discriminator with its penalties, and their values an image.
+    """Returns the mean loss of the discriminator with its penalties, and the values of each for every image.
 
-    Lazy R1 is none of them: lazy_r1_loss has it.
+    Lazy R1 is not one of them; see lazy_r1_loss.
 
     Args:
         params: the discriminator's.
@@ -191,9 +191,9 @@ def lazy_r1_loss(
     alpha: Array | None,
     axis_name: str | None = None,
 ) -> tuple[Array, Metrics]:
-    """Returns k gamma / 2 times the mean R1 of the reals, and R1 an image.
+    """Returns k gamma / 2 times the mean R1 of the reals, and R1 of each image.
 
-    An update in k stands for k of them (Karras et al. 2020).
+    One update by it stands for k iterations (Karras et al. 2020).
     """
     score = score_fn(params, config.model, resolution, labels, alpha, axis_name)
     _, gradients = scores_and_gradients(score, reals)
@@ -211,7 +211,7 @@ def generator_loss(
     alpha: Array | None,
     axis_name: str | None = None,
 ) -> tuple[Array, Metrics]:
-    """Returns the mean loss of the generator, and what else its forward pass gives."""
+    """Returns the mean loss of the generator, its values for each image, and the mean of w."""
     fakes, w_mean = sampling.generate(params, latents, labels, alpha, config.model, resolution)
     scores = score_fn(d_params, config.model, resolution, labels, alpha, axis_name)(fakes)
     loss = GENERATOR_LOSSES[config.train.g_loss](scores)

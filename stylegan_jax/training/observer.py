@@ -1,5 +1,7 @@
 """What a run shows of itself: scalars, grids of samples, distances and, at the end, the paper's figures."""
 
+from collections.abc import Callable, Iterator
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,16 +10,18 @@ from stylegan_jax.config import Config, schedule
 from stylegan_jax.data import dataset
 from stylegan_jax.devices import mesh
 from stylegan_jax.images import figures
-from stylegan_jax.metrics import quality
+from stylegan_jax.metrics import batches, quality
+from stylegan_jax.networks import sampling, streams
+from stylegan_jax.networks.streams import Stream
 from stylegan_jax.runs import grid, report
 from stylegan_jax.training import state
 
-# What the keys of pictures and measurements are folded with; training's are folded with nimg.
-GRID, METRICS, MIXING, TRUNCATION = range(1, 5)
+LARGE_SCORE = 1e4  # Scores of a discriminator that trains well are far smaller.
+LARGE_TICKS = 3  # Ticks of large scores before the user is told.
 
 
 class Observer:
-    """What a run shows of itself at its ticks: scalars, grids, distances and, at the end, the paper's figures."""
+    """What a run shows of itself at its ticks."""
 
     def __init__(
         self,
@@ -27,23 +31,35 @@ class Observer:
         log: report.Report,
         stages: list[schedule.Stage],
     ) -> None:
-        self._c, self._data, self._devices, self._log, self._stages = config, data, devices, log, stages
-        self._reals: quality.RealStatistics | None = None
+        self._config, self._data, self._devices, self._log, self._stages = config, data, devices, log, stages
+        self._reals: quality.Statistics | None = None
         self._seen: set[int] = set()  # Resolutions whose speed the table has.
+        self._num_large, self._has_warned = 0, False  # Ticks with large scores, up to now.
 
     def start(self) -> None:
         """Writes reals.png, and measures the reals once: the distances' floor, and a bad reference."""
-        report, n = self._c.report, self._c.data.num_heldout
-        self._log.picture("reals", self._grid(self._data.sample_reals(report.grid_columns * report.grid_rows)))
-        if report.metric_ticks:
-            reals = self._data.sample_reals(n)
-            self._reals = quality.real_statistics(reals, self._c.seed)
-            for name, values in quality.references(reals, self._data.heldout(n), self._reals).items():
-                self._log.log(f"{name}: {_as_text(values)}")
+        config, data, n = self._config, self._data, self._config.data.num_heldout
+        num_shown = config.report.grid_columns * config.report.grid_rows
+        self._log.picture("reals", self._grid(data.sample_reals(num_shown)))
+        if not config.report.metric_ticks:
+            return
+        colours: list[np.ndarray] = []  # Small, and so kept for all images.
+
+        def noted_reals() -> Iterator[np.ndarray]:
+            for images in self._read(data.sample_reals, n):
+                colours.append(quality.colours(images))
+                yield images
+
+        self._reals = quality.statistics(noted_reals(), n, config.seed)
+        size = config.model.resolution // colours[0].shape[1]
+        bad = (small.repeat(size, axis=1).repeat(size, axis=2) for small in colours)
+        for name, images in {"floor": self._read(data.heldout, n), "bad": bad}.items():
+            found = quality.statistics(images, n, config.seed)
+            self._log.log(f"{name}: {_as_text(quality.distances(found, self._reals))}")
 
     def first(self, train_state: state.TrainState, phase: schedule.Phase) -> None:
         """Writes how a run begins: what its distances fall from."""
-        if self._c.report.metric_ticks:
+        if self._config.report.metric_ticks:
             self._log.scalars(0, self._distances(train_state, phase, 0))
         self._samples(train_state, phase, 0)
 
@@ -55,16 +71,17 @@ class Observer:
             chunk: that a tick ends with.
             means: of the tick's scalars.
         """
-        c, nimg, tick = self._c, chunk.end_nimg, chunk.tick
-        num_skipped = int(np.sum(jax.device_get(mesh.local(train_state.num_skipped))))
-        scalars = means | {"num_skipped": num_skipped}
+        every, nimg, tick = self._config.report, chunk.end_nimg, chunk.tick
+        g_num_skipped, d_num_skipped = jax.device_get(mesh.local(train_state.num_skipped)).tolist()
+        scalars = means | {"g_num_skipped": g_num_skipped, "d_num_skipped": d_num_skipped}
         scalars |= {"resolution": chunk.phase.resolution, "alpha": chunk.phase.alpha, "lr": chunk.phase.lr}
         distances = {}
-        if c.report.metric_ticks and (chunk.is_last or tick % c.report.metric_ticks == 0):
+        if every.metric_ticks and (chunk.is_last or tick % every.metric_ticks == 0):
             distances = self._distances(train_state, chunk.phase, nimg)
             scalars |= distances
         self._log.scalars(nimg, scalars)
-        if chunk.is_last or tick % c.report.image_ticks == 0:
+        self._watch_scores(nimg, means)
+        if chunk.is_last or tick % every.image_ticks == 0:
             self._samples(train_state, chunk.phase, nimg)
         if set(self._log.sec_per_image) != self._seen:
             self._seen = set(self._log.sec_per_image)
@@ -73,38 +90,70 @@ class Observer:
             self._figures(train_state, chunk.phase)
         return distances
 
+    def _watch_scores(self, nimg: int, means: dict[str, float]) -> None:
+        """Warns once of a discriminator whose scores have been huge for some ticks: training seldom recovers."""
+        scores = [means[name] for name in ("real_scores", "fake_scores") if name in means]
+        is_large = any(not abs(score) <= LARGE_SCORE for score in scores)  # NaN is.
+        self._num_large = self._num_large + 1 if is_large else 0
+        if self._num_large == LARGE_TICKS and not self._has_warned:
+            self._has_warned = True
+            self._log.log(
+                f"warning: training diverges: the mean scores of the last {LARGE_TICKS} ticks, up to {nimg / 1000:g} "
+                f"kimg, exceed {LARGE_SCORE:g} in size ({', '.join(f'{score:.3g}' for score in scores)}). Stop, and go "
+                "on from an earlier checkpoint, or begin anew, with a lower schedule.lr or more train.r1_gamma."
+            )
+
     def _distances(self, train_state: state.TrainState, phase: schedule.Phase, nimg: int) -> dict[str, float]:
         assert self._reals is not None, "measured by start()"
-        fakes = self._fakes(train_state, phase, METRICS, self._c.data.num_heldout)
-        distances = quality.quality(fakes, self._reals)
+        n, labels = self._config.data.num_heldout, self._labels()
+        # As many samples of each class as held-out images, which the floor is of.
+        classes = None if labels is None else labels[self._data.heldout_indices]
+        fakes = self._fakes(train_state, phase, Stream.METRICS, n, classes)
+        distances = quality.distances(quality.statistics(fakes, n, self._config.seed), self._reals)
         self._log.log(f"{nimg / 1000:.1f} kimg: {_as_text(distances)}")
         return distances
 
     def _samples(self, train_state: state.TrainState, phase: schedule.Phase, nimg: int) -> None:
-        report = self._c.report
-        self._log.image(
-            nimg, "fakes", self._grid(self._fakes(train_state, phase, GRID, report.grid_columns * report.grid_rows))
+        n = self._config.report.grid_columns * self._config.report.grid_rows
+        images = self._fakes(train_state, phase, Stream.GRID, n, self._present_classes())
+        self._log.image(nimg, "fakes", self._grid(np.concatenate(list(images))))
+
+    def _fakes(
+        self, train_state: state.TrainState, phase: schedule.Phase, stream: Stream, n: int, classes: np.ndarray | None
+    ) -> Iterator[np.ndarray]:
+        """Yields `n` samples in batches; see sampling.sample_batches."""
+        params, alpha, key = train_state.ema_params, jnp.float32(phase.alpha), self._key(stream)
+        return sampling.sample_batches(
+            params, key, n, alpha, self._config.model, phase.resolution, self._devices, classes
         )
-
-    def _grid(self, images: np.ndarray) -> np.ndarray:
-        return grid.image_grid(images, self._c.report.grid_columns, self._c.report.grid_rows)
-
-    def _key(self, purpose: int) -> jax.Array:
-        return jax.random.fold_in(jax.random.fold_in(jax.random.key(self._c.seed), 2**31 - 1), purpose)
-
-    def _fakes(self, train_state: state.TrainState, phase: schedule.Phase, purpose: int, n: int) -> np.ndarray:
-        alpha, key = jnp.float32(phase.alpha), self._key(purpose)
-        return figures.samples(train_state.ema_params, key, n, alpha, self._c.model, phase.resolution, self._devices)
 
     def _figures(self, train_state: state.TrainState, phase: schedule.Phase) -> None:
-        model, alpha = self._c.model, jnp.float32(phase.alpha)
+        how = jnp.float32(phase.alpha), self._config.model, phase.resolution, self._present_classes()
         params, w_avg = mesh.local((train_state.ema_params, train_state.w_avg))
-        images = figures.style_mixing(params, self._key(MIXING), alpha, model, phase.resolution)
-        self._log.picture("style_mixing", grid.image_grid(images, 7, 7))
-        images = figures.truncation(
-            params, mesh.local(train_state.w_avg), self._key(TRUNCATION), alpha, model, phase.resolution
-        )
+        images = figures.style_mixing(params, self._key(Stream.MIXING), *how)
+        self._log.picture("style_mixing", grid.image_grid(images, figures.MIXING_COLUMNS + 1))
+        images = figures.truncation(params, w_avg, self._key(Stream.TRUNCATION), *how)
         self._log.picture("truncation", grid.image_grid(images, len(figures.TRUNCATION_PSIS)))
+
+    def _labels(self) -> np.ndarray | None:
+        """Returns the class of each picture of the source; None for an unconditional model. int [length]"""
+        return self._data.stored.classes.labels if self._config.model.num_labels else None
+
+    def _present_classes(self) -> np.ndarray | None:
+        """Returns the classes that training images have, for grids in which they take turns."""
+        labels = self._labels()
+        return None if labels is None else np.unique(labels[self._data.train_indices])
+
+    def _read(self, read_fn: Callable[[int, int], np.ndarray], n: int) -> Iterator[np.ndarray]:
+        """Yields `n` images in batches."""
+        for part in batches.slices(n, self._config.model.resolution):
+            yield read_fn(part.stop, part.start)
+
+    def _grid(self, images: np.ndarray) -> np.ndarray:
+        return grid.image_grid(images, self._config.report.grid_columns, self._config.report.grid_rows)
+
+    def _key(self, stream: Stream) -> jax.Array:
+        return streams.key_for(self._config.seed, stream)
 
 
 def _as_text(values: dict[str, float]) -> str:

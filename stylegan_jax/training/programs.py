@@ -18,35 +18,30 @@ from stylegan_jax.training import step
 Request = TypeVar("Request")
 Made = TypeVar("Made")
 
-# Options of the compiler by backend. LLVM's first level takes a fifth less time than its second on the training step at
-# 64 px, which is then as fast. On GPUs a network's gradients are reduced in one piece.
+# Options of the compiler by backend. CPU: LLVM compiles the training step at 64 px in a fifth less time at its first
+# level than at its second, and the step is as fast. GPU: a network's gradients are reduced in one piece.
 COMPILER_OPTIONS = {
     "cpu": {"xla_backend_optimization_level": 1},
     "gpu": {"xla_gpu_all_reduce_combine_threshold_bytes": 2**30},
 }
 
 
-def platform_of(devices: jax.sharding.Mesh) -> str:
-    """Returns what the devices are: "cpu", "gpu" or "tpu"."""
-    return devices.devices.flat[0].platform
-
-
 def steps_per_call(config: Config, devices: jax.sharding.Mesh) -> int:
-    """Returns how many steps the devices take in a call: those between two updates of the schedule.
+    """Returns how many steps a call has: those between two updates of the schedule.
 
-    A CPU takes single ones: within a loop, XLA:CPU computes plain convolutions 25 times more slowly, and the paper's
+    On a CPU a call has one: within a loop, XLA:CPU computes plain convolutions 25 times more slowly, and the paper's
     narrowest layers use them.
     """
-    return 1 if platform_of(devices) == "cpu" else config.schedule.refresh_steps
+    return 1 if mesh.platform_of(devices) == "cpu" else config.schedule.refresh_steps
 
 
 def has_fade(alpha: float, devices: jax.sharding.Mesh) -> bool:
     """Returns whether training at this alpha takes the program that can fade.
 
-    A stable resolution has a program of its own, which does without the lower one. On CPUs both take the same, for a
-    fade costs less there, some 2 % of a step, than to compile twice.
+    A stable resolution has a program of its own, without the lower resolution. On CPUs one program serves both: a fade
+    costs some 2 % of a step there, which is less than a second compilation.
     """
-    return alpha < 1 or platform_of(devices) == "cpu"
+    return alpha < 1 or mesh.platform_of(devices) == "cpu"
 
 
 class Programs(NamedTuple):
@@ -57,7 +52,7 @@ class Programs(NamedTuple):
 
 
 def make(config: Config, *how: Any) -> Programs:
-    """Returns the programs of a part of a run; arguments are those of `train_program`, up to is_fading."""
+    """Returns the programs of a part of a run; the arguments are those of `train_program` up to is_fading."""
     lazy_r1_program = functools.partial(train_program, step_fn=_lazy_r1_of_first)
     return Programs(
         train_program(config, *how), lazy_r1_program(config, *how) if config.train.r1_interval > 1 else None
@@ -85,7 +80,7 @@ def train_program(
     Args:
         config: settings.
         state: the training state, as jax.ShapeDtypeStruct with shardings.
-        devices: to compile for, which may be elsewhere; batches are split over them, and the scalars are on all.
+        devices: to compile for; they need not be here. Batches are split over them, and the scalars are on all.
         resolution: to train at, px.
         batch: images of a step, on all devices together.
         size: height and width of the images given, px; at least the resolution.
@@ -105,16 +100,16 @@ def train_program(
     jitted = jax.jit(fn, donate_argnums=0, out_shardings=whole)
     with backend.forms_for(devices.devices.flat[0]):
         lowered = jitted.lower(state, images, labels, scalar if is_fading else None, scalar)
-    return lowered.compile(COMPILER_OPTIONS.get(platform_of(devices)))
+    return lowered.compile(COMPILER_OPTIONS.get(mesh.platform_of(devices)))
 
 
 def make_when_due(
     requests: Iterable[Request], make_fn: Callable[[Request], Made], wait_fn: Callable[[], object]
 ) -> Iterator[Made]:
-    """Returns what `make_ahead` does, but makes each after wait_fn, when it is asked for.
+    """Returns what `make_ahead` does, but makes each when it is asked for, after wait_fn.
 
-    GPUs' compiler times its choices on the device: no program runs there meanwhile, which would disturb them and be
-    disturbed. JAX keeps the choices in the folder of compiled programs.
+    The compiler for GPUs times its choices on the device. No other program runs there meanwhile: they would disturb
+    each other. JAX keeps the choices in the folder of compiled programs.
     """
     for request, group in itertools.groupby(requests):
         wait_fn()

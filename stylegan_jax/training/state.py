@@ -9,7 +9,8 @@ import optax
 from jax import Array
 
 from stylegan_jax.config import Config
-from stylegan_jax.networks import discriminator, generator
+from stylegan_jax.devices import mesh
+from stylegan_jax.networks import discriminator, generator, streams
 
 
 class AdamState(NamedTuple):
@@ -50,11 +51,11 @@ class TrainState(flax.struct.PyTreeNode):
     g_opt: AdamState
     d_opt: AdamState
     w_avg: Array  # Running mean of w, for truncation. [w_size]
-    num_skipped: Array  # Updates left out because a moment was not finite: generator's, discriminator's. int32 [2]
+    num_skipped: Array  # Updates of G and of D that were skipped, because a gradient was not finite. int32 [2]
 
 
 def create(key: Array, config: Config) -> TrainState:
-    """Returns the state of a run at its beginning, a pure function of `key`."""
+    """Returns the state of a run at its beginning, a pure function of `key`: streams.Stream.INIT of the run's seed."""
     model = config.model
     mapping_key, synthesis_key, d_key = jax.random.split(key, 3)
     labels = jnp.zeros((1, model.num_labels)) if model.num_labels else None
@@ -75,13 +76,19 @@ def create(key: Array, config: Config) -> TrainState:
     )
 
 
+def create_on(devices: jax.sharding.Mesh, config: Config) -> TrainState:
+    """Returns the state of a run at its beginning, whole on each of the devices."""
+    create_fn = jax.jit(create, static_argnums=1, out_shardings=mesh.replicated(devices))
+    return create_fn(streams.key_for(config.seed, streams.Stream.INIT), config)
+
+
 def abstract(config: Config, sharding: jax.sharding.Sharding | None = None) -> TrainState:
-    """Returns the shapes, dtypes and sharding of a run's state, for compilers."""
+    """Returns the shapes, dtypes and sharding of a run's state, for compilers and for reading checkpoints."""
     shapes = jax.eval_shape(lambda: create(jax.random.key(config.seed), config))
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
 
 
 def reset_optimizers(state: TrainState) -> TrainState:
-    """Returns `state` with the optimizers as at the beginning, as when the growth state changes."""
+    """Returns `state` with the optimizers as at the beginning; the loop does so when the growth state changes."""
     g_opt, d_opt = jax.tree.map(jnp.zeros_like, (state.g_opt, state.d_opt))
     return state.replace(g_opt=g_opt, d_opt=d_opt)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,20 +12,10 @@ from jax.sharding import NamedSharding as Sharding
 
 from stylegan_jax.config import Config
 from stylegan_jax.devices import mesh
-from stylegan_jax.networks import ops, sampling
+from stylegan_jax.networks import ops, sampling, streams
+from stylegan_jax.networks.growth import grown
 from stylegan_jax.training import accumulation, losses
 from stylegan_jax.training.state import AdamState, TrainState, adam
-
-
-def grown(params: Any, resolution: int) -> Any:
-    """Returns the part of a network's parameters, or of a tree like them, that has begun to train at `resolution` px.
-
-    The rest has gradients and moments of zero, so that no update would change it.
-    """
-    if not isinstance(params, dict):
-        return params
-    levels = {name: re.fullmatch(r"(?:b|to_rgb|from_rgb)(\d+)", name) for name in params}
-    return {k: grown(v, resolution) for k, v in params.items() if not (levels[k] and int(levels[k][1]) > resolution)}
 
 
 def _merge(params: Any, part: Any) -> Any:
@@ -37,20 +26,22 @@ def _merge(params: Any, part: Any) -> Any:
 def _update(
     config: Config, resolution: int, grads: Any, opt: AdamState, params: Any, lr: Array
 ) -> tuple[Any, AdamState, Array]:
-    """Returns new parameters and optimizer state, and whether the update was skipped whole: a square not finite.
+    """Returns new parameters and optimizer state, and whether the whole update was skipped.
+
+    It is if a gradient is not finite, or the square of one.
 
     Args:
         config: settings.
         resolution: of the images, px.
         grads: of the parameters that are grown.
-        opt: of all parameters.
-        params: all of the network's.
+        opt: optimizer state of all parameters.
+        params: all parameters of the network.
         lr: learning rate.
     """
     old, old_opt = grown(params, resolution), opt._replace(nu=grown(opt.nu, resolution))
     updates, new_opt = adam(config.train.adam_beta2, config.train.adam_eps).update(grads, old_opt)
     new = jax.tree.map(lambda p, u: p - lr * u, old, updates)
-    # Of a gradient that is not finite, or whose square is not. A sum is not finite if a term is not.
+    # A sum is not finite if a term is not.
     sums = [jnp.sum(g * g, range(g.ndim - 1)) for g in jax.tree.leaves(grads)]
     is_finite = jnp.all(jnp.isfinite(jnp.concatenate(sums)))
     keep = functools.partial(jax.tree.map, lambda new, old: jnp.where(is_finite, new, old))
@@ -59,7 +50,7 @@ def _update(
 
 
 def _update_d(state: TrainState, config: Config, resolution: int, grads: Any, lr: Array) -> TrainState:
-    """Returns the state after an update of the discriminator; one that is not finite is left out and counted.
+    """Returns the state after an update of the discriminator; an update that is not finite is skipped and counted.
 
     With lazy R1 there are k + 1 updates in k iterations: a learning rate of c lr and a decay of beta2**c, for
     c = k / (k + 1), make them as long and as forgetful as k (Karras et al. 2020, Sec. B).
@@ -73,6 +64,7 @@ def _update_d(state: TrainState, config: Config, resolution: int, grads: Any, lr
 
 
 def _track_w(state: TrainState, w_mean: Array, config: Config) -> Array:
+    """Returns the running mean of w after a batch; a mean that is not finite is left out."""
     w_mean = jnp.where(jnp.all(jnp.isfinite(w_mean)), w_mean, state.w_avg)
     return ops.lerp(w_mean, state.w_avg, config.train.w_avg_beta)
 
@@ -80,7 +72,7 @@ def _track_w(state: TrainState, w_mean: Array, config: Config) -> Array:
 def _mean_gradients(
     fn: Callable[[Any, Any], Any], shared: Any, batch: Any, config: Config, resolution: int, sharding: Sharding | None
 ) -> Any:
-    """Returns `fn(shared, batch)`, see accumulation.mean_gradients, in as many parts as the schedule says."""
+    """Returns `fn(shared, batch)` in as many parts as the schedule says; see accumulation.mean_gradients."""
     num_parts, group = config.schedule.num_parts(resolution), max(config.model.stddev_group, 1)
     return accumulation.mean_gradients(fn, shared, batch, num_parts, group, sharding)
 
@@ -136,10 +128,10 @@ def lazy_r1_step(
 ) -> tuple[TrainState, losses.Metrics]:
     """Returns the state after an update of the discriminator by R1 alone, and the mean of R1.
 
-    "Lazy regularization" (Karras et al. 2020, Sec. 4.1), to be called before every train.r1_interval-th iteration, with
-    the batch of the iteration. It is a program of its own, so that no device has to decide whether it is due.
+    This is "lazy regularization" (Karras et al. 2020, Sec. 4.1). Call it before every train.r1_interval-th iteration,
+    with that iteration's batch. It is a program of its own, so that no device has to decide whether it is due.
 
-    Args: as of `train_step`.
+    Args: those of `train_step`.
     """
 
     def gradients(shared: Any, batch: Any) -> tuple[Any, losses.Metrics]:
@@ -188,12 +180,12 @@ def g_step(
 
 
 def _keys(state: TrainState, config: Config) -> Array:
-    """Returns an iteration's keys: of D's and of G's latents, of places for WGAN-GP, of mirroring."""
-    return jax.random.split(jax.random.fold_in(jax.random.key(config.seed), state.nimg), 4)
+    """Returns an iteration's keys: for D's latents, G's latents, WGAN-GP's places, and mirroring."""
+    return jax.random.split(streams.step_key(config.seed, state.nimg), 4)
 
 
 def _split(tree: Any, batch_sharding: Sharding | None) -> Any:
-    """Returns `tree` with its arrays split over the devices; else XLA may draw the whole batch on each."""
+    """Returns `tree` with its arrays split over the devices; without that, each may draw the whole batch."""
     return tree if batch_sharding is None else jax.lax.with_sharding_constraint(tree, batch_sharding)
 
 
@@ -226,7 +218,7 @@ def train_step(
 ) -> tuple[TrainState, losses.Metrics]:
     """Returns the state after one iteration: discriminator, weight average, generator (official training_loop).
 
-    Chance is a function of (config.seed, state.nimg). Lazy R1 is apart: lazy_r1_step.
+    Random draws are a function of (config.seed, state.nimg). Lazy R1 has a step of its own: lazy_r1_step.
 
     Args:
         state: donated.
@@ -239,7 +231,7 @@ def train_step(
         batch_sharding: how batches are split over devices; None on a single device.
 
     Returns:
-        The state, and scalars: means over the batch.
+        The state, and metrics: means over the batch, and num_skipped, int32 [2], as of the state.
     """
     n = images.shape[0]
     d_key, g_key, t_key, mirror_key = _keys(state, config)
@@ -255,10 +247,10 @@ def train_step(
     t = split(jax.random.uniform(t_key, (n,)))
     state, d_values = d_step(state, config, resolution, reals, labels, split(draw(d_key)), t, alpha, lr, batch_sharding)
     state = ema_step(state, config, n)
-    # The labels of these real images are those of random ones, as the official code draws them; latents are others.
+    # The official code draws labels of random real images for G's step; those of this batch are as random.
     state, g_values = g_step(state, config, resolution, labels, split(draw(g_key)), alpha, lr, batch_sharding)
     state = state.replace(nimg=state.nimg + n)
-    return state, d_values | g_values | {"num_skipped": jnp.sum(state.num_skipped)}
+    return state, d_values | g_values | {"num_skipped": state.num_skipped}
 
 
 @functools.partial(jax.jit, static_argnames=("config", "resolution", "batch_sharding"), donate_argnames="state")
@@ -286,7 +278,7 @@ def train_steps(
         batch_sharding: how a batch is split over devices; None on a single device.
 
     Returns:
-        The state, and scalars. num_skipped is the count after the last step.
+        The state, and metrics as of `train_step`; num_skipped is that after the last step.
     """
 
     def one(state: TrainState, batch: tuple[Array, Array | None]) -> tuple[TrainState, losses.Metrics]:

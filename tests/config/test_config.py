@@ -1,7 +1,7 @@
 import pytest
 
 from stylegan_jax import config
-from stylegan_jax.config import checks
+from stylegan_jax.config import checks, schedule
 from tests.small import CONFIGS, read_config, settings
 
 
@@ -45,6 +45,12 @@ def test_paper_has_18_layers_and_its_feature_maps():
         ({"train": {"r1_interval": 0}}, "train.r1_interval is 0; use 1 to"),
         ({"train": {"r1_interval": 16, "r1_gamma": 0.0}}, "train.r1_interval is 16; with r1_gamma 0 use 1"),
         ({"model": {"compute_dtype": "float16"}}, "model.compute_dtype is 'float16'; .* 'float32', 'bfloat16'"),
+        ({"data": {"num_heldout": 0}}, r"data.num_heldout is 0; .* 2 or more; .* report.metric_ticks=0 \(it is 10\)"),
+        ({"data": {"num_heldout": 1}}, "data.num_heldout is 1"),
+        (
+            {"schedule": {"stable_kimg": 0.0, "fade_kimg": 0.0}},
+            r"schedule.stable_kimg is 0.0; with schedule.fade_kimg \(=0.0\) .* stay at 8 px: .*initial_resolution=1024",
+        ),
         ({"model": {"matmul_precision": "low"}}, "'default', 'high', 'highest'"),
     ],
 )
@@ -70,3 +76,24 @@ def test_the_best_checkpoints_are_kept_only_where_each_is_measured(report):
     with pytest.raises(ValueError, match=r"report.keep_best is 1; use 0, or a report.checkpoint_ticks .* multiple"):
         settings(report={"keep_best": 1} | report)
     settings(report={"keep_best": 1, "metric_ticks": 5, "checkpoint_ticks": 15})
+
+
+def test_without_growth_training_begins_at_full_resolution():
+    s = settings(schedule={"stable_kimg": 0.0, "fade_kimg": 0.0, "initial_resolution": 16}).schedule
+    assert schedule.phase_at(0, s, 16).resolution == schedule.phase_at(10**6, s, 16).resolution == 16
+
+
+def test_images_need_not_be_held_out_where_nothing_is_measured():
+    assert settings(data={"num_heldout": 0}, report={"metric_ticks": 0}).data.num_heldout == 0
+
+
+@pytest.mark.parametrize("name", ["batch", "accumulation", "lr", "tick_kimg"])
+def test_a_setting_that_cannot_act_is_told_if_it_was_given(name):
+    def notes(resolutions: tuple[int, ...], given: str) -> list[str]:
+        c = settings(schedule={f"{name}_by_resolution": tuple((r, 1) for r in resolutions)})
+        return checks.without_effect(c, ["model.resolution", given])
+
+    (note,) = notes((8, 16), f"schedule.{name}")
+    assert note.startswith(f"schedule.{name}=") and f"--config.schedule.{name}_by_resolution='()'" in note
+    assert notes((8,), f"schedule.{name}") == notes((4, 16, 32), f"schedule.{name}") == []
+    assert notes((8, 16), "schedule.total_kimg") == []

@@ -1,7 +1,12 @@
 """The plan of a run beyond what was recorded from the official code."""
 
+import itertools
+
+import pytest
+
 from stylegan_jax import config
 from stylegan_jax.config import schedule
+from tests.small import settings
 
 
 def test_a_run_has_as_many_images_as_its_length_says():
@@ -10,3 +15,37 @@ def test_a_run_has_as_many_images_as_its_length_says():
         s = config.Schedule(batch=8, batch_by_resolution=(), refresh_steps=1, **kimg)
         ends = [chunk.end_nimg for chunk in schedule.chunks(s, 16) if chunk.is_tick]
         assert ends == list(range(8, 8 * steps + 1, 8))
+
+
+def _chunks(batch: int, start_nimg: int, **changes) -> list[schedule.Chunk]:
+    c = settings(schedule={"batch": batch} | changes, model={"stddev_group": 4})
+    return list(schedule.chunks(c.schedule, 16, start_nimg))
+
+
+def test_a_run_goes_on_where_it_was_though_its_batch_was_changed():
+    before = _chunks(8, 0)[2].end_nimg
+    run = _chunks(12, before)
+    rest = [chunk for chunk in run if chunk.start_nimg >= before]
+    assert before == 96 and rest[0].start_nimg == before
+    for first, second in itertools.pairwise(run):
+        assert first.end_nimg == second.start_nimg
+    assert {chunk.end_nimg - chunk.start_nimg for chunk in rest} == {48}
+
+
+@pytest.mark.parametrize("start_nimg", [0, 32, 128, 256])
+def test_a_run_that_goes_on_as_it_began_has_the_same_chunks(start_nimg):
+    assert _chunks(8, start_nimg) == _chunks(8, 0)
+
+
+def test_a_run_goes_on_with_the_optimizers_of_its_growth_state():
+    (first, *_) = [chunk for chunk in _chunks(12, 40) if chunk.start_nimg >= 40]
+    assert not first.is_reset and first.phase.growth == (8, False)
+
+
+@pytest.mark.parametrize(("initial", "full_kimg"), [(16, 0.0), (8, 0.5), (4, 1.25)])
+def test_full_resolution_begins_when_its_fade_does(initial, full_kimg):
+    s = config.Schedule(initial_resolution=initial, stable_kimg=0.5, fade_kimg=0.25)
+    assert schedule.full_kimg(s, 16) == full_kimg
+    if full_kimg:
+        before, after = (schedule.phase_at(round(1000 * full_kimg) + i, s, 16) for i in (0, 1))
+        assert (before.resolution, after.resolution) == (8, 16)

@@ -28,6 +28,11 @@ def _naive_pyramid(images: np.ndarray, num_levels: int) -> list[np.ndarray]:
     return pyramid
 
 
+def _descriptors(images: np.ndarray, seed: int, **how: int) -> dict[int, np.ndarray]:
+    corners = swd.draw_corners(len(images), images.shape[1], seed, **how)
+    return swd.descriptors(swd.patches(images, corners))
+
+
 def test_pyramid_equals_a_naive_one():
     images = _images(2, size=64)
     ours = swd.laplacian_pyramid(images.astype(np.float32), 3)
@@ -43,7 +48,7 @@ def test_levels_end_at_16_px():
 def test_descriptors_are_normalized_patches_of_their_own_image():
     images = _images(3)
     images[1] = 255 - images[0]
-    found = swd.descriptors(images, seed=5, num_patches=4, patch_px=7)
+    found = _descriptors(images, seed=5, num_patches=4, patch_px=7)
     assert list(found) == [32, 16]
     for level, pyramid in zip((32, 16), _naive_pyramid(images, 2), strict=True):
         windows = np.lib.stride_tricks.sliding_window_view(pyramid, (7, 7), axis=(1, 2))  # [n, y, x, c, 7, 7]
@@ -76,7 +81,7 @@ def _residual(windows: np.ndarray, patch: np.ndarray) -> np.ndarray:
 def test_patches_reach_every_corner():
     images = np.zeros((1, 16, 16, 1), np.uint8)
     images[0, [0, 0, -1, -1], [0, -1, 0, -1]] = 255
-    corners = swd.descriptors(images, seed=0, num_patches=2000)[16].reshape(-1, 7, 7)[:, [0, 0, -1, -1], [0, -1, 0, -1]]
+    corners = _descriptors(images, seed=0, num_patches=2000)[16].reshape(-1, 7, 7)[:, [0, 0, -1, -1], [0, -1, 0, -1]]
     assert (corners.max(axis=0) > 0).all()
 
 
@@ -94,13 +99,13 @@ def test_distance_equals_a_naive_one_also_for_sets_of_two_sizes(sizes):
 def test_distance_of_a_set_from_itself_is_zero_and_grows_with_noise_and_is_a_thousandfold():
     rng = np.random.default_rng(0)
     images = _images(32)
-    clean = swd.descriptors(images, seed=0, num_patches=16)
-    assert swd.swd(clean, clean, seed=1) == {32: 0.0, 16: 0.0}
+    clean = _descriptors(images, seed=0, num_patches=16)
+    assert swd.distances(clean, clean, seed=1) == {32: 0.0, 16: 0.0}
     previous = 0.0
     for deviation in (2, 5, 15):
         noisy = np.clip(images + rng.normal(0, deviation, images.shape), 0, 255).astype(np.uint8)
-        other = swd.descriptors(noisy, seed=0, num_patches=16)
-        found = swd.swd(clean, other, seed=1)
+        other = _descriptors(noisy, seed=0, num_patches=16)
+        found = swd.distances(clean, other, seed=1)
         assert found[32] > 1.5 * previous
         assert found[32] == 1e3 * swd.sliced_wasserstein(clean[32], other[32], 1)
         previous = found[32]
@@ -109,25 +114,25 @@ def test_distance_of_a_set_from_itself_is_zero_and_grows_with_noise_and_is_a_tho
 def test_blur_is_seen_at_the_finest_level():
     images, others = _images(100, blur=0.6), _images(100, blur=0.6, seed=1)
     blurred = np.round(scipy.ndimage.uniform_filter(images.astype(float), (0, 3, 3, 0))).astype(np.uint8)
-    clean, other, soft = (swd.descriptors(x, seed=0, num_patches=64) for x in (images, others, blurred))
-    assert swd.swd(soft, clean, seed=1)[32] > 1.5 * swd.swd(other, clean, seed=1)[32]
+    clean, other, soft = (_descriptors(x, seed=0, num_patches=64) for x in (images, others, blurred))
+    assert swd.distances(soft, clean, seed=1)[32] > 1.5 * swd.distances(other, clean, seed=1)[32]
 
 
 def test_images_without_contrast_give_finite_numbers():
-    flat = swd.descriptors(np.full((4, 32, 32, 1), 90, np.uint8), seed=0, num_patches=4)
+    flat = _descriptors(np.full((4, 32, 32, 1), 90, np.uint8), seed=0, num_patches=4)
     assert all((patches == 0).all() for patches in flat.values())
-    textured = swd.descriptors(_images(4, channels=1), seed=0, num_patches=4)
-    assert all(np.isfinite(d) and d > 0 for d in swd.swd(flat, textured, seed=0).values())
+    textured = _descriptors(_images(4, channels=1), seed=0, num_patches=4)
+    assert all(np.isfinite(d) and d > 0 for d in swd.distances(flat, textured, seed=0).values())
 
 
 def test_wrong_images_are_refused():
     with pytest.raises(ValueError, match="at least 16 px; these have 8 px"):
-        swd.descriptors(np.zeros((2, 8, 8, 3), np.uint8), seed=0)
+        _descriptors(np.zeros((2, 8, 8, 3), np.uint8), seed=0)
     with pytest.raises(ValueError, match="power of two.*24 px"):
         swd.levels(24)
     with pytest.raises(ValueError, match="uint8.*float32"):
-        swd.descriptors(np.zeros((2, 16, 16, 3), np.float32), seed=0)
+        _descriptors(np.zeros((2, 16, 16, 3), np.float32), seed=0)
     with pytest.raises(ValueError, match=r"\[32, 64\] px and of \[32\] px"):
-        swd.swd({64: np.ones((2, 3)), 32: np.ones((2, 3))}, {32: np.ones((2, 3))}, seed=0)
+        swd.distances({64: np.ones((2, 3)), 32: np.ones((2, 3))}, {32: np.ones((2, 3))}, seed=0)
     with pytest.raises(ValueError, match=r"\[2, 3\] and \[2, 4\]"):
         swd.sliced_wasserstein(np.ones((2, 3)), np.ones((2, 4)), 0)

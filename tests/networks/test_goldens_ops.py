@@ -62,7 +62,7 @@ def check_gradients(r, apply, x_order=slice(None), **weights):
 
 def check_conv(r, func, kwargs, is_progan):
     """Compares a convolution, plain or with resampling; a fused upscale has its kernel rotated."""
-    k, _, _, features = official.load("ops")[r.prefix + "weight"].shape
+    shape = official.load("ops")[r.prefix + "weight"].shape
     size = 2 * official.load("ops")[r.prefix + "x"].shape[2]
     fused = True if is_progan else kwargs.get("fused_scale", "auto")
     is_fused = size >= 128 if fused == "auto" else fused
@@ -72,8 +72,13 @@ def check_conv(r, func, kwargs, is_progan):
         "conv2d_downscale2d": convolutions.conv_downscale,
         "conv2d": convolutions.conv,
     }[func]
-    layer = layers.Conv(features, k, bias_fn=None, conv_fn=conv_fn, **scaled(kwargs))
-    check_gradients(r, lambda x, p: layer.apply({"params": p}, x), weight=("weight", convert))
+    scale, lr_multiplier = scaled(kwargs), kwargs.get("lrmul", 1)
+    if lr_multiplier == 1:
+        del scale["lr_multiplier"]
+        layer = layers.Conv(shape[-1], shape[0], bias_fn=None, conv_fn=conv_fn, **scale)
+        return check_gradients(r, lambda x, p: layer.apply({"params": p}, x), weight=("weight", convert))
+    _, factor = layers.weight_scales(shape, **scale)  # Only dense layers of ours have another learning rate.
+    check_gradients(r, lambda x, p: conv_fn(x, p["weight"], factor), weight=("weight", convert))
 
 
 def check_dense(r, kwargs):

@@ -1,4 +1,3 @@
-import collections
 import contextlib
 import json
 import os
@@ -18,7 +17,7 @@ from stylegan_jax.config import schedule
 from stylegan_jax.data import dataset
 from stylegan_jax.devices import mesh
 from stylegan_jax.runs import checkpoint
-from stylegan_jax.training import loop, programs
+from stylegan_jax.training import loop, pending, programs, saving
 from tests.small import settings
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -74,7 +73,9 @@ def test_a_run_leaves_its_pictures_scalars_and_checkpoints(undisturbed):
         os.listdir(workdir)
     )
     assert [line["nimg"] for line in logged(workdir)] == list(range(32, 257, 32))
-    assert {"d_loss", "g_loss", "r1", "num_skipped", "resolution", "alpha", "lr"} <= set(logged(workdir)[0])
+    assert {"d_loss", "g_loss", "r1", "g_num_skipped", "d_num_skipped", "resolution", "alpha", "lr"} <= set(
+        logged(workdir)[0]
+    )
     assert int(last.nimg) == 256
 
 
@@ -89,21 +90,10 @@ def test_a_run_of_four_steps_a_call_is_that_of_single_calls(undisturbed, tmp_pat
     assert ours[0]["d_loss"] == pytest.approx(single[0]["d_loss"], rel=1e-4)
 
 
-def test_a_finished_run_starts_no_more_training(undisturbed):
+def test_a_finished_run_starts_no_more_training_and_says_so(undisturbed, capsys):
     workdir, last = undisturbed
     assert_equal(last, loop.train(settings(), workdir))
-
-
-def test_batches_are_the_same_however_they_are_stacked():
-    c, devices = settings(model={"num_labels": 10}, data={"source": "digits"}), mesh.make_mesh()
-    data, chunks = dataset.open_dataset(c.data, c.model, c.seed), list(schedule.chunks(c.schedule, 16))
-    single, stacked = (list(loop._batches(chunks, c, data, devices, num_steps)) for num_steps in (1, 4))
-    assert {b.images.shape for b in stacked} == {(4, 8, 16, 16, 3)}
-    assert {b.images.sharding.spec for b in stacked} == {jax.sharding.PartitionSpec(None, "data")}
-    for name in ("images", "labels"):
-        a, b = (np.concatenate([getattr(batch, name) for batch in batches]) for batches in (single, stacked))
-        np.testing.assert_array_equal(a, b)
-    np.testing.assert_array_equal(np.concatenate(stacked[1].images), data.batch(32, 32, 8).images)
+    assert capsys.readouterr().out.splitlines()[-1] == "complete at 0.256 kimg"
 
 
 def test_a_chunk_refuses_batches_that_are_not_on_the_devices():
@@ -124,11 +114,11 @@ def test_a_chunk_refuses_batches_that_are_not_on_the_devices():
 
 def test_on_a_gpu_programs_are_made_when_they_are_due_and_the_device_is_idle(monkeypatch):
     events, c, devices = [], settings(), mesh.make_mesh()
-    monkeypatch.setattr(programs, "platform_of", lambda devices: "gpu")
+    monkeypatch.setattr(mesh, "platform_of", lambda devices: "gpu")
     monkeypatch.setattr(programs, "make", lambda c, state, devices, *request: events.append(request) or request)
     data = types.SimpleNamespace(size=lambda resolution: 16)
     chunks = list(schedule.chunks(c.schedule, 16))
-    made = loop._programs(chunks, c, data, {}, devices, 4, lambda: events.append("idle"))
+    made = loop._programs(chunks, c, data, devices, 4, lambda: events.append("idle"))
     assert events == [] and next(made) == (8, 8, 16, 4, False)
     assert list(made)[-1] == (16, 8, 16, 4, False)
     assert events == ["idle", (8, 8, 16, 4, False), "idle", (16, 8, 16, 4, True), "idle", (16, 8, 16, 4, False)]
@@ -234,6 +224,100 @@ def test_hosts_compare_their_settings_and_pictures_before_checkpoints_are_opened
     assert compared["pictures (data.source)"] == data.fingerprint
 
 
+def test_hosts_may_read_their_pictures_from_places_of_their_own():
+    first, second = (settings(data={"source": source, "num_workers": n}) for source, n in (("/a", 1), ("/b", 2)))
+    assert loop._shared_settings(first) == loop._shared_settings(second)
+    other = settings(report={"metric_ticks": 3}, model={"remat": True})  # Programs, and when they are called.
+    assert loop._shared_settings(first).keys() == config.to_dict(first).keys()
+    for group in ("report", "model"):
+        assert loop._shared_settings(other)[group] != loop._shared_settings(first)[group]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_skipped", [0, 4], ids=["sound", "stuck"])
+def test_what_ends_the_reading_of_pictures_is_raised_after_saving(tmp_path, monkeypatch, capsys, num_skipped):
+    """Deleted pictures, a drive that does not answer, too many open files."""
+    original, fails_at = dataset.Dataset.batch, 96 + 8
+
+    def batch(self, nimg, n, resolution, part):
+        if nimg == fails_at:
+            raise OSError(24, "Too many open files")
+        return original(self, nimg, n, resolution, part)
+
+    c = settings(schedule={"tick_kimg": 1.0})  # No checkpoint is due before.
+    monkeypatch.setattr(dataset.Dataset, "batch", batch)
+    monkeypatch.setattr(pending.Pending, "is_stuck", lambda self: bool(num_skipped))
+    with pytest.raises(OSError, match="Too many open files"):
+        loop.train(c, tmp_path)
+    saved = [int(place.name) for place in (tmp_path / "checkpoints").iterdir()]
+    assert saved == ([] if num_skipped else [96])
+    assert ("is saved at 96 images; the same command goes on" in capsys.readouterr().out) != bool(num_skipped)
+    if not num_skipped:
+        fails_at = None
+        resumed = loop.train(c, tmp_path)
+        assert_equal(resumed, loop.train(c, tmp_path / "undisturbed"))
+        assert logged(tmp_path) == logged(tmp_path / "undisturbed")
+
+
+@pytest.mark.slow
+def test_a_program_that_does_not_fit_ends_the_run_after_saving(tmp_path, monkeypatch):
+    def make(c, state, devices, resolution, *how):
+        if resolution == 16:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        return original(c, state, devices, resolution, *how)
+
+    original = programs.make
+    monkeypatch.setattr(programs, "make", make)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="out of memory"):
+        loop.train(settings(schedule={"tick_kimg": 1.0}), tmp_path)
+    assert [int(place.name) for place in (tmp_path / "checkpoints").iterdir()] == [96]
+
+
+def test_what_cannot_be_saved_in_its_turn_does_not_hide_why_training_ended(caplog):
+    broken = types.SimpleNamespace(finish=lambda: iter(()), is_stuck=lambda: 1 / 0)
+    with pytest.raises(OSError, match="the drive is gone"), loop._saving_on_failure(96, 0, None, broken, None, None):
+        raise OSError("the drive is gone")
+    assert "could not be saved: division by zero" in caplog.text
+
+
+def test_one_of_several_processes_says_that_it_cannot_save_alone(monkeypatch, caplog):
+    monkeypatch.setattr(loop.jax, "process_count", lambda: 2)
+    running = types.SimpleNamespace(finish=lambda: iter(()))
+    with pytest.raises(OSError, match="the drive is gone"), loop._saving_on_failure(96, 0, None, running, None, None):
+        raise OSError("the drive is gone")
+    assert "with several processes nothing is saved now" in caplog.text
+
+
+@pytest.mark.slow
+def test_a_run_whose_batch_is_changed_keeps_one_clock(tmp_path, monkeypatch, capsys):
+    shown = []
+    original = dataset.Dataset.batch
+
+    def batch(self, nimg, n, resolution, part):
+        shown.append((nimg, nimg + n))
+        return original(self, nimg, n, resolution, part)
+
+    monkeypatch.setattr(dataset.Dataset, "batch", batch)
+    how = {"stable_kimg": 1.0, "total_kimg": 0.096}
+    loop.train(settings(schedule=how), tmp_path)
+    assert "complete at 0.096 kimg" in capsys.readouterr().out
+    (tmp_path / "config.json").unlink()
+    last = loop.train(settings(schedule=how | {"batch": 12, "total_kimg": 0.16}), tmp_path)
+    assert int(last.nimg) == 192 == max(int(place.name) for place in (tmp_path / "checkpoints").iterdir())
+    shown.sort()
+    assert [start for start, _ in shown[1:]] == [end for _, end in shown[:-1]] and shown[0][0] == 0
+
+
+@pytest.mark.slow
+def test_a_checkpoint_is_written_when_time_is_up_and_holds_the_averages_up_to_it(tmp_path, monkeypatch):
+    answers = iter([False, True] + [False] * 9)
+    monkeypatch.setattr(saving.Saver, "is_late", lambda self: next(answers))
+    loop.train(settings(schedule={"tick_kimg": 1.0}, report={"keep_checkpoints": 9}), tmp_path)
+    assert sorted(int(place.name) for place in (tmp_path / "checkpoints").iterdir()) == [64, 256]
+    record = json.loads((tmp_path / "checkpoints/64/record/metadata").read_text())["record"]
+    assert record["meta"]["averages"]["d_loss"][1] == 8  # Steps.
+
+
 def test_a_folder_that_another_run_is_in_is_refused(tmp_path):
     with (
         loop.owner.owning(tmp_path),
@@ -302,7 +386,7 @@ def test_checkpoints_have_the_score_that_was_measured_and_none_is_made_without_u
     for nimg in kept:
         record = json.loads((tmp_path / f"run/checkpoints/{nimg}/record/metadata").read_text())
         assert record["record"]["score"] == pytest.approx(scores[nimg])
-    monkeypatch.setattr(loop, "_is_stuck", lambda skipped, c: True)
+    monkeypatch.setattr(pending.Pending, "is_stuck", lambda self: True)
     loop.train(c, tmp_path / "stuck")
     assert not list((tmp_path / "stuck/checkpoints").iterdir())
 
@@ -326,22 +410,3 @@ def test_other_pictures_in_mid_run_are_refused(tmp_path):
     (source / "0.png").unlink()
     with pytest.raises(ValueError, match="are not those that this run began with"):
         loop.train(c, tmp_path / "run")
-
-
-@pytest.mark.parametrize(
-    ("counts", "is_given_up"),
-    [
-        (range(0, 4 * 26, 4), True),  # 25 chunks of 4 steps without an update of one network.
-        (range(0, 8 * 26, 8), True),  # Of both.
-        (range(0, 4 * 25, 4), False),
-        ([*range(0, 4 * 24, 4), 95, 96], False),  # One step was taken.
-        ([0] * 26, False),
-    ],
-)
-def test_a_run_without_updates_is_given_up(counts, is_given_up, tmp_path):
-    manager = checkpoint.open_manager(tmp_path, keep=1)
-    skipped, c = collections.deque(counts, maxlen=loop.MAX_SKIPPED_CHUNKS + 1), settings()
-    if not is_given_up:
-        return loop._check_finite(skipped, c, 4096, manager)
-    with pytest.raises(ValueError, match=r"last 100 steps up to image 4096 were skipped.*There is no checkpoint yet"):
-        loop._check_finite(skipped, c, 4096, manager)

@@ -12,7 +12,7 @@ from jax.experimental import topologies
 
 from stylegan_jax import config
 from stylegan_jax.devices import gpu_program, mesh, topology
-from stylegan_jax.training import estimate, plan, programs
+from stylegan_jax.training import estimate, plan, programs, state, trials
 from tests.small import settings
 
 GIB = plan.GIB
@@ -20,16 +20,16 @@ GIB = plan.GIB
 BATCH = 32
 
 
-def trial(c: config.Config, limit_gib: float, resolution: int = 16) -> plan.Trial:
+def trial(c: config.Config, limit_gib: float, resolution: int = 16) -> trials.Trial:
     """Returns a trial on a device where two images take a GiB, or half with remat, and all else one."""
     parts = c.schedule.num_parts(resolution)
     temp_gib = c.schedule.batch_at(resolution) / parts / 2 / (2 if c.model.remat else 1)
     fits = temp_gib + 1 <= limit_gib
     bytes_of = {"temp_bytes": int(temp_gib * GIB), "peak_bytes": int((temp_gib + 1) * GIB)}
-    return plan.Trial(parts, c.model.remat, 10.0, **bytes_of, fits=fits, images_per_sec=50.0 if fits else None)
+    return trials.Trial(parts, c.model.remat, 10.0, **bytes_of, fits=fits, images_per_sec=50.0 if fits else None)
 
 
-def row(trials: tuple[plan.Trial, ...], resolution: int = 16, kimg: float = 180.0) -> plan.Row:
+def row(trials: tuple[trials.Trial, ...], resolution: int = 16, kimg: float = 180.0) -> plan.Row:
     return plan.Row(resolution, resolution, 26_000_000, 23_000_000, BATCH, kimg, trials)
 
 
@@ -39,9 +39,9 @@ def about(**changes) -> dict:
     return values | changes
 
 
-def trials_at(limit_gib: float, **model) -> tuple[plan.Trial, ...]:
+def trials_at(limit_gib: float, **model) -> tuple[trials.Trial, ...]:
     c = settings(model=model, schedule={"batch": BATCH})
-    return plan.find_fitting(plan.choices(c, 16, 4), lambda changed: trial(changed, limit_gib))
+    return trials.find_fitting(trials.choices(c, 16, 4), lambda changed: trial(changed, limit_gib))
 
 
 @pytest.mark.parametrize(("limit_gib", "parts"), [(17, [1]), (16.9, [1, 2]), (5, [1, 2, 4])])
@@ -62,7 +62,7 @@ def test_where_no_parts_fit_the_most_are_tried_with_remat(limit_gib, fits):
 def test_parts_are_of_whole_groups_and_divide_among_the_devices():
     def parts(num_devices: int, **schedule) -> list[int]:
         c = settings(schedule={"batch": 24} | schedule)
-        return [changed.schedule.num_parts(16) for changed in plan.choices(c, 16, num_devices)[:-1]]
+        return [changed.schedule.num_parts(16) for changed in trials.choices(c, 16, num_devices)[:-1]]
 
     assert parts(4) == [1, 2]
     assert parts(8) == [1]
@@ -99,7 +99,7 @@ def test_hours_are_images_by_speed_and_add_up():
 
 
 def test_the_table_has_a_line_a_trial_under_its_header():
-    out_of_memory = plan.Trial(1, False, 60.0)
+    out_of_memory = trials.Trial(1, False, 60.0)
     text = plan.plan_text(settings(), about(), [row((out_of_memory, *trials_at(9)[1:]))])
     first, header, *lines = [line.split() for line in text.splitlines()]
     assert " ".join(first) == "4 x A of 16.00 GiB; images/s: measured"
@@ -129,6 +129,13 @@ def test_the_table_has_a_line_a_trial_under_its_header():
     assert len({len(line) for line in text.splitlines()[1:4]}) == 1
 
 
+def test_the_parameters_of_each_network_are_listed_with_their_shapes_and_sum():
+    text = plan.parameters_text(state.abstract(config.Config()))
+    generator, discriminator = text.split("parameters of the discriminator:")
+    assert "| synthesis/b8/conv0/weight " in generator and "(3, 3, 512, 512)" in generator
+    assert "26,219,627" in generator and "23,087,249" in discriminator
+
+
 def test_estimates_are_marked_and_measurements_are_not():
     def text(is_measured: bool) -> str:
         return plan.plan_text(settings(), about(is_measured=is_measured), [row(trials_at(17))])
@@ -139,11 +146,11 @@ def test_estimates_are_marked_and_measurements_are_not():
 
 def test_what_devices_have_used_is_told_where_they_tell():
     def text(used_bytes: int | None) -> str:
-        done = plan.Trial(1, False, 1.0, fits=True, images_per_sec=1.0, peak_bytes=GIB, used_bytes=used_bytes)
+        done = trials.Trial(1, False, 1.0, fits=True, images_per_sec=1.0, peak_bytes=GIB, used_bytes=used_bytes)
         return plan.plan_text(settings(), about(), [row((done,))])
 
-    assert "not told by these devices" in text(None)
-    assert "memory that was used: 1.5 GiB to 16 px" in text(3 * GIB // 2)
+    assert "these devices do not tell" in text(None)
+    assert "memory used: 1.5 GiB to 16 px" in text(3 * GIB // 2)
 
 
 def test_the_least_time_is_of_arithmetic_or_of_memory():
@@ -182,7 +189,7 @@ def test_reading_is_timed_where_pictures_have_to_be_decoded():
 @pytest.mark.slow
 def test_lazy_r1_takes_its_share(tmp_path):
     def trial(**train) -> dict:
-        plan.plan(settings(train=train, schedule={"total_kimg": 0.03}), tmp_path)
+        plan.write(settings(train=train, schedule={"total_kimg": 0.03}), tmp_path)
         return json.loads((tmp_path / "plan.json").read_text())["rows"][0]["trials"][0]
 
     each, rare, rarer = trial(), trial(r1_interval=4), trial(r1_interval=16)
@@ -207,8 +214,8 @@ def test_the_cost_is_of_all_devices_where_prices_are_known():
 
 def test_images_are_given_at_the_size_of_a_store_and_procedural_ones_at_full_size():
     c = config.from_dict({"data": {"source": "somewhere"}})
-    assert [plan.images_size(c, r) for r in (8, 256, 512, 1024)] == [8, 256, 1024, 1024]
-    assert plan.images_size(config.from_dict({"data": {"source": "faces"}}), 8) == 1024
+    assert [trials.images_size(c, r) for r in (8, 256, 512, 1024)] == [8, 256, 1024, 1024]
+    assert trials.images_size(config.from_dict({"data": {"source": "faces"}}), 8) == 1024
 
 
 def test_memory_is_the_devices_own_or_published_or_a_share_of_the_machines():
@@ -229,16 +236,16 @@ def test_a_compiler_that_finds_no_place_is_a_trial_that_does_not_fit(monkeypatch
 
     monkeypatch.setattr(programs, "make", fail)
     message = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm."
-    found = plan.try_program(settings(), mesh.make_mesh(), True, 8)
+    found = trials.try_program(settings(), mesh.make_mesh(), True, 8)
     assert not found.fits and found.peak_bytes is None and found.compile_sec > 0
     message = "INTERNAL: something else"
     with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
-        plan.try_program(settings(), mesh.make_mesh(), True, 8)
+        trials.try_program(settings(), mesh.make_mesh(), True, 8)
 
 
 @pytest.mark.slow
 def test_the_plan_of_a_small_run_is_made_from_its_programs(tmp_path, capsys):
-    text = plan.plan(settings(schedule={"total_kimg": 0.1}, model={"num_labels": 3}), tmp_path / "run")
+    text = plan.write(settings(schedule={"total_kimg": 0.1}, model={"num_labels": 3}), tmp_path / "run")
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["plan.json"]
     values = json.loads((tmp_path / "run/plan.json").read_text())
     assert values["num_devices"] == 4 and values["is_measured"]
@@ -250,9 +257,10 @@ def test_the_plan_of_a_small_run_is_made_from_its_programs(tmp_path, capsys):
         assert found["fits"] and found["images_per_sec"] > 0 and found["used_bytes"] is None
         assert values["checkpoint_bytes"] + found["temp_bytes"] < found["peak_bytes"]
         assert r["hours"] == pytest.approx(r["kimg"] / found["images_per_sec"] / 3.6)
+    assert "note: the run ends at 0.128 kimg while full resolution, 16 px, still fades in" in text
     for name in ("flops_per_image", "bytes_per_image"):
         assert low["trials"][0][name] < high["trials"][0][name]
-    assert "compiling 8 px, accumulation 1" in capsys.readouterr().out and "not told by these devices" in text
+    assert "compiling 8 px, accumulation 1" in capsys.readouterr().out and "these devices do not tell" in text
 
 
 # ---- topologies
@@ -271,7 +279,7 @@ def found_devices(monkeypatch, found_fn, name: str) -> list:
 def test_a_missing_compiler_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="--topology=v5e:4x4 needs .* not installed; pip install libtpu"):
-        plan.plan(settings(), tmp_path, "v5e:4x4")
+        plan.write(settings(), tmp_path, "v5e:4x4")
 
 
 def test_an_unknown_topology_is_one_sentence(monkeypatch):

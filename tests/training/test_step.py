@@ -51,7 +51,7 @@ def test_each_resolution_compiles_once_and_the_state_keeps_its_shape():
         s, metrics = step.train_step(
             s, images(8), None, np.float32(alpha), np.float32(lr), config=c, resolution=resolution
         )
-        assert all(np.isfinite(v) for v in metrics.values())
+        assert all(np.isfinite(v).all() for v in metrics.values())
     assert shapes(s) == before
     assert step.train_step._cache_size() == compiled + 2
     assert int(s.nimg) == 40
@@ -77,8 +77,8 @@ def test_every_config_file_takes_a_step_at_reduced_size(path):
         config=c,
         resolution=m.resolution,
     )
-    assert all(np.isfinite(v) for v in metrics.values())
-    assert metrics["num_skipped"] == 0
+    assert all(np.isfinite(v).all() for v in metrics.values())
+    assert metrics["num_skipped"].tolist() == [0, 0]
     for old, new in zip(before, (s.g_params, s.d_params), strict=True):
         assert max(float(jnp.max(jnp.abs(a - b))) for a, b in zip(*map(jax.tree.leaves, (old, new)), strict=True)) > 0
 
@@ -166,7 +166,7 @@ def test_steps_in_one_call_equal_single_ones(num_steps, tolerance):
     assert int(many.nimg) == int(single.nimg) == 32
     assert ours.keys() == theirs.keys()
     if num_steps == 1:  # Else ours are means over the steps.
-        assert all(ours[name] == theirs[name] for name in ours)
+        assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
     for name in ("d_opt", "g_opt", "ema_params", "w_avg"):
         a, b = (jax.tree.leaves(getattr(x, name)) for x in (many, single))
         largest = max(np.max(np.abs(x)) for x in b)
@@ -217,7 +217,7 @@ def test_a_single_gradient_that_is_not_finite_or_whose_square_is_not_skips_the_u
 def test_every_loss_takes_a_step(g_loss, d_loss, weights):
     c = settings(train={"g_loss": g_loss, "d_loss": d_loss, **weights}, data={"mirror": True})
     s, metrics = step.train_step(jax.tree.map(jnp.copy, initial(c)), images(8), None, ALPHA, LR, config=c, resolution=8)
-    assert all(np.isfinite(v) for v in metrics.values()) and int(metrics["num_skipped"]) == 0
+    assert all(np.isfinite(v).all() for v in metrics.values()) and metrics["num_skipped"].tolist() == [0, 0]
 
 
 def test_lazy_r1_equals_two_updates_with_corrected_adam():

@@ -1,0 +1,30 @@
+"""Which parameters of a network train at a resolution: modules that belong to one resolution are named by it."""
+
+from typing import Any
+
+_MAX_RESOLUTION = 1024  # px
+
+
+def module_name(kind: str, resolution: int) -> str:
+    """Returns the name of a module that one resolution has, such as "b64" or "to_rgb64"."""
+    return f"{kind}{resolution}"
+
+
+def grown(params: Any, resolution: int) -> Any:
+    """Returns the part of a network's parameters, or of a tree like them, that has begun to train at `resolution` px.
+
+    The rest has gradients and moments of zero, so that no update would change it.
+
+    Args:
+        params: nested dicts, of the generator or of the discriminator.
+        resolution: px
+    """
+    later = [r for r in (2**k for k in range(2, _MAX_RESOLUTION.bit_length())) if r > resolution]
+    return _without(params, {module_name(kind, r) for kind in ("b", "to_rgb", "from_rgb") for r in later})
+
+
+def _without(tree: Any, names: set[str]) -> Any:
+    """Returns nested dicts without the branches of these names."""
+    if not isinstance(tree, dict):
+        return tree
+    return {name: _without(branch, names) for name, branch in tree.items() if name not in names}

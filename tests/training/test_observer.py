@@ -1,0 +1,114 @@
+"""What a run shows: distances of like from like, and a word when training diverges."""
+
+import types
+
+import numpy as np
+import pytest
+
+from stylegan_jax.config import schedule
+from stylegan_jax.data import dataset, images, labels
+from stylegan_jax.devices import mesh
+from stylegan_jax.networks import sampling
+from stylegan_jax.training import observer
+from tests.small import settings
+
+N = 400  # Pictures, a tenth of them of class 1; class 2 has none.
+
+
+def pictures(classes: np.ndarray, seed: int) -> np.ndarray:
+    """Returns random pictures: dark ones of class 0, bright stripes of class 1. uint8 [n, 16, 16, 3]"""
+    rng = np.random.default_rng(seed)
+    dark = rng.integers(20, 90, (len(classes), 8, 8, 3)).repeat(2, axis=1).repeat(2, axis=2)
+    stripes = 120 + rng.integers(20, 90, (len(classes), 1, 16, 3)).repeat(16, axis=1)
+    return np.where((classes == 0)[:, None, None, None], dark, stripes).astype(np.uint8)
+
+
+class Log:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.lines, self.pictures, self.sec_per_image = [], {}, {}
+
+    def log(self, text: str) -> None:
+        self.lines.append(text)
+
+    def picture(self, name: str, picture: np.ndarray) -> None:
+        self.pictures[name] = picture
+
+    def image(self, nimg: int, name: str, picture: np.ndarray) -> None:
+        self.pictures[name] = picture
+
+    def scalars(self, nimg: int, values: dict[str, float]) -> None:
+        self.values = values
+
+
+def opened(**changes) -> tuple[observer.Observer, Log, dataset.Dataset]:
+    c = settings(**{"model": {"num_labels": 3}, "data": {"num_heldout": 150}, "report": {"metric_ticks": 1}} | changes)
+    classes = np.where(np.arange(N) % 10 == 0, 1, 0)
+    all_pictures = pictures(classes, 0)
+    stored = images.Images(
+        "unequal", N, (16,), lambda i, size: all_pictures[i], "f", labels.Classes(classes, ("a", "b", "c"))
+    )
+    train, heldout = np.arange(c.data.num_heldout, N), np.arange(c.data.num_heldout)
+    data, log = dataset.Dataset(stored, train, heldout, c.model, c.seed), Log()
+    return observer.Observer(c, data, mesh.make_mesh(), log, []), log, data
+
+
+STATE = types.SimpleNamespace(ema_params=None)
+PHASE = schedule.Phase(16, 1.0, 8, 1e-3, 1.0)
+
+
+def perfect(params, key, n, alpha, model, resolution, devices, classes):
+    """Makes pictures of the classes that it is asked for, in batches; classes take turns if they are too few."""
+    for first in range(0, n, 64):
+        count = min(64, n - first)
+        yield pictures(classes[(first + np.arange(count)) % len(classes)], 1000 + first)
+
+
+def test_a_perfect_generator_of_unequal_classes_is_at_the_floor(monkeypatch):
+    monkeypatch.setattr(sampling, "sample_batches", perfect)
+    watcher, log, _ = opened()
+    watcher.start()
+    found = watcher._distances(STATE, PHASE, 0)
+    floor, bad = (dict(zip(line.split()[1::2], map(float, line.split()[2::2]), strict=True)) for line in log.lines[:2])
+    for name in ("fd_faces", "swd"):
+        assert found[name] < 1.5 * floor[name] < 0.6 * bad[name]
+    # Classes in turn are far from it.
+    monkeypatch.setattr(sampling, "sample_batches", lambda *args: perfect(*args[:-1], np.asarray([0, 1])))
+    assert watcher._distances(STATE, PHASE, 0)["fd_faces"] > 3 * floor["fd_faces"]
+
+
+def test_the_grid_shows_classes_that_have_pictures_in_turn(monkeypatch):
+    asked = []
+    monkeypatch.setattr(sampling, "sample_batches", lambda *args: asked.append(args[-1].tolist()) or perfect(*args))
+    watcher, log, _ = opened()
+    watcher._samples(STATE, PHASE, 0)
+    assert asked == [[0, 1]] and "fakes" in log.pictures
+
+
+def test_without_metrics_no_held_out_images_are_needed():
+    watcher, log, data = opened(data={"num_heldout": 0}, report={"metric_ticks": 0})
+    watcher.start()
+    assert log.lines == [] and "reals" in log.pictures and data.num_train == N
+
+
+@pytest.mark.parametrize(
+    ("ticks", "warned_at"),
+    [
+        ([2e4, -3e4, 1e5], [2]),
+        ([2e4] * 9, [2]),
+        ([2e4, 2e4, 5.0, 2e4, 2e4], []),
+        ([9e3] * 9, []),
+        ([np.nan] * 4, [2]),
+        ([5.0, 2e4, 2e4, 2e4, 5.0, 2e4, 2e4, 2e4], [3]),
+    ],
+)
+def test_scores_that_stay_huge_are_told_once(ticks, warned_at):
+    watcher, log, _ = opened()
+    warned = []
+    for tick, score in enumerate(ticks):
+        before = len(log.lines)
+        watcher._watch_scores(1000 * tick, {"real_scores": 1.0, "fake_scores": score, "d_loss": 1e9})
+        warned += [tick] * (len(log.lines) - before)
+    assert warned == warned_at
+    assert all("training diverges" in line and "schedule.lr" in line for line in log.lines)
