@@ -24,7 +24,7 @@ def test_a_run_begins_with_its_pictures_parameters_devices_and_place():
     pictures, parameters, devices, place = start.about(c, data, mesh.make_mesh(), 64)
     assert pictures == "pictures: 64 to train on, 32 held out"
     assert parameters.startswith("parameters: ") and parameters.endswith("of the discriminator")
-    assert devices == "devices: 4 cpu" and place == "starting at 0.064 kimg"
+    assert devices == "devices: 4 CPU" and place == "starting at 0.064 kimg"
 
 
 @pytest.mark.parametrize(
