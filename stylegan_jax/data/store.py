@@ -188,6 +188,8 @@ def _level_reader(
         """Returns where the rows of a shard's level begin, after checking what the file says of itself."""
         return _check_header(open_file(paths(size)[shard]), (shard_lengths[shard], size, size, channels))
 
+    lock = threading.Lock()  # Threads that ask for a level at once wait for one of them to read it.
+
     @functools.lru_cache(maxsize=MOST_WHOLE)
     def whole_level(size: int) -> np.ndarray:
         level = np.empty((ends[-1], size, size, channels), np.uint8)
@@ -200,7 +202,9 @@ def _level_reader(
         size = images.shape[1]
         row_bytes = size**2 * channels
         if ends[-1] * row_bytes <= MAX_WHOLE_BYTES:
-            np.take(whole_level(size), indices, axis=0, out=images, mode="clip")  # Else it is copied twice.
+            with lock:
+                level = whole_level(size)
+            np.take(level, indices, axis=0, out=images, mode="clip")  # Without a mode, NumPy copies it twice.
             return
         shards = np.searchsorted(ends, indices, side="right")
         within = ((indices - starts[shards]) * row_bytes).tolist()

@@ -18,7 +18,7 @@ from stylegan_jax.data import shards, sources, store, survey, waiting
 from stylegan_jax.data.source import Source, hash_lines
 from stylegan_jax.runs import whole
 
-YOUNGER = ("max_pixels", "white_level")  # Settings of config.Data than the format of stores.
+YOUNGER = ("max_pixels", "white_level")  # Settings of config.Data that are younger than the format of stores.
 ENDING_SEC = 10.0  # A process may take so long to end; one that is stuck in a read is left behind.
 NOT_BEGUN = -1  # In place of the number of pictures done, until a process has opened the source.
 

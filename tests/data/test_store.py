@@ -7,6 +7,9 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import threading
+import time
+from concurrent import futures
 
 import numpy as np
 import pytest
@@ -74,6 +77,27 @@ source = sources.open_source(data, {R})
 assert found == [list(range({NUM}))] * 2 and all(source.read_fn(i)[1:4] == b"PNG" for i in range({NUM}))
 """
     subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
+
+
+def test_a_level_is_read_once_by_however_many_threads_ask_for_it(prepared, monkeypatch):
+    begun, counted = threading.Barrier(4), []
+    read_into = rows.File.read_into
+
+    def slow(self, offset, room):
+        counted.extend([self.path] * (len(room) == R * R * 3))  # Headers are shorter or longer.
+        time.sleep(0.001)  # The others ask meanwhile.
+        read_into(self, offset, room)
+
+    monkeypatch.setattr(rows.File, "read_into", slow)
+    source = sources.open_source(config.Data(source=str(prepared)), R)
+
+    def ask(_):
+        begun.wait()
+        source.read_many_fn(ALL, np.empty((NUM, R, R, 3), np.uint8))
+
+    with futures.ThreadPoolExecutor(4) as pool:
+        list(pool.map(ask, range(4)))
+    assert len(counted) == NUM
 
 
 @pytest.mark.usefixtures("way")
