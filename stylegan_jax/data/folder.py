@@ -98,7 +98,7 @@ def _read_file(path: pathlib.Path) -> bytes:
         status = path.stat()
     except OSError as error:
         if path.is_symlink() and error.errno in (errno.ENOENT, errno.ELOOP):
-            raise ValueError(f"a link that leads nowhere ({error.strerror})") from error
+            raise ValueError(f"a link that leads nowhere ({error.strerror})") from None
         raise
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("no ordinary file but a pipe, a socket or a device")

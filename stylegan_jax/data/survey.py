@@ -1,7 +1,9 @@
 """A look at the pictures of a source: each is a square, or is left out for a reason."""
 
 import dataclasses
+import errno
 import functools
+import os
 from collections.abc import Callable, Sequence
 from concurrent import futures
 
@@ -16,6 +18,7 @@ ProgressFn = Callable[[int, int], None]  # Called with (pictures done, pictures 
 
 CHUNK_PICTURES = 16  # Pictures decoded between two reports of progress.
 MAX_LISTED = 20  # Bad pictures that a message names.
+OF_DISK = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN)
 DARK = 4  # Integers are dark if none reaches this part of their range.
 
 
@@ -57,14 +60,24 @@ def square_of(source: Source, index: int, data: Data, model: Model) -> Square | 
         pixels = square.to_square(image, model.resolution, model.channels, data.fit, data.background, data.white_level)
         values = decode.deep_integers(image)
         return Square(pixels, picture, image, None if values is None else int(values.max()))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
+        if _is_of_disk(error):
+            raise SourceFailed(
+                f"{source.full_name(index)} could not be read: {printable(str(error))}. That is of the disk or network "
+                "that it lies on, and the picture may be sound: see to it, and give the same command again."
+            ) from error
         kind = "filtered" if isinstance(error, square.TooSmall) else "unreadable"
         return LeftOut(printable(source.names[index]), kind, printable(str(error)))
-    except OSError as error:
-        raise SourceFailed(
-            f"{source.full_name(index)} could not be read: {printable(str(error))}. That is of the disk or network "
-            "that it lies on, and the picture may be sound: see to it, and give the same command again."
-        ) from error
+
+
+def _is_of_disk(error: BaseException) -> bool:
+    """Returns whether an error is of the disk or network that a picture lies on, and not of the picture.
+
+    A library's error may have been given the type ValueError; Pillow's and HDF5's OSErrors at damage have no number.
+    """
+    cause = error.__cause__
+    has_number = isinstance(cause, OSError) and cause.errno is not None
+    return isinstance(error, OSError) or has_number or any(os.strerror(n) in str(cause) for n in OF_DISK)
 
 
 def settings_for(source: Source, data: Data) -> Data:

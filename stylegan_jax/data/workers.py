@@ -147,19 +147,24 @@ def write_shards(plan: Plan, source: Source, progress_fn: survey.ProgressFn | No
             if progress_fn is not None and done > shown:
                 progress_fn(done, num_todo)
                 shown = done
-            if not problems.empty():
-                raise ValueError(problems.get())
-            if any(worker.exitcode not in (None, 0) for worker in workers):
-                raise ValueError(
-                    "a process that prepares pictures was killed, perhaps for want of memory; the same command goes on "
-                    "from what is done, with fewer data.num_workers if need be."
-                )
+            _check(workers, problems)
     finally:
         started = [worker for worker in workers if worker.pid is not None]
         for worker in started:
             worker.terminate()
         for worker in started:
             worker.join(ENDING_SEC)
+
+
+def _check(workers: list[Any], problems: Any) -> None:
+    """Raises ValueError if a process has told of a problem, or was killed."""
+    if not problems.empty():
+        raise ValueError(problems.get())
+    if any(worker.exitcode not in (None, 0) for worker in workers):
+        raise ValueError(
+            "a process that prepares pictures was killed, perhaps for want of memory; the same command goes on from "
+            "what is done, with fewer data.num_workers if need be."
+        )
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from PIL import Image
 
 from stylegan_jax import config
 from stylegan_jax.data import decode, images, inspection, prepare, survey
-from stylegan_jax.data.source import Source
+from stylegan_jax.data.source import Source, readable
 
 R = 8
 MODEL = config.Model(resolution=R)
@@ -53,6 +53,29 @@ def test_an_error_of_the_disk_is_not_taken_for_a_bad_picture_even_if_those_are_s
     with pytest.raises(survey.SourceFailed, match=f"place/1.png could not be read: .*{os.strerror(number)}") as error:
         _survey(source, on_bad_image="skip", num_workers=1)
     assert "the disk or network that it lies on" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [FileNotFoundError(errno.ENOENT, "No such file", "x.parquet"), OSError("read failed: 'Input/output error'")],
+    ids=["with a number", "as HDF5 tells it"],
+)
+def test_an_error_of_the_disk_is_known_for_that_where_a_library_passed_it_on(error):
+    def read(i: int) -> bytes:
+        with readable("x.parquet", "parquet"):
+            raise error
+
+    with pytest.raises(survey.SourceFailed, match="place/0.png could not be read: x.parquet is no readable parquet"):
+        _survey(dataclasses.replace(_source(b""), read_fn=read), on_bad_image="skip")
+
+
+def test_damage_that_a_library_tells_as_an_error_without_a_number_is_of_the_picture():
+    def read(i: int) -> bytes:
+        with readable("x.h5", "HDF5"):
+            raise OSError("Can't synchronously read data (inflate() failed)")
+
+    left_out = _survey(dataclasses.replace(_source(b""), read_fn=read))
+    assert left_out[0].kind == "unreadable"
 
 
 def _with_a_file_that_fails(root: pathlib.Path) -> config.Data:
