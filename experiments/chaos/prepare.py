@@ -3,6 +3,7 @@
 python -m experiments.chaos.prepare --workdir=/tmp/chaos_prepare
 """
 
+import argparse
 import os
 import pathlib
 import random
@@ -12,14 +13,9 @@ import sys
 import time
 
 import numpy as np
-from absl import app, flags
 from PIL import Image
 
 from experiments.chaos import endings, places
-
-KILLS = flags.DEFINE_integer("kills", 12, "Times that preparing is killed.")
-WORKDIR = flags.DEFINE_string("workdir", "runs/chaos_prepare", "Folder for all; an earlier experiment is deleted.")
-SEED = flags.DEFINE_integer("seed", 0, "Seed of the pictures and of the random moments.")
 
 NUM_PICTURES = 2048  # Eight shards.
 SIDE_PX = 96
@@ -84,17 +80,21 @@ def content(store: pathlib.Path) -> dict[str, bytes]:
     return {str(file.relative_to(store)): file.read_bytes() for file in sorted(store.rglob("*")) if file.is_file()}
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Makes both stores, tells what happened at each kill, and compares them."""
-    del argv
-    place, chance = places.claim(pathlib.Path(WORKDIR.value)), random.Random(SEED.value)
+    parser = argparse.ArgumentParser(prog="python -m experiments.chaos.prepare", description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=12, help="times that preparing is killed")
+    parser.add_argument("--workdir", default="runs/chaos_prepare", help="folder; an earlier experiment is deleted")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the pictures and of the random moments")
+    arguments = parser.parse_args()
+    place, chance = places.claim(pathlib.Path(arguments.workdir)), random.Random(arguments.seed)
     pictures, log = place / "pictures", place / "log"
-    make_pictures(pictures, SEED.value)
+    make_pictures(pictures, arguments.seed)
     start_sec = time.monotonic()
     assert start(pictures, place / "undisturbed", log).wait(endings.PATIENCE_SEC) == 0, log.read_text()
     wanted = content(place / "undisturbed")
     print(f"undisturbed: {time.monotonic() - start_sec:.0f} s, {len(wanted)} files", flush=True)
-    for i in range(KILLS.value):
+    for i in range(arguments.kills):
         store = place / "disturbed"
         print(f"{i + 1:>3}  {kill_once(pictures, store, log, CHANGES[i % len(CHANGES)], chance)}", flush=True)
         if store.exists():  # It had come to its end; the next one begins anew.
@@ -114,4 +114,4 @@ def compare(found: dict[str, bytes], wanted: dict[str, bytes]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()
