@@ -26,9 +26,9 @@ def values_and_derivatives(fn, *arrays, order=2):
     return y, *gradients, *second
 
 
-def assert_equal(ours, plain, tolerance):
+def assert_equal(ours, plain, tolerance, name="result"):
     assert len(ours) == len(plain)
     for i, (a, b) in enumerate(zip(ours, plain, strict=True)):
         assert a.shape == b.shape and a.dtype == b.dtype
         a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-        assert np.max(np.abs(a - b)) <= tolerance * np.max(np.abs(b)), f"result {i}"
+        assert np.max(np.abs(a - b)) <= tolerance * np.max(np.abs(b)), f"{name} {i}"

@@ -8,6 +8,8 @@ from typing import Any
 
 from absl import flags
 
+from stylegan_jax.runs import whole
+
 
 def parse_flags(argv: list[str]) -> list[str]:
     """Returns the arguments that are no flags; exits with a message of one line if a flag cannot be understood."""
@@ -69,7 +71,7 @@ def checked_out(text: str) -> pathlib.Path:
     if path.is_dir():
         raise ValueError(f"--out={text}: this is a folder; name a file in it")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = _part(path)
+    part = whole.partial_path(path)
     part.touch()
     part.unlink()
     return path
@@ -77,10 +79,5 @@ def checked_out(text: str) -> pathlib.Path:
 
 def write_json(path: pathlib.Path, values: dict[str, Any]) -> None:
     """Writes `values` to `path`, whole or not at all."""
-    part = _part(path)
-    part.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
-
-
-def _part(path: pathlib.Path) -> pathlib.Path:
-    return path.with_name(path.name + ".part")
+    with whole.writing(path, "w", encoding="utf-8") as file:
+        file.write(json.dumps(values, indent=1) + "\n")

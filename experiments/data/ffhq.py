@@ -29,7 +29,7 @@ OUT = flags.DEFINE_string("out", None, "File for all numbers, JSON.")
 RESOLUTION = 1024  # px
 # images1024x1024 of github.com/NVlabs/ffhq-dataset. Its GB are GiB: 70,000 of `official_bytes` are 293 GB or 273 GiB,
 # and its TFRecords have "273 GB".
-FFHQ_LENGTH, FFHQ_BYTES = 70_000, 89.1e9
+FFHQ_LENGTH, FFHQ_BYTES = 70_000, 89.1 * 2**30
 CORES = (1, 2, 8, 32)  # Numbers of cores for which hours are estimated.
 CHUNK = 4  # Pictures drawn at once.
 FACES_SEED, NOISE_SEED = 0, 1

@@ -13,7 +13,6 @@ from stylegan_jax.data import faces, prepare, square
 from tests import tfrecord_writer
 
 SIZES = (4, 8, 16, 32, 64, 128, 256)  # px
-FACES_SEED = 0  # Seed of the set.
 CHUNK = 64  # Faces drawn at once.
 NUM_PROCESSES = 2  # Processes that prepare the store.
 

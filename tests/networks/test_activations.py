@@ -62,7 +62,7 @@ def test_what_follows_a_convolution_of_the_discriminator_equals_its_definition(
         with backend.forms_for(device):
             got = jax.jit(functools.partial(values_and_derivatives, ours))(*arrays_fn(*shape))
         expected = jax.jit(functools.partial(values_and_derivatives, plain))(*arrays_fn(*shape))
-        assert_equal(got, expected, 2e-6), name
+        assert_equal(got, expected, 2e-6, name)
 
 
 @pytest.mark.parametrize("nonlinearity", ["lrelu", "relu"])
