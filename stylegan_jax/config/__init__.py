@@ -32,7 +32,7 @@ class Model:
     w_size: int = 512  # Elements of an intermediate latent w.
     mapping_layers: int = 8  # Dense layers from z to w, 0..8; 0 needs w_size == z_size.
     mapping_fmaps: int = 512  # Units of the mapping network's hidden layers.
-    mapping_lr_multiplier: float = 0.01  # Learning rate of the mapping network, relative.
+    mapping_lr_multiplier: float = 0.01  # Learning rate of the mapping network, relative to the others'.
     normalize_latents: bool = True  # Scale z to unit mean square before the mapping.
     embed_labels: bool = True  # Learn an embedding of the label; False appends it to z as it is.
     fmap_base: int = 8192  # Feature maps at resolution r: min(fmap_base / (r/2)**fmap_decay, fmap_max).
@@ -46,13 +46,14 @@ class Model:
     blur_filter: tuple[int, ...] | None = (1, 2, 1)  # Low-pass filter of the resampling; None: no filter.
     nonlinearity: Literal["lrelu", "relu"] = "lrelu"
     use_equalized_lr: bool = True  # Unit-variance weights scaled at run time (Progressive GAN, Sec. 4.1).
-    stddev_group: int = 4  # Images a group of the minibatch standard deviation; 0 leaves it out.
-    stddev_features: int = 1  # Feature maps it appends.
+    stddev_group: int = 4  # Images in a group of the minibatch standard deviation; 0 leaves it out.
+    stddev_features: int = 1  # Feature maps that the minibatch standard deviation appends.
     remat: bool = False  # Compute features again for the gradients: less memory, more time.
-    # Of features and convolutions; parameters, statistics, images, scores and losses are always float32.
+    # Precision of features and convolutions; parameters, statistics, images, scores and losses are always float32.
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
-    # Of float32 products other than those of latents. "highest" is float32, "high" faster, "default" JAX's own choice:
-    # TF32 on recent NVIDIA GPUs, bfloat16 on TPUs, float32 on CPUs, unless jax_default_matmul_precision says otherwise.
+    # Precision of float32 products, except those of latents. "highest" is float32, "high" is faster, "default" is what
+    # JAX chooses: TF32 on recent NVIDIA GPUs, bfloat16 on TPUs, float32 on CPUs, unless jax_default_matmul_precision
+    # says otherwise.
     matmul_precision: Literal["default", "high", "highest"] = "default"
 
     @property
@@ -62,7 +63,7 @@ class Model:
 
     @property
     def num_layers(self) -> int:
-        """Number of w's an image takes: two a resolution, or one without styles."""
+        """Number of w's that an image takes: two for each resolution, or one without styles."""
         return 2 * len(self.resolutions) if self.use_styles else 1
 
     def fmaps(self, resolution: int) -> int:
@@ -75,25 +76,28 @@ class Data:
     """Where pictures come from and how they become squares of model.resolution."""
 
     # "faces", "digits", "tfds:NAME/CONFIG", or a path: a prepared store, or a folder, .zip, .tar, .parquet, .h5, .npy,
-    # LSUN lmdb or official .tfrecords of pictures; here, or at gs://, s3:// or another place that fsspec knows.
+    # LSUN lmdb or official .tfrecords of pictures, on this machine or at gs://, s3:// or another scheme of fsspec.
     source: str = "faces"
-    split: str = "train"  # Of a tfds: source, with its slices and sums: "train+test", "train[:10%]".
-    labels: str = "own"  # "own": the source's; "folders": a class each; or the path of a .csv, dataset.json or .npy.
+    split: str = "train"  # Split of a tfds: source; also a sum or a slice: "train+test", "train[:10%]".
+    # Where classes come from: "own", the source itself; "folders", one class for each folder; or the path of a .csv,
+    # dataset.json or .npy.
+    labels: str = "own"
     num_faces: int = 20_000  # Procedural faces to draw, when source is "faces".
-    # How a picture becomes a square: its middle, with background added, reshaped, or as LSUN's cars at 4:3 with bars.
+    # How a picture becomes a square: "crop" takes its middle, "pad" adds background, "stretch" changes its shape, and
+    # "wide" puts it at 4:3 between black bars, as LSUN's cars.
     fit: Literal["crop", "pad", "stretch", "wide"] = "crop"
     background: tuple[int, ...] = (255, 255, 255)  # RGB behind transparency and padding, 0..255.
-    min_side_px: int = 0  # Shortest side of a picture, px; smaller pictures are left out, and counted.
+    min_side_px: int = 0  # Shortest side that a picture may have, px; smaller pictures are left out and counted.
     max_pixels: int = 89_478_485  # Size of the largest picture that is decoded, px; larger ones are unreadable.
-    white_level: int | None = None  # White of integers deeper than 8 bits; None: 65535. 12-bit cameras' is 4095.
-    on_bad_image: Literal["fail", "skip"] = "fail"  # What an unreadable picture does; skipped ones are counted.
+    white_level: int | None = None  # White in integers deeper than 8 bits; None: 65535. A 12-bit camera has 4095.
+    on_bad_image: Literal["fail", "skip"] = "fail"  # What happens at an unreadable picture; skipped ones are counted.
     mirror: bool = False  # Flip each image left to right with probability 1/2.
-    # Images kept from training: the metrics' floor, and the size of the sets that they compare. With no metrics
-    # (report.metric_ticks=0) it can be 0.
+    # Number of images kept from training. The metrics compare sets of this size, and take the distance of these images
+    # as their floor. Without metrics (report.metric_ticks=0) it can be 0.
     num_heldout: int = 1024
-    cache_gib: float = 4.0  # Decoded images are kept in memory if they all fit in this, GiB.
-    num_workers: int = 4  # Threads that decode pictures in training; processes that do in --mode=prepare.
-    remote_copy: str = "~/.cache/stylegan_jax/data"  # Where a remote source is copied to, once.
+    cache_gib: float = 4.0  # Memory for decoded images, GiB; they are kept there if all of them fit.
+    num_workers: int = 4  # Threads that decode pictures in training; processes of --mode=prepare.
+    remote_copy: str = "~/.cache/stylegan_jax/data"  # Folder that a remote source is copied to, once.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,9 +114,9 @@ class Schedule:
     accumulation_by_resolution: tuple[tuple[int, int], ...] = ()
     lr: float = 0.001  # Adam's learning rate at resolutions that lr_by_resolution leaves out.
     lr_by_resolution: tuple[tuple[int, float], ...] = ((128, 0.0015), (256, 0.002), (512, 0.003), (1024, 0.003))
-    lr_rampup_kimg: float = 0.0  # Linear warm-up at the start of the run.
+    lr_rampup_kimg: float = 0.0  # Length of the linear warm-up at the start of the run.
     refresh_steps: int = 4  # Steps between updates of alpha, batch and learning rate.
-    tick_kimg: float = 160.0  # Images between reports, at resolutions that tick_kimg_by_resolution leaves out.
+    tick_kimg: float = 160.0  # Time between reports, at resolutions that tick_kimg_by_resolution leaves out.
     tick_kimg_by_resolution: tuple[tuple[int, float], ...] = (
         (4, 160), (8, 140), (16, 120), (32, 100), (64, 80), (128, 60), (256, 40), (512, 30), (1024, 20),
     )  # fmt: skip
@@ -133,8 +137,8 @@ class Train:
     g_loss: Literal["logistic_nonsaturating", "logistic_saturating", "wgan"] = "logistic_nonsaturating"
     d_loss: Literal["logistic", "wgan", "hinge"] = "logistic"  # hinge goes with the wgan generator loss.
     r1_gamma: float = 10.0  # Weight of the gradient penalty on reals; 0 leaves it out.
-    # Iterations between updates by R1. 1: R1 is part of every loss. k: before every k-th iteration comes an update by k
-    # times R1 alone (StyleGAN2: 16); k is a multiple of schedule.refresh_steps.
+    # Iterations between updates by R1. At 1, R1 is part of every loss. At k (StyleGAN2: 16), an update by k times R1
+    # alone comes before every k-th iteration; k is a multiple of schedule.refresh_steps.
     r1_interval: int = 1
     r2_gamma: float = 0.0  # Weight of the gradient penalty on fakes; 0 leaves it out.
     gp_lambda: float = 0.0  # Weight of WGAN-GP's penalty; 10 in the papers, 0 leaves it out.
@@ -143,7 +147,7 @@ class Train:
     adam_beta2: float = 0.99  # Decay of the second moment; beta1 is 0.
     adam_eps: float = 1e-8
     style_mixing_prob: float = 0.9  # Share of images made from two latents.
-    w_avg_beta: float = 0.995  # Decay of the running mean of w, a batch.
+    w_avg_beta: float = 0.995  # Decay of the running mean of w, for each batch.
     ema_halflife_kimg: float = 10.0  # Half-life of the generator's weight average.
 
 
@@ -154,12 +158,12 @@ class Report:
     image_ticks: int = 1  # Ticks between grids of samples.
     checkpoint_ticks: int = 10  # Ticks between checkpoints.
     checkpoint_minutes: float = 20.0  # Longest time without a checkpoint, minutes; 0: only the ticks count.
-    metric_ticks: int = 10  # Ticks between evaluations; 0 never.
+    metric_ticks: int = 10  # Ticks between evaluations; 0: none.
     grid_columns: int = 8
     grid_rows: int = 6
     keep_checkpoints: int = 2  # Newest checkpoints kept.
-    keep_every_kimg: float = 0.0  # The first checkpoint after each multiple of this is kept for good; 0: none.
-    keep_best: int = 0  # Checkpoints with the lowest best_metric that are kept too.
+    keep_every_kimg: float = 0.0  # Interval; the first checkpoint at or after each multiple stays. 0: none.
+    keep_best: int = 0  # Number of checkpoints with the lowest best_metric that stay too.
     best_metric: Literal["fd_faces", "swd"] = "fd_faces"
 
 
@@ -194,10 +198,10 @@ def from_dict(values: Mapping[str, Any]) -> Config:
     """Returns the configuration with `values`, checked.
 
     Args:
-        values: nested dicts, as of `to_dict`; what they leave out keeps its default.
+        values: nested dicts, as `to_dict` returns them; what they leave out keeps its default.
 
     Raises:
-        ValueError: a field that does not exist, a wrong type, a value out of range or a combination that cannot be.
+        ValueError: a field that does not exist, a wrong type, a value out of range or an impossible combination.
     """
     config = typed.from_dict(Config, values)
     checks.check(config)

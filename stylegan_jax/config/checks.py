@@ -1,4 +1,4 @@
-"""What settings must be: each that cannot be is refused by name, with what to use instead."""
+"""Rules that settings must keep; one that breaks a rule is refused by name, with what to use instead."""
 
 import functools
 import math
@@ -70,7 +70,10 @@ def _check_model(model: Any) -> None:
     )
     if model.blur_filter is not None:
         _require(
-            sum(model.blur_filter) != 0, "model.blur_filter", model.blur_filter, "its sum divides it and cannot be 0"
+            sum(model.blur_filter) != 0,
+            "model.blur_filter",
+            model.blur_filter,
+            "it is divided by its sum, which cannot be 0",
         )
 
 
@@ -167,7 +170,7 @@ def _check_schedule(config: Any) -> None:
         batch, group = schedule.batch_at(r), model.stddev_group
         if group and batch > group and batch % group:
             raise ValueError(
-                f"the batch of {batch} at {r}x{r} is no multiple of model.stddev_group (={group}); "
+                f"the batch of {batch} at {r}x{r} is not a multiple of model.stddev_group (={group}); "
                 f"use {batch - batch % group} or {batch - batch % group + group}."
             )
         parts = schedule.num_parts(r)
@@ -201,11 +204,11 @@ def check_devices(config: Any, num_devices: int) -> None:
 
 
 def without_effect(config: Any, names: Iterable[str]) -> list[str]:
-    """Returns a sentence for each setting that cannot act, because a pair of its resolution comes before it.
+    """Returns a sentence for each setting without effect, because pairs by resolution take its place everywhere.
 
     Args:
         config: the config.Config.
-        names: of the settings to look at: those given on the command line, such as "schedule.batch".
+        names: settings to look at: those given on the command line, such as "schedule.batch".
     """
     schedule, first = config.schedule, config.schedule.initial_resolution
     used = [r for r in config.model.resolutions if r >= first]

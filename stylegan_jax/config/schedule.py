@@ -23,7 +23,7 @@ def official_batches(num_devices: str) -> tuple[tuple[tuple[int, int], ...], int
     """Returns the official schedule.batch_by_resolution and schedule.batch for that many GPUs.
 
     Args:
-        num_devices: "1", "2", "4" or "8": what stands behind the colon in --config configs/ffhq.py:8.
+        num_devices: "1", "2", "4" or "8": what follows the colon in --config configs/ffhq.py:8.
 
     Raises:
         ValueError: the official code has no schedule for that many.
@@ -35,7 +35,7 @@ def official_batches(num_devices: str) -> tuple[tuple[tuple[int, int], ...], int
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """What a training step needs to know of the schedule."""
+    """What a training step needs to know about the schedule."""
 
     resolution: int  # px
     alpha: float  # Weight of this resolution while it fades in; 1 when it is stable.
@@ -45,7 +45,7 @@ class Phase:
 
     @property
     def growth(self) -> tuple[int, bool]:
-        """What the optimizers are reset for: (resolution, whether it is fading in)."""
+        """(Resolution, whether it is fading in): the optimizers are reset when this changes."""
         return self.resolution, self.alpha < 1
 
 
@@ -83,13 +83,13 @@ def phase_at(nimg: int, schedule: Schedule, resolution: int) -> Phase:
     Args:
         nimg: images shown.
         schedule: settings.
-        resolution: the model's, px.
+        resolution: the model's resolution, px.
     """
     s, kimg = schedule, nimg / 1000
     length = s.stable_kimg + s.fade_kimg
     level = math.floor(kimg / length) if length > 0 else 0
     fade = max(kimg - level * length - s.stable_kimg, 0) / s.fade_kimg if s.fade_kimg > 0 else 0
-    # Levels below full resolution; its fraction is how much of the lower level is left. Official "lod".
+    # Number of levels below full resolution, the official "lod"; its fraction is the weight of the lower level.
     missing = max(math.log2(resolution) - math.floor(math.log2(s.initial_resolution)) - level - fade, 0)
     current = resolution >> math.floor(missing)
     rampup = min(kimg / s.lr_rampup_kimg, 1) if s.lr_rampup_kimg > 0 else 1
@@ -112,9 +112,9 @@ def chunks(schedule: Schedule, resolution: int, start_nimg: int = 0) -> Iterator
 
     Args:
         schedule: settings.
-        resolution: the model's, px.
-        start_nimg: where a run goes on: a chunk begins there. If the batch was changed in mid-run, this cuts the chunk
-            before it short.
+        resolution: the model's resolution, px.
+        start_nimg: images after which a run goes on: a chunk begins there. If the batch was changed in mid-run, the
+            chunk before it is cut short.
     """
     nimg, tick, tick_start, growth = 0, 0, 0, None
     total = round(schedule.total_kimg * 1000)  # 0.072 * 1000 is above 72.
@@ -131,7 +131,7 @@ def chunks(schedule: Schedule, resolution: int, start_nimg: int = 0) -> Iterator
 
 
 def full_kimg(schedule: Schedule, resolution: int) -> float:
-    """Returns when `resolution` px, the model's, begins (to fade in, unless training starts there), kimg."""
+    """Returns when the model's `resolution`, px, begins to fade in, kimg; 0 if training starts there."""
     levels = (resolution // schedule.initial_resolution).bit_length() - 1
     return levels * (schedule.stable_kimg + schedule.fade_kimg) - schedule.fade_kimg if levels else 0.0
 

@@ -1,4 +1,4 @@
-"""Dataclasses from nested dicts, with every type checked."""
+"""Makes dataclasses from nested dicts, and checks every type."""
 
 import dataclasses
 import difflib
@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 
 def from_dict(cls: type, values: Mapping[str, Any], prefix: str = "") -> Any:
-    """Returns the dataclass `cls` of `values`; what they leave out keeps its default.
+    """Returns a `cls` with `values`; what they leave out keeps its default.
 
     Args:
-        cls: its fields are int, float, bool, str, Literal, tuples of these, one of them or None, or such dataclasses.
+        cls: a dataclass whose fields are int, float, bool, str, Literal, tuples of these, one of these or None, or
+            dataclasses of the same kind.
         values: nested dicts, by field.
-        prefix: of the fields' names in errors.
+        prefix: what comes before a field's name in errors.
 
     Raises:
         ValueError: a field that does not exist, or a wrong type.

@@ -7,7 +7,7 @@ A checkpoint is an Orbax step named by nimg, with two items: the state, and a sm
 *   the record holds the shape, dtype and content checksum of every leaf, taken on the device when `save` was called,
     so that what comes back is what the run had.
 
-They are read by `restoring`.
+`restoring` reads them.
 """
 
 import contextlib
@@ -38,12 +38,12 @@ def open_manager(
 ) -> ocp.CheckpointManager:
     """Returns the manager of the checkpoints in `directory`, which is made if needed.
 
-    What an interrupted save left behind is removed: no other process may be saving there. `open_reader` only reads.
+    It removes what an interrupted save left behind, so no other process may be saving there. Use `open_reader` to read.
 
     Args:
         directory: folder of the checkpoints in the workdir, on a file system that all processes share.
         keep: number of newest checkpoints that stay, at least 1. With 1 there is none to fall back to.
-        keep_every: interval in images; the first checkpoint in each stays too. 0: none stays for this.
+        keep_every: interval in images; the first checkpoint in each stays too. 0: no such interval.
         keep_best: number of checkpoints with the lowest scores that stay too.
 
     Raises:
@@ -65,7 +65,7 @@ def open_manager(
 
 
 def open_reader(directory: str | os.PathLike) -> ocp.CheckpointManager:
-    """Returns a manager that leaves all in `directory`, which must exist, to the process that may be saving there."""
+    """Returns a manager that only reads `directory`, which must exist: another process may be saving there."""
     options = ocp.CheckpointManagerOptions(read_only=True, create=False, save_interval_steps=0)
     return ocp.CheckpointManager(pathlib.Path(directory).resolve(), handler_registry=_handlers(), options=options)
 
@@ -98,8 +98,8 @@ def save(
 ) -> None:
     """Saves `state` at `nimg`: copies it off the device, and writes it in the background.
 
-    The buffers of `state` may be donated as soon as this returns. An earlier save is waited for first, and its failure
-    raised here. An nimg that is already saved is left as it is: the state is a function of nimg.
+    The buffers of `state` may be donated as soon as this returns. It first waits for the save before it, and raises
+    that one's failure. A checkpoint that is already there stays as it is: the state is a function of nimg.
 
     Args:
         manager: from `open_manager`.
@@ -131,7 +131,7 @@ def wait(manager: ocp.CheckpointManager) -> None:
 def _naming_the_write(manager: ocp.CheckpointManager) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # Orbax's, TensorStore's and the operating system's.
+    except Exception as error:  # Errors of Orbax, TensorStore and the operating system.
         raise CheckpointNotWritten(
             f"a checkpoint could not be written to {manager.directory} ({(str(error).splitlines() or [''])[0]}); those "
             "before it are unharmed. Make room on the disk, or mend it; the same command goes on from the newest."
@@ -146,13 +146,16 @@ def close(manager: ocp.CheckpointManager) -> None:
 
 
 def check_none_missing(manager: ocp.CheckpointManager) -> None:
-    """Raises ValueError if a run without checkpoints had some: they would be lost if it began anew."""
+    """Raises ValueError if a run without checkpoints had some: they would be lost if it began anew.
+
+    Where its log was moved away too, it is to begin anew, and `SAVED` is removed.
+    """
     workdir = pathlib.Path(manager.directory).parent
     if not (workdir / SAVED).exists():
         return
     log = workdir / "scalars.jsonl"
     if log.exists() and log.stat().st_size:
-        with contextlib.suppress(OSError):  # The empty folder was just made, and is in the way of the old one.
+        with contextlib.suppress(OSError):  # The empty folder was just made, and would be in the way of the old one.
             pathlib.Path(manager.directory).rmdir()
         raise ValueError(
             f"{workdir} has the settings and the log of a run that saved checkpoints, but {manager.directory} has "
@@ -178,5 +181,5 @@ class _SealingHandler(ocp.StandardCheckpointHandler):
 
 
 def _is_worth_showing(record: logging.LogRecord) -> bool:
-    """Returns False for Orbax's own log, which comes in pages; what fails there is also raised here."""
+    """Returns False for Orbax's own log, which is pages long; its failures are raised here too."""
     return "orbax" not in record.pathname

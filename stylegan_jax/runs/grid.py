@@ -50,7 +50,7 @@ def save_png(path: str | os.PathLike, image: np.ndarray) -> None:
     """Writes a PNG in one piece: a reader finds the whole picture, or none.
 
     Args:
-        path: of the file; its folder must exist.
+        path: path of the file; its folder must exist.
         image: uint8 [h, w, c]. The first of 2 channels is shown, and the first 3 of more than 4.
     """
     with whole.writing(path) as file:

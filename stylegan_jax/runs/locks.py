@@ -15,7 +15,7 @@ def exclusive(path: str | os.PathLike, waits: bool = False) -> Iterator[None]:
     they keep out other hosts.
 
     Args:
-        path: of the file, which is made if needed, with its folder; it stays.
+        path: path of the file; it is made if needed, with its folder, and stays.
         waits: whether to wait for a process that holds it.
 
     Raises:

@@ -1,4 +1,4 @@
-"""One run at a time in a folder: of this process, of another container, or of another host."""
+"""Keeps a folder to one run at a time, whether others are on this machine, in a container or on another host."""
 
 import contextlib
 import json
@@ -19,10 +19,10 @@ from stylegan_jax.runs import locks, progress, whole
 
 BEAT_SEC = 20.0  # Time between the signs of life that a run leaves in its folder.
 WATCH_SEC = 90.0  # Time to wait for a sign of life of another host; network drives show it up to 60 s late.
-STALE_SEC = 600.0  # Age of a sign of life that needs no waiting: more than clocks of hosts differ.
+STALE_SEC = 600.0  # Age at which a sign of life no longer counts; the clocks of hosts differ by less.
 
-LOCK = ".lock"  # File that a run holds as long as it lives.
-RECORD = ".owner.json"  # Who does: host, boot, pid, time. A run removes it when it ends.
+LOCK = ".lock"  # File that a run locks as long as it lives.
+RECORD = ".owner.json"  # File that says who does: host, boot, pid, time. A run removes it when it ends.
 
 
 @contextlib.contextmanager
@@ -34,9 +34,9 @@ def owning(
 ) -> Iterator[None]:
     """Keeps other runs out of a folder until the block or this process ends, in whatever way.
 
-    Runs of this machine, also those of other containers, are kept out by a lock that ends with its process. Network
-    drives need not show locks to other hosts, and may keep those of hosts that are no more. Therefore a run renews a
-    record in the folder, and one that finds the record of another host watches whether it is renewed.
+    A lock that ends with its process keeps out the other runs on this machine, also those in containers. Network drives
+    may hide locks from other hosts, and may keep the locks of hosts that are gone. So a run also renews a record in the
+    folder, and a run that finds the record of another host watches whether it is renewed.
 
     Args:
         workdir: folder of the run, which exists.
@@ -45,14 +45,14 @@ def owning(
         log_fn: takes one line of text.
 
     Raises:
-        ValueError: another run is in it; or the processes of this one do not see one folder.
+        ValueError: another run is at work in it, or the processes of this run do not all see the same folder.
     """
     with contextlib.ExitStack() as stack:
         if distributed.process_index() == 0:
             is_free, record = _lock(workdir, stack), _read(workdir)
             is_of_another = record is not None and record.get("boot") != _boot()
             if not is_free and not is_of_another:
-                raise ValueError(_refusal(workdir, "of this machine", record))
+                raise ValueError(_refusal(workdir, "on this machine", record))
             if is_of_another:
                 _watch(workdir, record, watch_sec, log_fn)
             stack.enter_context(_renewing(workdir, beat_sec))
@@ -67,7 +67,7 @@ def _lock(workdir: pathlib.Path, stack: contextlib.ExitStack) -> bool:
     except BlockingIOError:
         return False
     except OSError as error:
-        logging.warning("%s: this drive has no locks (%s); a second run here would go unseen", workdir, error.strerror)
+        logging.warning("%s: this drive has no locks (%s); it cannot keep out a second run", workdir, error.strerror)
     return True
 
 
@@ -75,9 +75,9 @@ def _watch(workdir: pathlib.Path, record: dict[str, Any], watch_sec: float, log_
     """Raises ValueError if the run of another host, or of an earlier boot of this one, renews its record."""
     who, age_sec = f"on host {record.get('host')}", time.time() - float(record.get("time", 0.0))
     if age_sec > STALE_SEC:
-        log_fn(f"A run {who} left {workdir} without an end {progress.format_duration(age_sec)} ago; taking it over.")
+        log_fn(f"A run {who} was cut off in {workdir} {progress.format_duration(age_sec)} ago; taking it over.")
         return
-    log_fn(f"{workdir} was just in use by a run {who}; watching for {watch_sec:g} s whether that is still alive.")
+    log_fn(f"{workdir} was just in use by a run {who}; watching for {watch_sec:g} s whether it is still alive.")
     deadline = time.monotonic() + watch_sec
     while (left_sec := deadline - time.monotonic()) > 0:
         time.sleep(min(left_sec, watch_sec / 50))
@@ -89,12 +89,12 @@ def _watch(workdir: pathlib.Path, record: dict[str, Any], watch_sec: float, log_
 
 def _refusal(workdir: pathlib.Path, who: str, record: dict[str, Any] | None) -> str:
     number = f" (process {record['pid']})" if record and "pid" in record else ""
-    return f"another run {who}{number} is at work in {workdir}; wait for its end, or choose another --workdir."
+    return f"another run {who}{number} is at work in {workdir}; wait until it ends, or choose another --workdir."
 
 
 @contextlib.contextmanager
 def _renewing(workdir: pathlib.Path, beat_sec: float) -> Iterator[None]:
-    """Writes the record again and again, and removes it at the end."""
+    """Renews the record while the block runs, and removes it at the end."""
     ended = threading.Event()
 
     def renew() -> None:
@@ -105,7 +105,7 @@ def _renewing(workdir: pathlib.Path, beat_sec: float) -> Iterator[None]:
                     "a run on host %s took %s over from this one: end one of them", other.get("host"), workdir
                 )
                 return
-            with contextlib.suppress(OSError):  # A full disk shows elsewhere.
+            with contextlib.suppress(OSError):  # A full disk is reported elsewhere.
                 _write(workdir)
 
     _write(workdir)
@@ -128,7 +128,7 @@ def _write(workdir: pathlib.Path) -> None:
 
 
 def _read(workdir: pathlib.Path) -> dict[str, Any] | None:
-    """Returns the record; None if there is none, or none that is whole."""
+    """Returns the record; None if it is missing or not whole."""
     try:
         record = json.loads((workdir / RECORD).read_text())
         return record if isinstance(record, dict) else None
@@ -137,15 +137,15 @@ def _read(workdir: pathlib.Path) -> dict[str, Any] | None:
 
 
 def _boot() -> str:
-    """Returns what is the same for all processes and containers of a machine, until it is started again."""
+    """Returns what all processes and containers of a machine have in common, until it is started again."""
     try:
         return pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:  # No Linux.
+    except OSError:  # Not Linux.
         return socket.gethostname()
 
 
 def _check_shared(workdir: pathlib.Path) -> None:
-    """Raises ValueError, in all processes, if what process 0 writes to the folder is not there for all."""
+    """Raises ValueError, in all processes, if one of them does not see what process 0 writes to the folder."""
     if distributed.process_count() == 1:
         return
     name = multihost_utils.broadcast_one_to_all(np.frombuffer(os.urandom(8), np.uint8)).tobytes().hex()

@@ -33,7 +33,7 @@ def time_left(nimg: int, stages: Sequence[Any], sec_per_image: Mapping[int, floa
     """Returns (seconds from `nimg` to the end of `stages`, whether every resolution ahead was measured).
 
     A resolution that was not measured is taken to be as slow as the slowest that was. Larger networks are slower, so
-    the sum is then a lower bound.
+    the sum is a lower bound then.
 
     Args:
         nimg: real images shown so far.
@@ -49,7 +49,7 @@ def time_left(nimg: int, stages: Sequence[Any], sec_per_image: Mapping[int, floa
 
 
 class Speed:
-    """Seconds an image at each resolution. The first interval does not count: it has the compilation."""
+    """Seconds an image at each resolution. The first interval does not count: it includes the compilation."""
 
     def __init__(self) -> None:
         self._measured: dict[int, tuple[int, float]] = {}  # resolution: (images, seconds)
@@ -87,7 +87,7 @@ def counting(
     """Yields a function of (done, total) that shows how far something is: "pictures: 500 of 2000, 9 s left".
 
     Args:
-        name: of what is counted.
+        name: name of what is counted.
         stream: where to print; sys.stdout by default.
         clock_fn: returns seconds.
     """
@@ -149,7 +149,7 @@ class _TerminalLine:
 
 
 class _PlainLine:
-    """Lines in a file or pipe: the first and last status, and one each PLAIN_INTERVAL_SEC between them."""
+    """Lines in a file or pipe: the first and last status, and one every PLAIN_INTERVAL_SEC between them."""
 
     def __init__(self, stream: TextIO, clock_fn: Callable[[], float]) -> None:
         self._stream, self._clock_fn, self._printed_sec = stream, clock_fn, -math.inf

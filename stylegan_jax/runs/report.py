@@ -4,12 +4,11 @@ Files in the workdir:
     scalars.jsonl                         one JSON object a line: {"nimg": 160000, "loss_g": 0.7, ...}
     <name>.png, <name><kimg>.png          pictures, once or again and again
     tensorboard/                          the same scalars and pictures for TensorBoard
+    scalars-after-<nimg>.jsonl            lines that a run which goes back would lose: see `keep_lines_after`
 
 A run that was interrupted and resumed leaves the same scalars.jsonl as one that was not, if it writes the scalars of
 an nimg before the checkpoint of that nimg: on resuming, later lines are dropped, and written again. In a run of many
 processes only the first one prints and writes.
-
-    scalars-after-<nimg>.jsonl            lines that such a start would lose: see `keep_lines_after`
 """
 
 import contextlib
@@ -59,13 +58,13 @@ class Averages:
         self._sums = {name: (float(total), int(count)) for name, (total, count) in (kept or {}).items()}
 
     def add(self, values: Mapping[str, float]) -> None:
-        """Takes the values of some steps, as many each time."""
+        """Adds the values of some steps; each call is to have the same number of steps."""
         for name, value in values.items():
             total, count = self._sums.get(name, (0.0, 0))
             self._sums[name] = total + float(value), count + 1
 
     def take(self) -> dict[str, float]:
-        """Returns the means, each over the times that it was given, and begins anew."""
+        """Returns the mean of each scalar over the calls that gave it, and begins anew."""
         means = {name: total / count for name, (total, count) in self._sums.items()}
         self._sums = {}
         return means
@@ -109,14 +108,14 @@ class Report:
         _drop_lines_from(workdir / "scalars.jsonl", first_nimg)
         with contextlib.ExitStack() as stack:
             self._scalars = stack.enter_context((workdir / "scalars.jsonl").open("ab", buffering=0))
-            # One warning for each NaN, without its name.
+            # It warns of each NaN, without a name.
             logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
             (workdir / "tensorboard").mkdir(exist_ok=True)
-            # Not tensorboardX.SummaryWriter: the thread that writes for it dies of a full disk, and it then waits for
-            # ever. The suffix keeps a restart within a second apart.
+            # tensorboardX.SummaryWriter would wait for ever after a full disk, which ends its thread. The suffix tells
+            # two starts within a second apart.
             self._events = event_file_writer.EventsWriter(str(workdir / "tensorboard" / "events"), f".{start_nimg}")
             stack.callback(self._events.close)
-            # TensorBoard hides what it has at this step and later.
+            # From this event on, TensorBoard hides what it has at this step and later.
             started = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
             self._write_events(first_nimg, session_log=started)
             self._line = stack.enter_context(contextlib.closing(progress.make_line(stream, total_nimg, clock_fn)))
@@ -139,7 +138,7 @@ class Report:
 
         Args:
             nimg: real images shown so far.
-            resolution: of the images since the last call, px.
+            resolution: resolution of the images since the last call, px.
             **fields: what else to show, as name value.
         """
         now = self._clock_fn()
@@ -204,7 +203,7 @@ def keep_lines_after(workdir: pathlib.Path, nimg: int) -> pathlib.Path | None:
     A run that resumes at its newest checkpoint writes the same lines again, and needs no copy.
 
     Returns:
-        The new file's path, scalars-after-<nimg>.jsonl or with a number behind; None if there was no such line.
+        The new file's path, scalars-after-<nimg>.jsonl or the same with a number; None if there was no such line.
     """
     later = [line for line, at in _lines(workdir / "scalars.jsonl") if at > nimg]
     if not later or distributed.process_index() > 0:

@@ -1,4 +1,4 @@
-"""Checkpoints that are read again: the newest sound one, or one that is asked for, whole or in part."""
+"""Reads checkpoints: the newest sound one, or the one that is asked for, whole or in part."""
 
 import pathlib
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def restore(
         abstract_state: pytree of jax.ShapeDtypeStruct with shardings, or of arrays; the result has its structure,
             shapes, dtypes and shardings, whatever devices the checkpoint came from.
         nimg: real images of the checkpoint to read; None for the newest sound one.
-        is_part: whether the checkpoint may hold more than `abstract_state` asks for: a dict of some of its fields.
+        is_part: whether `abstract_state` is a dict of some of the checkpoint's fields.
 
     Raises:
         CheckpointMismatch: the checkpoint has other parameters, shapes or dtypes.
@@ -56,7 +56,7 @@ def restore(
         there = ", ".join(map(str, reversed(found))) or "none"
         went_back = (pathlib.Path(manager.directory) / f"after-{nimg}").exists()
         hint = " The run went back to it before; leave --checkpoint out for the newest." if went_back else ""
-        raise ValueError(f"{manager.directory} has no checkpoint of image {nimg}; there are: {there}.{hint}")
+        raise ValueError(f"{manager.directory} has no checkpoint of image {nimg}; it has: {there}.{hint}")
     for candidate in found if nimg is None else [nimg]:
         restored = _read(manager, candidate, abstract_state, is_part)
         if not isinstance(restored, str):
@@ -82,7 +82,7 @@ def set_damaged_aside(
 
     Args:
         manager: from `checkpoint.open_manager`.
-        damaged: of `Restored`.
+        damaged: the field of `Restored`.
         log_fn: takes a line of text for each.
     """
     for nimg, problem in damaged.items():
@@ -165,8 +165,8 @@ def _read_record(manager: ocp.CheckpointManager, nimg: int) -> tuple[dict | None
     try:
         sealed = manager.restore(nimg, args=ocp.args.Composite(record=ocp.args.JsonRestore())).record
         if sealed["crc"] == seals.crc_of_json(sealed["record"]):
-            found = sealed["record"].get("nimg", nimg)  # Older records are without it: the folder's name counts.
-            return (sealed["record"], None) if found == nimg else (None, f"it is that of image {found}, renamed")
+            found = sealed["record"].get("nimg", nimg)  # Older records lack it: the folder's name counts.
+            return (sealed["record"], None) if found == nimg else (None, f"it was saved at image {found}, and renamed")
     except (OSError, ValueError, KeyError, TypeError) as error:
         return None, f"its record cannot be read ({str(error).splitlines()[0]})"
     return None, "its record has changed since it was written"
@@ -180,9 +180,9 @@ def _read_state(
     args = ocp.args.PyTreeRestore(abstract_state, restore_args=how, partial_restore=True)
     try:
         state = manager.restore(nimg, args=ocp.args.Composite(state=args)).state
-    except Exception as error:  # Orbax's and TensorStore's.
+    except Exception as error:  # Errors of Orbax and TensorStore.
         if seals.first_bad_file(pathlib.Path(manager.directory) / str(nimg) / "state") is None:
-            raise  # The files are sound: this is something else.
+            raise  # The files are sound: the cause lies elsewhere.
         return None, f"it was deleted while it was read ({type(error).__name__})"
     return state, _first_bad_leaf(state, leaves)
 
@@ -209,10 +209,10 @@ def _check_fits(place: pathlib.Path, saved: dict[str, list], wanted: dict[str, l
 
 
 def _first_bad_leaf(state: Any, saved: dict[str, list]) -> str | None:
-    """Returns which leaf differs from what was saved, or None."""
+    """Returns how many leaves differ from what was saved, and which is the first; None if all are the same."""
     sums = seals.checksums(state)
     bad = [name for name, found in zip(seals.describe(state), sums, strict=True) if saved[name][2] != int(found)]
-    return f"{len(bad)} arrays differ from what was saved, first of all {bad[0]}" if bad else None
+    return f"{len(bad)} arrays differ from what was saved; the first is {bad[0]}" if bad else None
 
 
 def _seen_by_any_process(problem: str | None) -> bool:

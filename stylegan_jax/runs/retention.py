@@ -16,9 +16,9 @@ class Retention:
 
     Args:
         directory: folder of the checkpoints.
-        keep: number of newest ones that stay.
+        keep: number of the newest checkpoints that stay.
         keep_every: interval in images; the first checkpoint in each stays. 0: none.
-        keep_best: number of those with the lowest scores that stay.
+        keep_best: number of checkpoints with the lowest scores that stay.
     """
 
     directory: pathlib.Path

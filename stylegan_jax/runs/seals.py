@@ -1,4 +1,4 @@
-"""Seals, by which an array, a file or a JSON value is known to be what it was."""
+"""Seals, which tell whether an array, a file or a JSON value is still what it was."""
 
 import json
 import pathlib
@@ -16,19 +16,19 @@ NAME = "files.json"
 
 
 def seal_files(folder: pathlib.Path) -> None:
-    """Writes the size and CRC of every file in `folder` to its NAME."""
+    """Writes the size and CRC of every file in `folder` to `NAME` in it."""
     files = sorted(f for f in folder.rglob("*") if f.is_file())
     (folder / NAME).write_text(json.dumps({str(f.relative_to(folder)): _size_and_crc(f) for f in files}))
 
 
 def first_bad_file(folder: pathlib.Path) -> str | None:
-    """Returns what is wrong with the first file that is not as its seal says, or None."""
+    """Returns what is wrong with the first file that differs from its seal, or None."""
     try:
         seal = json.loads((folder / NAME).read_text())
         for name, (size, crc) in seal.items():
             found_size, found_crc = _size_and_crc(folder / name)
             if found_size != size:
-                return f"{folder.name}/{name} has {found_size} bytes in place of {size}"
+                return f"{folder.name}/{name} has {found_size} bytes instead of {size}"
             if found_crc != crc:
                 return f"{folder.name}/{name} has changed since it was written"
     except FileNotFoundError as error:
@@ -71,8 +71,8 @@ def checksum(x: jax.Array) -> jax.Array:
     """Returns sum_i mix(bits_i ^ mix(i)) mod 2**32, over the elements i of `x`. uint32 scalar.
 
     mix is a bijection, so one changed element always changes the sum. Moved elements, and changes that cancel in a
-    plain or weighted sum of the bits, go unseen once in 2**32. Integer sums have no order: the sharding of `x` is
-    without effect.
+    plain or weighted sum of the bits, go unseen once in 2**32. Integer sums have no order, so the sharding of `x`
+    has no effect.
     """
     if x.dtype == jnp.bool_:
         bits = x.astype(jnp.uint32)

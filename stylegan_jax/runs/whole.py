@@ -12,7 +12,7 @@ def writing(path: str | os.PathLike, mode: str = "wb", is_durable: bool = False,
     """Yields a file that takes the name `path` when the block ends; after an error, `path` is as it was.
 
     Args:
-        path: of the file; its folder must exist.
+        path: path of the file; its folder must exist.
         mode: "wb" or "w".
         is_durable: whether the file survives a power failure from then on, which takes some milliseconds.
         **how: other arguments of `open`.

@@ -10,9 +10,9 @@ from stylegan_jax.config import Config, Report, to_dict
 from stylegan_jax.devices import distributed
 from stylegan_jax.runs import whole
 
-# Settings that leave a run the same: pictures are told by their fingerprint, gradients are the same in parts, a longer
-# schedule begins like a shorter one, and what is reported takes no part in training (but scores of two metrics cannot
-# be compared).
+# Settings that a run may change: a fingerprint tells which pictures it has, gradients in parts are the same, a longer
+# schedule begins like a shorter one, and reports take no part in training (but scores of two metrics cannot be
+# compared).
 FREE = frozenset(
     {"data.source", "data.remote_copy", "data.num_workers", "data.cache_gib", "model.remat"}
     | {"schedule.accumulation", "schedule.accumulation_by_resolution", "schedule.total_kimg"}
@@ -28,14 +28,14 @@ def resolve(text: str, flag: str) -> pathlib.Path:
         flag: its name, for messages: "--workdir".
 
     Raises:
-        ValueError: it is empty, not on a file system, or of a user who does not exist.
+        ValueError: it is empty, not on a file system, or in the home of a user who does not exist.
     """
     if not text.strip():
         raise ValueError(f"{flag} is empty; name a folder (a shell variable in it may not be set).")
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", text):
         raise ValueError(
-            f"{flag}={text} is no folder of this machine; name a local one, or mount the bucket or share and name the "
-            "folder that it is mounted at."
+            f"{flag}={text} is not a folder of this machine; name a local one, or mount the bucket or share and name "
+            "the folder that it is mounted at."
         )
     try:
         return pathlib.Path(text).expanduser()
@@ -53,7 +53,7 @@ def check_writable(folder: pathlib.Path, flag: str = "--workdir") -> None:
         with probe.open("w"):
             probe.unlink()
     except OSError as error:
-        raise ValueError(f"Cannot write in {folder} as a folder ({error.strerror}); choose another {flag}.") from None
+        raise ValueError(f"Cannot write the folder {folder} ({error.strerror}); choose another {flag}.") from None
 
 
 def read_config(workdir: pathlib.Path) -> dict[str, Any] | None:
@@ -72,7 +72,7 @@ def read_config(workdir: pathlib.Path) -> dict[str, Any] | None:
     except ValueError as error:
         raise ValueError(f"{file} is not JSON ({error}); restore it, or choose another --workdir.") from None
     if not isinstance(values, dict):
-        raise ValueError(f"{file} is not JSON (no settings are in it); restore it, or choose another --workdir.")
+        raise ValueError(f"{file} has no settings in it; restore it, or choose another --workdir.")
     return values
 
 
@@ -84,7 +84,7 @@ def check_config(workdir: pathlib.Path, config_dict: dict[str, Any]) -> list[str
         config_dict: the whole config as nested dicts of plain values.
 
     Returns:
-        What to tell of settings that have changed and may: a line where the schedule has another length, or none.
+        A line for the user if the schedule has another length, else none.
 
     Raises:
         ValueError: the run has other settings.
@@ -93,7 +93,7 @@ def check_config(workdir: pathlib.Path, config_dict: dict[str, Any]) -> list[str
     if before is None:
         return []
     new, defaults = _flatten(json.loads(json.dumps(config_dict))), _flatten(json.loads(json.dumps(to_dict(Config()))))
-    # A run that is older than a setting has its default.
+    # A run from before a setting existed has its default.
     old = {name: value for name, value in defaults.items() if name in new} | _flatten(before)
     lines = {
         name: f"{name}: {old.get(name, 'absent')} in {workdir}, {new.get(name, 'absent')} now"
@@ -107,13 +107,13 @@ def check_config(workdir: pathlib.Path, config_dict: dict[str, Any]) -> list[str
             "Choose another --workdir for a new run, restore the value to go on with the old one, or move "
             "config.json away to go on from its checkpoints with what is given now."
         )
-    return [f"The run gets another length: {line}." for name, line in lines.items() if name == "schedule.total_kimg"]
+    return [f"The length of the run changes: {line}." for name, line in lines.items() if name == "schedule.total_kimg"]
 
 
 def record_config(workdir: pathlib.Path, config_dict: dict[str, Any]) -> None:
     """Writes `config_dict` to config.json, in one piece: from now on the folder is this run's.
 
-    In a config.json that is there already only the length of the schedule changes: it says when the run is complete.
+    Where config.json exists, only its schedule.total_kimg changes: that says when the run is complete.
     """
     if distributed.process_index() > 0:
         return

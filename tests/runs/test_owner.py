@@ -46,7 +46,7 @@ def _own(folder: pathlib.Path, watch_sec: float = 0.1) -> list[str]:
 
 def test_a_second_run_in_a_folder_is_refused_until_the_first_has_ended_in_whatever_way(tmp_path):
     with _hold(tmp_path) as first:
-        message = rf"another run of this machine \(process {first.pid}\) is at work in {tmp_path}; wait for its end"
+        message = rf"another run on this machine \(process {first.pid}\) is at work in {tmp_path}; wait until it ends"
         with pytest.raises(ValueError, match=message):
             _own(tmp_path)
         first.kill()
@@ -60,7 +60,7 @@ def test_a_run_in_another_container_of_this_machine_is_seen(tmp_path):
     if not shutil.which("unshare") or subprocess.run([*apart, "true"], capture_output=True).returncode:
         pytest.skip("this user cannot make namespaces, of which containers are made")
     with _hold(tmp_path, *apart) as first:
-        with pytest.raises(ValueError, match="another run of this machine"):
+        with pytest.raises(ValueError, match="another run on this machine"):
             _own(tmp_path)
         first.kill()
 
@@ -99,7 +99,7 @@ def test_the_folder_of_a_host_that_gives_no_sign_of_life_is_taken_over_and_that_
 def test_an_old_record_needs_no_watching(tmp_path):
     _record(tmp_path, age_sec=7200.0)
     (line,) = _own(tmp_path, watch_sec=1e6)
-    assert line == f"A run on host elsewhere left {tmp_path} without an end 2 h 00 min ago; taking it over."
+    assert line == f"A run on host elsewhere was cut off in {tmp_path} 2 h 00 min ago; taking it over."
 
 
 def test_a_lock_that_a_drive_keeps_for_a_dead_host_does_not_bar_the_folder(tmp_path):

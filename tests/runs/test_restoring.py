@@ -57,7 +57,7 @@ def test_restored_arrays_have_the_sharding_that_is_asked_for(two_saved):
 
 @pytest.mark.parametrize(
     ("damage", "reason"),
-    [(flip_byte, "has changed"), (truncate, "bytes in place of"), (pathlib.Path.unlink, "is missing")],
+    [(flip_byte, "has changed"), (truncate, "bytes instead of"), (pathlib.Path.unlink, "is missing")],
 )
 def test_a_damaged_file_costs_one_checkpoint_and_says_so_in_one_line(two_saved, damage, reason):
     file = state_file(two_saved, 200)
@@ -93,7 +93,7 @@ def test_content_that_is_not_what_the_run_had_falls_back(two_saved):
     for name in ("100", "200"):  # Two sound sets of files, exchanged: only the checksums of the leaves can tell.
         (pathlib.Path(two_saved.directory) / name / "state").rename(pathlib.Path(two_saved.directory) / f"state-{name}")
     (pathlib.Path(two_saved.directory) / "state-100").rename(pathlib.Path(two_saved.directory) / "200" / "state")
-    with pytest.raises(restoring.CheckpointDamaged, match="arrays differ from what was saved, first of all nimg"):
+    with pytest.raises(restoring.CheckpointDamaged, match="arrays differ from what was saved; the first is nimg"):
         restoring.restore(two_saved, abstract(make_state()))
 
 
@@ -134,7 +134,7 @@ def test_a_renamed_checkpoint_is_not_taken_for_another(two_saved):
     (two_saved.directory / "200").rename(two_saved.directory / "700")
     two_saved.reload()
     restored = restoring.restore(two_saved, abstract(make_state()))
-    assert (restored.nimg, restored.damaged) == (100, {700: "it is that of image 200, renamed"})
+    assert (restored.nimg, restored.damaged) == (100, {700: "it was saved at image 200, and renamed"})
 
 
 def test_a_checkpoint_from_before_the_record_had_its_image_is_read(two_saved):
@@ -236,7 +236,7 @@ def test_an_older_checkpoint_is_read_when_it_is_asked_for(two_saved):
 
 
 def test_a_checkpoint_that_is_not_there_is_named_with_those_that_are(two_saved):
-    with pytest.raises(ValueError, match="has no checkpoint of image 150; there are: 100, 200"):
+    with pytest.raises(ValueError, match="has no checkpoint of image 150; it has: 100, 200"):
         restoring.restore(two_saved, abstract(make_state()), nimg=150)
 
 
@@ -268,7 +268,7 @@ def test_a_run_goes_back_to_an_image_once(two_saved):
     assert restoring.restore(two_saved, abstract(make_state())).nimg == 300
     checkpoint.save(two_saved, 400, make_state(4), {"seed": 4})  # Of two that are kept.
     checkpoint.wait(two_saved)
-    with pytest.raises(ValueError, match="no checkpoint of image 200; there are: 300, 400. The run went back to it"):
+    with pytest.raises(ValueError, match="no checkpoint of image 200; it has: 300, 400. The run went back to it"):
         restoring.restore(two_saved, abstract(make_state()), nimg=200)
 
 

@@ -37,7 +37,7 @@ def test_another_config_is_refused_field_by_field(tmp_path):
 @pytest.mark.parametrize("folder", ["file", "file/below"])
 def test_a_workdir_that_is_no_folder_is_refused(tmp_path, folder):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match=f"Cannot write in {tmp_path / folder}.*choose another --workdir"):
+    with pytest.raises(ValueError, match=f"Cannot write the folder {tmp_path / folder}.*choose another --workdir"):
         workdir.check_writable(tmp_path / folder)
 
 
@@ -50,10 +50,18 @@ def test_a_workdir_without_permission_to_write_is_refused(tmp_path, monkeypatch)
         workdir.check_writable(tmp_path, "--out")
 
 
-@pytest.mark.parametrize("content", [b'{"seed": ', b"[]", b"3", b"\xff\xfe"])
-def test_a_broken_config_record_is_named(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b'{"seed": ', "is not JSON"),
+        (b"\xff\xfe", "is not JSON"),
+        (b"[]", "has no settings in it"),
+        (b"3", "has no settings in it"),
+    ],
+)
+def test_a_broken_config_record_is_named(tmp_path, content, problem):
     (tmp_path / "config.json").write_bytes(content)
-    with pytest.raises(ValueError, match=r"config\.json is not JSON"):
+    with pytest.raises(ValueError, match=rf"config\.json {problem}"):
         workdir.check_config(tmp_path, CONFIG)
 
 
@@ -99,7 +107,7 @@ def test_a_run_can_be_made_longer_and_its_record_says_how_long_it_is(tmp_path):
     short, long = (CONFIG | {"schedule": {"total_kimg": kimg, "batches": [[4, 512]]}} for kimg in (100.0, 200.0))
     workdir.record_config(tmp_path, short)
     (line,) = workdir.check_config(tmp_path, long)
-    assert line == f"The run gets another length: schedule.total_kimg: 100.0 in {tmp_path}, 200.0 now."
+    assert line == f"The length of the run changes: schedule.total_kimg: 100.0 in {tmp_path}, 200.0 now."
     workdir.record_config(tmp_path, long)
     assert workdir.read_config(tmp_path) == long
     assert workdir.check_config(tmp_path, long) == []
@@ -125,9 +133,9 @@ def test_a_folder_without_a_run_has_no_settings(tmp_path):
     [
         ("", "--workdir is empty; name a folder"),
         ("  ", "--workdir is empty"),
-        ("gs://bucket/run", "--workdir=gs://bucket/run is no folder of this machine"),
-        ("s3:/bucket/run", "is no folder of this machine"),
-        ("file:///tmp/run", "is no folder of this machine"),
+        ("gs://bucket/run", "--workdir=gs://bucket/run is not a folder of this machine"),
+        ("s3:/bucket/run", "is not a folder of this machine"),
+        ("file:///tmp/run", "is not a folder of this machine"),
         ("~nosuchuser/run", "--workdir=~nosuchuser/run: this machine has no such user"),
     ],
 )

@@ -321,7 +321,7 @@ def test_a_checkpoint_is_written_when_time_is_up_and_holds_the_averages_up_to_it
 def test_a_folder_that_another_run_is_in_is_refused(tmp_path):
     with (
         loop.owner.owning(tmp_path),
-        pytest.raises(ValueError, match="another run of this machine .* is at work"),
+        pytest.raises(ValueError, match="another run on this machine .* is at work"),
     ):
         loop.train(settings(), tmp_path)
     assert not list(tmp_path.glob("[!.]*"))
@@ -340,7 +340,7 @@ def test_a_run_that_goes_back_comes_to_the_same_end_and_keeps_what_it_left(undis
     assert sorted(int(place.name) for place in (tmp_path / "checkpoints/after-96").iterdir()) == kept
     with pytest.raises(ValueError, match="Leave --checkpoint out to go on"):
         loop.train(c, tmp_path, back_to_nimg=96)
-    with pytest.raises(ValueError, match="has no checkpoint of image 100; there are: 32, 64"):
+    with pytest.raises(ValueError, match="has no checkpoint of image 100; it has: 32, 64"):
         loop.train(c, tmp_path, back_to_nimg=100)
 
 
