@@ -15,14 +15,14 @@ def open_zip(path: str) -> Source:
     """Returns the pictures in a .zip.
 
     Raises:
-        ValueError: it is no .zip, is damaged, or has no picture.
+        ValueError: it is not a .zip, is damaged, or has no picture.
     """
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise ValueError(f"data.source {path!r} is not a readable .zip: {error}. Copy or download it again.") from error
     entries = {entry.filename: entry for entry in archive.infolist()}
-    lock = threading.Lock()  # ZipFile counts its open entries without one, and closes the file at zero.
+    lock = threading.Lock()  # ZipFile counts its open entries without a lock, and closes the file at zero.
 
     def read(name: str) -> bytes:
         entry = entries[name]
@@ -31,7 +31,7 @@ def open_zip(path: str) -> Source:
             if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # Others unpack without a limit.
                 raise NotImplementedError(f"compression method {entry.compress_type}, neither stored nor deflated")
             with lock, archive.open(entry) as file:
-                return file.read(entry.file_size)  # Without a number, all that an entry unpacks to, if it says less.
+                return file.read(entry.file_size)  # Without a limit, an entry can unpack to more than it says.
         except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as error:
             raise ValueError(f"damaged, encrypted or unknown zip entry ({error})") from error
 
@@ -55,7 +55,7 @@ def open_tar(path: str) -> Source:
     """Returns the pictures in a .tar, or in all .tar below a folder, as WebDataset has them.
 
     Raises:
-        ValueError: a file is no .tar, is compressed or cut short, or there is no picture.
+        ValueError: a file is not a .tar, is compressed or cut short, or there is no picture.
     """
     files = [path] if os.path.isfile(path) else [os.path.join(path, name) for name in folder.find(path, (".tar",))]
     places: dict[str, tuple[str, int, int, float]] = {}  # Name to (file, offset, bytes, time of change).
@@ -87,7 +87,7 @@ def open_tar(path: str) -> Source:
 
 
 def _members(file: str) -> Iterator[tuple[str, tuple[int, int, float] | None]]:
-    """Yields (name, (offset, bytes, time of change)) of the members of a .tar, and (name, None) of those not plain."""
+    """Yields (name, (offset, bytes, time of change)) for each plain file in a .tar, (name, None) for other members."""
     size = os.path.getsize(file)
     try:
         with tarfile.open(file, "r:") as archive:

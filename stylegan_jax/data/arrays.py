@@ -12,16 +12,16 @@ import numpy as np
 from stylegan_jax.data import decode, labels
 from stylegan_jax.data.source import Source, file_identity, readable
 
-RECENT_BYTES = 2**28  # Of decoded rows that a compressed file keeps in memory.
+RECENT_BYTES = 2**28  # Memory for decoded rows of a compressed file.
 
 
 def open_hdf5(path: str) -> Source:
-    """Returns the pictures of an HDF5 file: of its arrays of pictures (see `open_npy`) those of the largest height.
+    """Returns the pictures of an HDF5 file: its array of pictures (see `open_npy`) of the largest height.
 
     So Progressive GAN's files, with data2x2 ... data1024x1024, give their largest pictures.
 
     Raises:
-        ValueError: no such file, no HDF5, cut short, or without an array of pictures.
+        ValueError: there is no such file, or it is not HDF5, is cut short or has no array of pictures.
     """
     import h5py
 
@@ -31,7 +31,7 @@ def open_hdf5(path: str) -> Source:
             file = stack.enter_context(h5py.File(pathlib.Path(path).expanduser(), "r", **options))
             names: list[str] = []
             file.visit(names.append)
-            # Scalars are left out, and what has no value and so no shape. A name that is no UTF-8 comes as bytes.
+            # Scalars and objects without a value have no shape, and are left out. A name not in UTF-8 comes as bytes.
             arrays = {str(name): file[name] for name in names if getattr(file[name], "shape", None)}
         opened = _from_arrays(path, arrays, threading.Lock())  # HDF5 is not made for threads.
         return dataclasses.replace(opened, close_fn=stack.pop_all().close)
@@ -40,13 +40,15 @@ def open_hdf5(path: str) -> Source:
 def open_npy(path: str) -> Source:
     """Returns the pictures of a .npy, which is read row by row, or of a .npz, which is read whole.
 
-    Pictures are an array uint8 [n, h, w], [n, h, w, c] or [n, c, h, w], with c of 1, 3 or 4; of several the one of the
-    largest height, then the longest. The array as long that is called label, class or the like gives the classes.
+    Pictures are an array uint8 [n, h, w], [n, h, w, c] or [n, c, h, w], with c of 1, 3 or 4; of several, the one of the
+    largest height is read, then the longest. An array of the same length called label, class or the like gives the
+    classes.
 
     Raises:
-        ValueError: no such file, neither .npy nor .npz, cut short, pickled objects, or without an array of pictures.
+        ValueError: there is no such file, or it is neither .npy nor .npz, is cut short, holds pickled objects or has no
+            array of pictures.
     """
-    with readable(path, ".npy or .npz of plain arrays that fits into memory"):
+    with readable(path, "a .npy or .npz of plain arrays that fits into memory"):
         place = pathlib.Path(path).expanduser()
         with place.open("rb") as file:  # Given a path, NumPy does not close a damaged .npz.
             is_npz = file.peek(2).startswith(b"PK")
@@ -56,8 +58,8 @@ def open_npy(path: str) -> Source:
 
 
 def _from_arrays(path: str, arrays: Mapping[str, Any], lock: contextlib.AbstractContextManager[Any]) -> Source:
-    """Returns the pictures of one of a file's arrays, whose rows are read under the lock."""
-    with readable(path, "file of arrays"):
+    """Returns the pictures of one of a file's arrays; its rows are read under the lock."""
+    with readable(path, "a file of arrays"):
         found = ", ".join(f"{name}: {array.dtype} {list(array.shape)}" for name, array in arrays.items())
         axes = {name: _axes(array.shape) for name, array in arrays.items() if array.dtype == np.uint8}
         identity = file_identity(pathlib.Path(path).expanduser())
@@ -72,7 +74,7 @@ def _from_arrays(path: str, arrays: Mapping[str, Any], lock: contextlib.Abstract
     classes, unused_labels = labels.or_reason(lambda: _own_classes(path, arrays, len(rows)))
 
     def read(index: int) -> np.ndarray:
-        with readable(path, "file of arrays"), lock:
+        with readable(path, "a file of arrays"), lock:
             return np.array(rows[index].transpose(order), order="C")  # A copy. [h, w] or [h, w, c]
 
     names = [f"{i:0{len(str(len(rows) - 1))}}" for i in range(len(rows))]
@@ -82,7 +84,7 @@ def _from_arrays(path: str, arrays: Mapping[str, Any], lock: contextlib.Abstract
 
 
 def _axes(shape: Sequence[int]) -> tuple[int, ...] | None:
-    """Returns the order of a picture's axes that makes them (h, w) or (h, w, c), or None if it is no picture."""
+    """Returns the order of a picture's axes that makes them (h, w) or (h, w, c), or None if it has none."""
     if 0 in shape or len(shape) not in (3, 4):
         return None
     if len(shape) == 3:  # [64, 64, 3] is one picture, not 64 of 64x3 px.
@@ -102,6 +104,6 @@ def _own_classes(path: str, arrays: Mapping[str, Any], length: int) -> labels.Cl
     label = labels.label_name(fitting, path)
     if label is None:
         return None
-    with readable(path, "file of arrays"):
+    with readable(path, "a file of arrays"):
         values = np.asarray(arrays[label])
     return labels.from_values(list(values[:, 0] if values.shape[1:] == (1,) else values), f"{path}, array {label}")

@@ -1,6 +1,6 @@
 """Data sets of TFDS (TensorFlow Datasets), read without TensorFlow.
 
-A data set is downloaded and prepared once, as array records, for which most need no TensorFlow. Then its pictures are
+A data set is downloaded and prepared once, as array records; most need no TensorFlow for that. Then its pictures are
 read in any order, as the files that they were.
 """
 
@@ -17,23 +17,23 @@ from stylegan_jax.data import labels
 from stylegan_jax.data.source import Source, hash_lines
 
 PREFIX = "tfds:"
-FACES = "procedural_faces"  # The one data set of this package.
+FACES = "procedural_faces"  # Name of this package's own data set.
 FILE_FORMAT = "array_record"
-CHANNELS = (1, 3, 4, None)  # Of arrays that are pictures; None is any number.
-RECORDS_AT_ONCE = 256  # Read for their labels.
+CHANNELS = (1, 3, 4, None)  # Channels of arrays that are pictures; None: any number.
+RECORDS_AT_ONCE = 256  # Records read at once for their labels.
 
 
 def open_tfds(spec: str, split: str, folder: str | None = None) -> Source:
-    """Returns the pictures of a TFDS data set, which is downloaded and prepared first where it is not.
+    """Returns the pictures of a TFDS data set; it is downloaded and prepared first if that was not done.
 
-    The picture of a record is the only feature that is one, or that called "image": an Image, which is read as the
+    The picture of a record is its only feature that is one, or the one called "image": an Image, which is read as the
     file that it was, or uint8 [h, w, c]. The class is the ClassLabel called "label", or the only one; to know it, all
     records are read once, but no picture is decoded.
 
     Args:
         spec: "tfds:" and NAME, NAME/CONFIG, NAME/CONFIG:VERSION, or the path of a prepared data set, which begins with
             / or ~ or a dot.
-        split: name of a split, or what TFDS makes of splits: "train[:10%]", "train+test".
+        split: name of a split, or a part or a sum of splits: "train[:10%]", "train+test".
         folder: where data sets are prepared; None for TFDS's own, ~/tensorflow_datasets.
 
     Raises:
@@ -99,7 +99,7 @@ def _find_builder(full_name: str, spec: str, folder: str | None) -> Any:
         raise ValueError(f"data.source is {spec!r}, but TFDS has no data set {name!r}; {hint}") from error
     except Exception as error:  # AssertionErrors among others; the first line says what is wrong.
         reason = str(error).rpartition('}": ')[2].partition("\n")[0].partition(" Here are")[0].rstrip(".")
-        with contextlib.suppress(Exception):  # A name that is not well-formed, or of no data set.
+        with contextlib.suppress(Exception):  # The name may be malformed, or not a data set's.
             configs = ", ".join(tfds.builder_cls(name).builder_configs)
             reason += f"; its configurations are {configs}" if configs else ""
         raise ValueError(
@@ -112,12 +112,12 @@ def _prepare(builder: Any, spec: str) -> None:
     """Downloads a data set and writes it as array records, if that was not done before."""
     if builder.is_prepared():
         return
-    try:  # The data sets that lie ready at gs://tfds-data are no array records.
+    try:  # The prepared data sets at gs://tfds-data are not array records.
         settings = tfds.download.DownloadConfig(try_download_gcs=False)
         builder.download_and_prepare(file_format=FILE_FORMAT, download_config=settings)
-    except Exception as error:  # TensorFlow or the network is missing, or what is to be downloaded by hand.
+    except Exception as error:  # TensorFlow or the network is missing, or a file that must be downloaded by hand.
         raise ValueError(
-            f"{spec} cannot be prepared ({type(error).__name__}: {_line(error)}); see to that, or where it can be, run "
+            f"{spec} cannot be prepared ({type(error).__name__}: {_line(error)}); mend that; or, where it can be, run "
             f'tfds.builder("{spec.removeprefix(PREFIX)}").download_and_prepare(file_format="{FILE_FORMAT}"), copy the '
             "folder that it makes, and use tfds:/FOLDER."
         ) from error
@@ -134,7 +134,7 @@ def _open_records(builder: Any, spec: str, split: str) -> Any:
     try:
         raw = tfds.decode.DeserializeMethod.RAW_BYTES
         records = builder.as_data_source(split, deserialize_method=raw, file_format=FILE_FORMAT)
-        len(records)  # Raises where a slice ends before it begins.
+        len(records)  # It raises where a slice ends before it begins.
         return records
     except Exception as error:  # Whatever TFDS raises on a split that is unknown, is not well-formed or has no records.
         splits = ", ".join(f"{info.name} ({info.num_examples} records)" for info in builder.info.splits.values())

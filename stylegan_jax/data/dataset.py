@@ -11,7 +11,7 @@ from stylegan_jax.data import images, square
 
 # What a permutation is for; each use has a random stream of its own.
 SPLIT, ORDER, SAMPLE = range(3)
-MIN_HELDOUT = 2  # That metrics can compare.
+MIN_HELDOUT = 2  # Fewest images that metrics can compare.
 
 
 class Batch(NamedTuple):
@@ -26,8 +26,8 @@ class Dataset:
     """Images, split. Immutable: asking for a batch changes nothing."""
 
     stored: images.Images
-    train_indices: np.ndarray  # Of the images to train on. [num_train]
-    heldout_indices: np.ndarray  # Of the images kept from training. [num_heldout]
+    train_indices: np.ndarray  # Numbers of the images to train on. int64 [num_train]
+    heldout_indices: np.ndarray  # Numbers of the images kept from training. int64 [num_heldout]
     model: Model
     seed: int
 
@@ -38,7 +38,7 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """Differs if the source's images do; kept with a checkpoint, to notice data that changed in mid-run."""
+        """Text that differs if the images do; kept with a checkpoint, to notice data that changed in mid-run."""
         return self.stored.fingerprint
 
     @property
@@ -47,9 +47,9 @@ class Dataset:
         return self.stored.classes.names if self.model.num_labels else ()
 
     def size(self, resolution: int) -> int:
-        """Returns the height and width of the images that training at `resolution` px is given, px.
+        """Returns the height and width of the images given to training at `resolution` px, px.
 
-        It is the smallest stored one that is not smaller; the device makes their box means.
+        It is the smallest stored size of at least `resolution`; the device makes box means of the images.
         """
         return min(size for size in self.stored.sizes if size >= resolution)
 
@@ -63,7 +63,7 @@ class Dataset:
         Args:
             nimg: images shown so far, >= 0.
             n: images in the global batch.
-            resolution: that is trained at, px.
+            resolution: resolution of training, px.
             part: (index, count): this process's place among those that share the batch, each a contiguous slice.
 
         Returns:
@@ -98,7 +98,7 @@ class Dataset:
         return self._full(self.heldout_indices[start:stop])
 
     def describe(self) -> dict[str, int]:
-        """Returns what there is and what became of it, in numbers of images (and of classes)."""
+        """Returns the numbers of images by what became of them, of other files, and of classes."""
         return {
             "images": self.num_train,
             "heldout": len(self.heldout_indices),
@@ -131,7 +131,7 @@ def open_dataset(data: Data, model: Model, seed: int, progress_fn: images.Progre
     Args:
         data: the source, and how its pictures become squares.
         model: resolution, channels and number of classes.
-        seed: of the run, 0 or more; it draws the split and the order.
+        seed: the run's seed, 0 or more; it draws the split and the order.
         progress_fn: called with (images done, images in all) while they are decoded or drawn.
 
     Raises:
@@ -151,13 +151,13 @@ def open_dataset(data: Data, model: Model, seed: int, progress_fn: images.Progre
 
 
 def refused_split(data: Data, num_images: int) -> str | None:
-    """Returns why so many images cannot be split as the settings say, and what to do; None if they can."""
+    """Returns why `num_images` cannot be split as the settings say, and what to do; None if they can."""
     if 2 * data.num_heldout <= num_images:
         return None
     most = num_images // 2
     fewer = f"use data.num_heldout={most} or less, or " if most >= MIN_HELDOUT else "use "
     return (
-        f"data.num_heldout is {data.num_heldout}, and the metrics compare as many with those to train on; {fewer}"
+        f"data.num_heldout is {data.num_heldout}, and the metrics need as many images to train on; {fewer}"
         "data.num_heldout=0 with report.metric_ticks=0"
     )
 
@@ -166,7 +166,7 @@ def refused_split(data: Data, num_images: int) -> str | None:
 def _permutation(seed: int, purpose: int, epoch: int, length: int) -> np.ndarray:
     """Returns a permutation of range(length) drawn from (seed, purpose, epoch). int64 [length]
 
-    It sorts raw Philox output, which NumPy promises never to change; of `Generator.permutation` it promises nothing.
+    It sorts raw Philox output, which NumPy promises never to change; for `Generator.permutation` it promises nothing.
     """
     key = np.array([seed, epoch], np.uint64)
     draws = np.random.Philox(key=key, counter=np.array([0, 0, 0, purpose], np.uint64)).random_raw(length)

@@ -21,9 +21,9 @@ MAX_PIXELS = Data().max_pixels
 DEEP_TOP = 65535  # Largest value of integers deeper than 8 bits.
 WIDE_GAMUTS = ("Display P3", "Adobe RGB", "ProPhoto", "Wide Gamut", "BT.2020", "Rec. 2020", "Rec.2020")
 
-_LOW = "stylegan_jax_low_bytes"  # In Image.info: the lower bytes of 16-bit colours, of which Pillow keeps the upper.
+_LOW = "stylegan_jax_low_bytes"  # Key in Image.info of the lower bytes of 16-bit colours; Pillow keeps the upper ones.
 _SWAPPED = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
-_TURNS = {  # EXIF orientation to what makes it upright.
+_TURNS = {  # What makes a picture upright, by its EXIF orientation.
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -37,11 +37,11 @@ Image.MAX_IMAGE_PIXELS = None  # `load` has a limit of its own; Pillow's prints 
 
 
 def load(picture: bytes | np.ndarray, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Returns a picture, decoded whole: of an encoded file, or of uint8 values [h, w] or [h, w, c].
+    """Returns a picture, decoded whole, from an encoded file or from uint8 values [h, w] or [h, w, c].
 
     Args:
-        picture: an encoded file of FORMATS, of a GIF the first frame; or an array.
-        max_pixels: an encoded picture of more is refused, as it may be made to fill the memory.
+        picture: an encoded file of FORMATS (the first frame of a GIF is read), or an array.
+        max_pixels: limit on an encoded picture; a larger one, which could fill the memory, is refused.
 
     Raises:
         ValueError: it is of no known format, damaged, cut short, too large, or an array of another kind.
@@ -59,15 +59,15 @@ def _from_array(values: np.ndarray) -> Image.Image:
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[..., 0]
     if values.dtype != np.uint8 or values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] not in MODES):
-        raise ValueError(f"{values.dtype}{list(values.shape)} is no picture of uint8 [h, w] or [h, w, 1, 3 or 4]")
+        raise ValueError(f"{values.dtype}{list(values.shape)} is not a picture of uint8 [h, w] or [h, w, 1, 3 or 4]")
     return Image.fromarray(np.ascontiguousarray(values))
 
 
 def read_npy(content: bytes) -> np.ndarray:
-    """Returns the picture in a .npy: [h, w, c] as it is, Progressive GAN's [1, c, h, w] or [c, h, w] brought to it.
+    """Returns the picture in a .npy: [h, w, c] as it is; Progressive GAN's [1, c, h, w] and [c, h, w] become that.
 
     Raises:
-        ValueError: it is no .npy, is cut short, or holds objects, which could run code.
+        ValueError: it is not a .npy, is cut short, or holds objects, which could run code.
     """
     try:
         values = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
@@ -96,7 +96,7 @@ def _decode(encoded: bytes, max_pixels: int) -> Image.Image:
     except Image.UnidentifiedImageError as error:
         raise ValueError("not a readable PNG, JPEG, WebP or other picture of a known format") from error
     except MemoryError:
-        raise  # Of this machine, not of the picture.
+        raise  # The fault is this machine's, not the picture's.
     except Exception as error:  # Pillow's readers raise a dozen unrelated types at damaged bytes.
         raise ValueError(str(error) or type(error).__name__) from error
 
@@ -104,13 +104,13 @@ def _decode(encoded: bytes, max_pixels: int) -> Image.Image:
 def _low_bytes(encoded: bytes, image: Any) -> np.ndarray | None:
     """Returns the lower bytes of 16-bit colours, uint8 [h, w, 3 or 4]; None for any other picture.
 
-    `image` is the picture, not decoded yet. Pillow takes the first or the second byte of each colour as the order of
-    bytes says that the upper is; told the other order, it takes the lower.
+    `image` is the picture, not decoded yet. Pillow takes that byte of each colour which is the upper one in the
+    order of bytes; told the other order, it takes the lower one.
     """
     if image.mode not in ("RGB", "RGBA") or not re.search(";16[BLN]", str(image.tile)):
         return None
     again: Any = Image.open(io.BytesIO(encoded), formats=FORMATS)
-    is_gray = "LA;16B" in str(again.tile)  # Pillow knows one order of these; they are bytes in fours as well.
+    is_gray = "LA;16B" in str(again.tile)  # Pillow knows one order of these; their four bytes are read as RGBA.
 
     def other(args: str) -> str:
         return "RGBA" if is_gray else re.sub("(?<=;16)[BLN]", lambda found: _SWAPPED[found[0]], args)
@@ -143,11 +143,11 @@ def to_eight_bits(image: Image.Image, white_level: int | None = None) -> Image.I
     1. They are rounded, half to even.
 
     Args:
-        image: of any mode.
-        white_level: of integers; None is the largest that 16 bits hold.
+        image: a decoded picture of any mode.
+        white_level: value of white in integers; None: the largest that 16 bits hold.
 
     Raises:
-        ValueError: values out of their range.
+        ValueError: values are out of their range.
     """
     turn = _TURNS.get(_orientation(image))
     if is_deep(image):
@@ -172,14 +172,14 @@ def _scaled(image: Image.Image, white_level: int | None) -> Image.Image:
     if image.mode == "RGBA":
         alpha = np.rint(values[..., 3:] * (255 / np.float64(DEEP_TOP))).astype(np.uint8)
         eight = np.concatenate([eight, alpha], axis=2)
-    elif image.has_transparency_data:  # One colour that is transparent.
+    elif image.has_transparency_data:  # One colour stands for transparency.
         is_seen = (values != np.array(image.info["transparency"])).reshape(*values.shape[:2], -1).any(2, keepdims=True)
         eight = np.concatenate([eight.reshape(*values.shape[:2], -1), is_seen * np.uint8(255)], axis=2)
     return Image.fromarray(eight)
 
 
 def is_kept(image: Image.Image, resolution: int, channels: int) -> bool:
-    """Returns whether a decoded file already is what `square.to_square` makes of it, and small: it can be kept."""
+    """Returns whether a file, here decoded, is compressed and already what `square.to_square` would make of it."""
     return (
         image.format in ("PNG", "JPEG", "WEBP")
         and image.size == (resolution, resolution)
@@ -206,7 +206,7 @@ def remarks(image: Image.Image, channels: int) -> tuple[str, ...]:
         unusual.append("has several frames, the first is taken")
     profile = (image.info.get("icc_profile") or b"").replace(b"\0", b"")  # Its name stands in it in ASCII or UTF-16.
     gamuts = [name for name in WIDE_GAMUTS if name.encode() in profile]
-    unusual += [f"in the colours of {name}, which are taken as sRGB and come out paler" for name in gamuts]
+    unusual += [f"in the colours of {name}, which are taken as sRGB and look paler" for name in gamuts]
     return tuple(unusual)
 
 

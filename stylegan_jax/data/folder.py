@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from stylegan_jax.data import decode, listing
 from stylegan_jax.data.source import Source, file_identity
 
-# Their size does not tell one picture from another.
+# Endings of uncompressed files: their size does not tell one picture from another.
 UNCOMPRESSED = (".npy", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga")
 
 
@@ -45,12 +45,12 @@ def has_pictures(path: str) -> bool:
 def walk(path: str, notes: list[str], depth: int | None = None) -> Iterator[str]:
     """Yields the files below a folder, by their names relative to it.
 
-    Links are followed, but no folder is entered twice. Hidden folders are not entered; hidden files come too.
+    Links are followed, but no folder is entered twice. Hidden folders are not entered; hidden files are yielded.
 
     Args:
-        path: of the folder.
-        notes: to which a sentence is added for each link that is passed over.
-        depth: of the deepest files, 1 for those in the folder itself; None for all.
+        path: path of the folder.
+        notes: list that gets a sentence for each link that is passed over.
+        depth: depth of the deepest files, 1 for those in the folder itself; None for all.
 
     Raises:
         ValueError: a folder cannot be listed.
@@ -67,7 +67,7 @@ def walk(path: str, notes: list[str], depth: int | None = None) -> Iterator[str]
             notes.append(f"{folder} is a link to a folder that is read already; passed over")
             continue
         entered.add((status.st_dev, status.st_ino))
-        # Of two links to one folder, always the same comes first.
+        # Sorted, so that of two links to one folder the same one always comes first.
         subfolders[:] = sorted(name for name in subfolders if not listing.is_hidden(name))
         inner = os.path.relpath(folder, path)
         inner = "" if inner == "." else f"{inner}/"
@@ -77,7 +77,7 @@ def walk(path: str, notes: list[str], depth: int | None = None) -> Iterator[str]
 
 
 def find(path: str, endings: tuple[str, ...], depth: int | None = None) -> list[str]:
-    """Returns the files below a folder that end so and are not hidden, sorted; see `walk`."""
+    """Returns the files below a folder with one of these endings that are not hidden, sorted; see `walk`."""
     found = (name for name in walk(path, [], depth) if name.endswith(endings))
     return sorted(name for name in found if not listing.is_hidden(name.rpartition("/")[2]))
 
@@ -93,7 +93,7 @@ def _identity(path: str) -> str:
 
 
 def _read_file(path: pathlib.Path) -> bytes:
-    """Returns the content of a file; a pipe could be waited for, and a device be read, for ever."""
+    """Returns the content of an ordinary file; a pipe or a device could take for ever."""
     try:
         status = path.stat()
     except OSError as error:
@@ -101,6 +101,6 @@ def _read_file(path: pathlib.Path) -> bytes:
             raise ValueError(f"a link that leads nowhere ({error.strerror})") from None
         raise
     if not stat.S_ISREG(status.st_mode):
-        raise ValueError("no ordinary file but a pipe, a socket or a device")
+        raise ValueError("not an ordinary file, but a pipe, a socket or a device")
     listing.check_size(status.st_size)
     return path.read_bytes()

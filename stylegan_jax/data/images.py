@@ -13,7 +13,7 @@ from stylegan_jax.data.source import Source, hash_lines, printable
 from stylegan_jax.data.survey import ProgressFn
 
 CHUNK_PX = 2**22  # Pixels drawn at once: some 100 MB of intermediate arrays.
-LOADED_AT_ONCE = 2**22  # Bytes of stored squares that a thread reads.
+LOADED_AT_ONCE = 2**22  # Bytes of stored squares that a thread reads at once.
 GIB = 2**30
 
 _log = logging.getLogger(__name__)
@@ -25,22 +25,22 @@ class Images:
 
     name: str  # data.source
     length: int
-    sizes: tuple[int, ...]  # That are stored, px, ascending; the lower ones are box means of the largest.
-    # Indices [n] and one of the sizes to images, uint8 [n, size, size, channels].
+    sizes: tuple[int, ...]  # Stored sizes, px, ascending; the lower ones are box means of the largest.
+    # Function of indices [n] and one of the sizes that returns images, uint8 [n, size, size, channels].
     images_fn: Callable[[np.ndarray, int], np.ndarray]
-    fingerprint: str  # Differs if the images do: 16 hexadecimal digits.
+    fingerprint: str  # 16 hexadecimal digits that differ if the images do.
     classes: labels.Classes | None = None
-    num_skipped: int = 0  # Unreadable pictures left out.
-    num_filtered: int = 0  # Sound pictures left out for their size.
-    num_enlarged: int = 0  # Pictures smaller than the images.
-    num_ignored: int = 0  # Files that are no pictures.
+    num_skipped: int = 0  # Number of unreadable pictures left out.
+    num_filtered: int = 0  # Number of sound pictures left out for their size.
+    num_enlarged: int = 0  # Number of pictures smaller than the images.
+    num_ignored: int = 0  # Number of files that are not pictures.
 
 
 def open_images(data: Data, model: Model, progress_fn: ProgressFn | None = None) -> Images:
     """Returns the images that `data.source` gives a model, every one of them known to be readable.
 
-    A prepared store and official TFRecords are read as they lie, at the size that is asked for. Pictures are decoded
-    once, and kept in memory if all fit in `data.cache_gib`; else they are decoded again whenever asked for.
+    A prepared store and official TFRecords are read as they are, at the size that is asked for. Pictures are decoded
+    once, and kept in memory if all fit in `data.cache_gib`; else they are decoded again whenever they are asked for.
 
     Args:
         data: where to look, and how pictures become squares.
@@ -48,7 +48,7 @@ def open_images(data: Data, model: Model, progress_fn: ProgressFn | None = None)
         progress_fn: called in this thread with (images done, images in all) while images are decoded or drawn.
 
     Raises:
-        ValueError: no such source, no pictures, unreadable ones, or settings that fit none.
+        ValueError: no such source, no pictures, unreadable ones, or settings that suit none.
         OSError: the disk or network that the source lies on failed.
     """
     square.check_settings(model.channels, data.fit, data.background)
@@ -75,7 +75,7 @@ def is_stored(source: Source, model: Model) -> bool:
 
 
 def without_effect(source: Source, data: Data) -> list[str]:
-    """Returns a sentence for each setting that is not followed, because a source has squares already."""
+    """Returns a sentence for each setting that has no effect, because a source has squares already."""
     if source.read_many_fn is None:
         return []
     names = ("fit", "background", "min_side_px", "white_level")
@@ -89,9 +89,9 @@ def without_effect(source: Source, data: Data) -> list[str]:
 
 
 def _stored(source: Source, data: Data, model: Model) -> Images:
-    """Returns the squares of a source that has them, up to the model's resolution or the next that is stored."""
+    """Returns the squares of a source that has them, up to the smallest stored size of at least the resolution."""
     largest = min(size for size in source.sizes if size >= model.resolution)
-    threads = futures.ThreadPoolExecutor(data.num_workers)  # Made once: a batch is read in the time that it takes.
+    threads = futures.ThreadPoolExecutor(data.num_workers)  # Made once: that takes as long as reading a batch.
 
     def load(indices: np.ndarray, size: int) -> np.ndarray:
         images = np.empty((len(indices), size, size, source.channels), np.uint8)
@@ -164,7 +164,7 @@ def _decoded(source: Source, data: Data, model: Model, progress_fn: ProgressFn |
         source.close_fn()
         raise
     if enlarged.any():
-        sentences.append(f"Enlarging {enlarged.sum()} of {source.length} pictures, smaller than {model.resolution} px")
+        sentences.append(f"Enlarging {enlarged.sum()} of {source.length} pictures below {model.resolution} px")
     for sentence in (*sentences, survey.dark(int(brightest.max()), data)):
         if sentence:
             _log.warning("%s", sentence)

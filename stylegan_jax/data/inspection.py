@@ -17,9 +17,9 @@ from stylegan_jax.data.source import Source, printable
 from stylegan_jax.runs import grid
 
 SHEET_PX = 128  # Largest height of a picture in the contact sheet.
-MAX_LINES = 10  # Of a table in the text; the JSON has all.
+MAX_LINES = 10  # Rows of a table in the text; the JSON has all.
 BAR = 40  # Characters of the longest bar.
-MANY_EPOCHS = 1000  # After which the discriminator knows the pictures by heart.
+MANY_EPOCHS = 1000  # Epochs after which the discriminator knows the pictures by heart.
 
 
 @dataclasses.dataclass
@@ -27,7 +27,7 @@ class _Found:
     """What decoding the pictures showed. All counts are by pictures."""
 
     sizes: Counter[tuple[int, int]] = dataclasses.field(default_factory=Counter)  # (width, height), px.
-    modes: Counter[str] = dataclasses.field(default_factory=Counter)  # Pillow's.
+    modes: Counter[str] = dataclasses.field(default_factory=Counter)  # Pillow's modes.
     formats: Counter[str] = dataclasses.field(default_factory=Counter)
     remarks: dict[int, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     left_out: dict[int, survey.LeftOut] = dataclasses.field(default_factory=dict)
@@ -42,7 +42,7 @@ def inspect(config: Config, folder: str | os.PathLike, progress_fn: survey.Progr
     Unreadable pictures are listed, whatever data.on_bad_image says.
 
     Args:
-        config: settings; training with them is what the text foretells.
+        config: settings of the training that the text foretells.
         folder: where to write; made if needed.
         progress_fn: called with (pictures done, pictures in all).
 
@@ -50,7 +50,7 @@ def inspect(config: Config, folder: str | os.PathLike, progress_fn: survey.Progr
         The findings as text.
 
     Raises:
-        ValueError: the source cannot be opened, or the folder not written.
+        ValueError: the source cannot be opened, or the folder cannot be written.
         OSError: the disk or network that the source lies on failed.
     """
     square.check_settings(config.model.channels, config.data.fit, config.data.background)
@@ -195,7 +195,7 @@ def _text(report: dict[str, Any], source: Source, config: Config) -> str:
     lines += [
         "training with these settings:",
         f"  each picture becomes {model.resolution}x{model.resolution} {colours} by data.fit={data.fit!r}; "
-        f"{report['enlarged']} are enlarged; they are {training['reading']}",
+        f"{report['enlarged']} are enlarged; all are {training['reading']}",
         f"  {training['images']} are trained on, {training['heldout']} are held out; "
         f"{config.schedule.total_kimg:g} kimg are {training['epochs']} epochs, "
         f"with{'' if data.mirror else 'out'} mirroring",
@@ -210,7 +210,7 @@ def _text(report: dict[str, Any], source: Source, config: Config) -> str:
     if (training["epochs"] or 0) > MANY_EPOCHS:
         lines.append(
             f"  that is more than {MANY_EPOCHS} epochs: so few pictures are learnt by heart. Add pictures, set "
-            "data.mirror=True, or end earlier by schedule.total_kimg"
+            "data.mirror=True, or use a lower schedule.total_kimg"
         )
     lines.append(f"{report['decoded_per_sec']:g} pictures/s were decoded by {data.num_workers} threads")
     return "\n".join(lines)

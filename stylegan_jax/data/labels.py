@@ -30,8 +30,8 @@ class NotClasses(ValueError):
 class Classes:
     """The class of each picture."""
 
-    labels: np.ndarray  # Number of its class. int64 [n], 0 <= label < len(names)
-    names: tuple[str, ...]  # Of the classes; one that comes again is numbered: crane, crane (1).
+    labels: np.ndarray  # Number of each picture's class. int64 [n], 0 <= label < len(names)
+    names: tuple[str, ...]  # Names of the classes; one that comes again is numbered: crane, crane (1).
 
     def __post_init__(self) -> None:
         seen: dict[str, int] = {}
@@ -47,12 +47,12 @@ class Classes:
         return np.bincount(self.labels, minlength=len(self.names))
 
     def of(self, indices: np.ndarray) -> "Classes":
-        """Returns the classes of some of the pictures, in that order; none is dropped."""
+        """Returns the classes of some of the pictures, in that order; no class is dropped."""
         return Classes(self.labels[indices], self.names)
 
 
 def or_reason(make_fn: Callable[[], Classes | None]) -> tuple[Classes | None, str | None]:
-    """Returns the classes that a source has itself, or None and the reason why its labels are no classes."""
+    """Returns (a source's own classes, None), or (None, the reason why its labels are not classes)."""
     try:
         return make_fn(), None
     except NotClasses as error:
@@ -66,7 +66,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def label_name(names: Iterable[str], path: str) -> str | None:
-    """Returns which column or array holds the classes: one called as LABEL_NAMES, else one with such a word in it.
+    """Returns the column or array of classes: one named in LABEL_NAMES, else one with such a word in its name, or None.
 
     Raises:
         NotClasses: there are several.
@@ -75,7 +75,7 @@ def label_name(names: Iterable[str], path: str) -> str | None:
     found = [name for name in words if name.lower() in LABEL_NAMES] or [n for n in words if words[n] & {*LABEL_NAMES}]
     if len(found) > 1:
         raise NotClasses(
-            f"{path} has several labels, {listed(found)}; leave one of them, or name a file of classes in data.labels."
+            f"{path} has several labels, {listed(found)}; keep one of them, or name a file of classes in data.labels."
         )
     return found[0] if found else None
 
@@ -107,14 +107,14 @@ def from_values(values: Sequence[Any], path: str) -> Classes:
         try:
             rows = np.array(values, np.float64)
         except (ValueError, TypeError, OverflowError) as error:
-            raise NotClasses(f"{path}: label vectors are not of numbers ({error}); use one-hot vectors.") from error
+            raise NotClasses(f"{path}: label vectors are not numeric ({error}); use one-hot vectors.") from error
         return from_one_hot(rows, path)
     kinds = sorted({type(v).__name__ for v in values})
     raise NotClasses(f"{path}: labels are of types {', '.join(kinds)}; use whole numbers, names or one-hot vectors.")
 
 
 def _from_names(values: Sequence[str]) -> Classes:
-    """Returns classes by their names: first those that are numbers, by their size, then the others, by the alphabet."""
+    """Returns the classes in the order of their names: numbers first, by value, then the others, by the alphabet."""
 
     def place(name: str) -> tuple[bool, int, str, str]:
         digits = name.strip().lstrip("0")
@@ -130,7 +130,7 @@ def from_one_hot(rows: np.ndarray, path: str) -> Classes:
     """Returns the classes of one-hot rows [n, num_classes], named by their numbers.
 
     Raises:
-        NotClasses: a row is not a single 1 among zeros; it is named.
+        NotClasses: a row is not a single 1 among zeros; the message names the first.
     """
     if rows.ndim != 2 or rows.shape[1] < 1:
         raise NotClasses(f"{path}: labels of shape {list(rows.shape)}; one-hot labels are [pictures, classes].")
@@ -152,7 +152,7 @@ def common_folder(names: Sequence[str]) -> str:
 def from_folders(names: Sequence[str], path: str) -> Classes:
     """Returns the classes of pictures named CLASS/..., in the order of `from_values`.
 
-    Folders that all pictures share are no classes. In a folder of .tar files, a class is a folder in them; where they
+    Folders that all pictures share are not classes. In a folder of .tar files, a class is a folder in them; where they
     have none, each .tar is a class.
 
     Raises:
@@ -176,7 +176,7 @@ def from_folders(names: Sequence[str], path: str) -> Classes:
     classes = _from_names([place.partition("/")[0] for place in inner])
     if {name.lower() for name in classes.names} <= SPLITS:
         raise ValueError(
-            f"data.labels is 'folders', but those of {path} are the splits {', '.join(classes.names)}, no classes; "
+            f"data.labels is 'folders', but the folders of {path} are splits, not classes: {', '.join(classes.names)}; "
             "name the folder of one split as data.source, or a file of classes in data.labels."
         )
     return classes
@@ -214,8 +214,8 @@ def from_dataset_json(content: bytes, path: str, names: Sequence[str]) -> Classe
     """Returns the classes in a dataset.json of StyleGAN2 and 3, or None where its labels are null.
 
     Raises:
-        NotClasses: its labels are no classes, or some pictures have none or two.
-        ValueError: it is no JSON of that layout, or names none of the pictures.
+        NotClasses: its labels are not classes, or some pictures have none or two.
+        ValueError: it is not JSON of that layout, or names none of the pictures.
     """
     try:
         rows = json.loads(content)["labels"]
@@ -223,7 +223,7 @@ def from_dataset_json(content: bytes, path: str, names: Sequence[str]) -> Classe
             return None
         pairs = list(rows.items()) if isinstance(rows, dict) else [(name, label) for name, label in rows]
         if not all(isinstance(name, str) for name, _ in pairs):
-            raise TypeError("a NAME is no text")
+            raise TypeError("a NAME is not text")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
             f'{path} is not {{"labels": [[NAME, CLASS], ...]}} ({type(error).__name__}: {error}).'
@@ -232,13 +232,13 @@ def from_dataset_json(content: bytes, path: str, names: Sequence[str]) -> Classe
 
 
 def load_npy(file: str) -> np.ndarray:
-    """Returns the array in a .npy. Raises ValueError if there is none, or it is of objects, which could run code."""
+    """Returns the array in a .npy; raises ValueError if it is not one, or holds objects, which could run code."""
     try:
         return np.lib.format.open_memmap(file, mode="r")  # Never unpickles.
     except OSError:
         raise
     except Exception:  # NumPy raises half a dozen unrelated types at damaged bytes.
-        raise ValueError(f"{file} is no .npy of numbers; use class numbers [n] or one-hot rows [n, classes].") from None
+        raise ValueError(f"{file} is not a .npy of numbers; use class numbers [n] or one-hot [n, classes].") from None
 
 
 def _from_rows(rows: list[list[str]], path: str, names: Sequence[str]) -> Classes:
@@ -261,7 +261,7 @@ def _int64(values: Sequence[Any], path: str) -> np.ndarray:
     try:
         return np.array([int(v) for v in values], np.int64)
     except (OverflowError, ValueError) as error:
-        raise NotClasses(f"{path}: a label is no number of a class ({error}); number them 0, 1, 2 ...") from error
+        raise NotClasses(f"{path}: a label is not the number of a class ({error}); number them 0, 1, 2 ...") from error
 
 
 def _from_numbers(numbers: np.ndarray, path: str) -> Classes:
@@ -284,15 +284,15 @@ def _look_up(pairs: Sequence[tuple[str, Any]], path: str, names: Sequence[str]) 
     keys = [name if name in by_key else _stem(name) for name in names]
     missing = [name for name, key in zip(names, keys, strict=True) if key not in by_key]
     if missing:
-        kind = ValueError if len(missing) == len(names) else NotClasses  # The first is a table of something else.
+        kind = ValueError if len(missing) == len(names) else NotClasses  # A table of none is one of something else.
         raise kind(f"{path} has no label for {len(missing)} of {len(names)} pictures: {listed(missing)}.")
     several = [name for name, key in zip(names, keys, strict=True) if key in twice]
     if several:
-        raise NotClasses(f"{path} has two classes for {len(several)} pictures: {listed(several)}; leave one for each.")
+        raise NotClasses(f"{path} has two classes for {len(several)} pictures: {listed(several)}; keep one for each.")
     return [by_key[key] for key in keys]
 
 
 def _stem(name: str) -> str:
-    """Returns a name without its extension; it begins with / and so equals no name."""
+    """Returns a name without its extension; a / at its beginning tells it from a name."""
     folder, _, file = name.replace("\\", "/").rpartition("/")
     return f"/{folder}/{file.rpartition('.')[0] or file}"

@@ -1,4 +1,4 @@
-"""What the files of a folder, .zip or .tar are, told by their names: pictures, the labels of these, or others."""
+"""Tells by their names what the files of a folder, .zip or .tar are: pictures, labels of these, or others."""
 
 import dataclasses
 import json
@@ -13,15 +13,15 @@ import numpy as np
 from stylegan_jax.data import decode, labels
 from stylegan_jax.data.source import Source, nothing_to_close
 
-MAX_FILE_BYTES = 2**28  # Of one picture; a .zip can make petabytes out of kilobytes.
-ARRAY_EXTENSION = ".npy"  # Progressive GAN's CelebA-HQ has a picture in each.
-TABLE = "dataset.json"  # Labels of StyleGAN2 and 3.
+MAX_FILE_BYTES = 2**28  # Limit on one picture: a .zip can turn kilobytes into petabytes.
+ARRAY_EXTENSION = ".npy"  # Ending of arrays; Progressive GAN's CelebA-HQ has a picture in each.
+TABLE = "dataset.json"  # File of labels of StyleGAN2 and 3.
 
-_BESIDE = ".cls"  # What a WebDataset has beside each picture: the number or name of its class.
-_METADATA, _METADATA_KEYS = ".json", ("label", "cls")  # What it may have instead.
-_MAX_LABEL_BYTES = 2**20  # Of one label.
-_NOT_DECODED = (".heic", ".heif", ".jxl", ".svg", ".dng", ".psd", ".exr")  # Pictures that Pillow does not read.
-_MAX_ENDINGS = 6  # In a sentence.
+_BESIDE = ".cls"  # Ending of the file with a picture's class, number or name, in a WebDataset.
+_METADATA, _METADATA_KEYS = ".json", ("label", "cls")  # The JSON that it may have instead, and keys of the class.
+_MAX_LABEL_BYTES = 2**20  # Limit on one label.
+_NOT_DECODED = (".heic", ".heif", ".jxl", ".svg", ".dng", ".psd", ".exr")  # Pictures that Pillow cannot read.
+_MAX_ENDINGS = 6  # Endings named in a sentence.
 
 
 class NoPictures(ValueError):
@@ -32,11 +32,11 @@ class NoPictures(ValueError):
 class Files:
     """Files of a folder or archive, whatever they hold."""
 
-    path: str  # Of the folder or archive.
-    names: Sequence[str]  # With / between folders, as they are found there; of those that come twice the last is read.
-    read_fn: Callable[[str], bytes]  # Content of a name. Called from threads. Raises ValueError, OSError.
-    identity_fn: Callable[[str], str]  # What tells a changed file from the same. Raises nothing.
-    notes: tuple[str, ...] = ()  # What was passed over: a sentence each.
+    path: str  # Path of the folder or archive.
+    names: Sequence[str]  # Names as found there, with / between folders; where one comes twice, the last is read.
+    read_fn: Callable[[str], bytes]  # Returns the content of a name. Called from threads. Raises ValueError, OSError.
+    identity_fn: Callable[[str], str]  # Returns what differs if the file of a name does. Raises nothing.
+    notes: tuple[str, ...] = ()  # Sentences on what was passed over.
     close_fn: Callable[[], None] = nothing_to_close  # Gives open files back.
 
 
@@ -57,8 +57,8 @@ def to_source(files: Files, is_webdataset: bool = False) -> Source:
     share, or of a .cls, or a .json with a "label" or "cls", beside each picture.
 
     Args:
-        files: of a folder or archive.
-        is_webdataset: whether pictures with one key, as 0.jpg and 0.mask.png, are of one sample.
+        files: files of a folder or archive.
+        is_webdataset: whether pictures with one key, such as 0.jpg and 0.mask.png, belong to one sample.
 
     Raises:
         NoPictures: there is none.
@@ -106,18 +106,18 @@ def is_hidden(part: str) -> bool:
 def check_size(num_bytes: int) -> None:
     """Raises ValueError for a file that is too large to be a picture."""
     if num_bytes > MAX_FILE_BYTES:
-        raise ValueError(f"{num_bytes} bytes unpacked are more than the {MAX_FILE_BYTES} taken to be safe")
+        raise ValueError(f"it has {num_bytes} bytes unpacked, more than the limit of {MAX_FILE_BYTES}")
 
 
 def describe_others(others: Mapping[str, int]) -> str:
-    """Returns how many files are no pictures, by ending, and what to do about pictures that cannot be decoded."""
+    """Returns how many files are not pictures, by ending, and what to do about pictures that cannot be decoded."""
     ranked = sorted(others.items(), key=lambda row: (-row[1], row[0]))
     endings = [f"{ending or 'without ending'} {count}" for ending, count in ranked[:_MAX_ENDINGS]]
     if len(ranked) > _MAX_ENDINGS:
         endings.append(f"and {len(ranked) - _MAX_ENDINGS} more endings")
     text = f"other files: {sum(others.values())}{' (' if endings else ''}{', '.join(endings)}{')' if endings else ''}"
     not_decoded = [ending for ending in _NOT_DECODED if ending in others]
-    return f"{text}; {', '.join(not_decoded)} cannot be decoded: convert to PNG or JPEG" if not_decoded else text
+    return f"{text}; {', '.join(not_decoded)} cannot be decoded: convert them to PNG or JPEG" if not_decoded else text
 
 
 def _plain(name: str) -> str:
@@ -129,15 +129,15 @@ def _pictures(names: Iterable[str]) -> list[str]:
     """Returns the names of pictures, sorted."""
     names = list(names)
     found = [name for name in names if name.lower().endswith(decode.EXTENSIONS)]
-    # Among pictures, a .npy holds their labels.
+    # Beside pictures of other endings, a .npy holds labels.
     return sorted(found or [name for name in names if name.lower().endswith(ARRAY_EXTENSION)])
 
 
 def _one_for_each_key(names: Sequence[str], path: str, is_webdataset: bool) -> tuple[list[str], list[str]]:
-    """Returns the pictures to train on, where several have one key, and notes.
+    """Returns the pictures to train on, and notes on those that share a key.
 
-    A key is a name up to the first dot of its file. Of a WebDataset KEY.png is taken rather than KEY.mask.png; of
-    KEY.jpg and KEY.png both are.
+    A key is a name up to the first dot of its file. In a WebDataset KEY.mask.png is left out beside KEY.png; KEY.jpg
+    and KEY.png are both taken.
 
     Raises:
         ValueError: most keys of a WebDataset have several pictures called KEY.ENDING.
@@ -149,7 +149,7 @@ def _one_for_each_key(names: Sequence[str], path: str, is_webdataset: bool) -> t
     shared = [group for key, group in by_key.items() if simple[key] and len(group) > 1]
     if not is_webdataset:
         note = (
-            f"{path}: most pictures share their key, as {labels.listed(shared[0])}; each is trained on"
+            f"{path}: most pictures share their key, such as {labels.listed(shared[0])}; each is trained on"
             if shared
             else ""
         )
@@ -157,10 +157,10 @@ def _one_for_each_key(names: Sequence[str], path: str, is_webdataset: bool) -> t
     pairs = [group for group in simple.values() if len(group) > 1]
     if 2 * len(pairs) > len(by_key):
         raise ValueError(
-            f"{path} has several pictures with one key, as {labels.listed(pairs[0])}, and it is not clear which to "
-            "train on; unpack it and name the folder, where each is a picture, or leave one in each sample."
+            f"{path} has several pictures with one key, such as {labels.listed(pairs[0])}, and it is not clear which "
+            "to train on; keep one in each sample, or unpack all and name the folder: there each is trained on."
         )
-    notes = [f"{path} has pictures with one key, as {labels.listed(pairs[0])}; each is trained on"] if pairs else []
+    notes = [f"{path}: pictures share a key, such as {labels.listed(pairs[0])}; each is trained on"] if pairs else []
     left_out = sorted(name for group in shared for name in group if name not in simple[_key(name)])
     if left_out:
         notes.append(
@@ -176,7 +176,7 @@ def _key(name: str) -> str:
 
 
 def _label_files(seen: Sequence[str], names: Sequence[str]) -> _LabelFiles:
-    """Returns what may label the pictures `names`, of all files that are seen."""
+    """Returns those of the files `seen` that may label the pictures `names`."""
     tables = sorted(name for name in seen if name.rpartition("/")[2] == TABLE)
     shared = f"/{labels.common_folder(names)}/"
     at_top = [table for table in tables if shared.startswith(f"/{_folder(table)}")]
@@ -222,7 +222,7 @@ def _own_classes(
         return None
     kinds = [*found.at_top, *[f"{_BESIDE} files"] * bool(found.beside)]
     if len(kinds) > 1:
-        raise labels.NotClasses(f"{path} has labels in {' and '.join(kinds)}; leave those of one kind.")
+        raise labels.NotClasses(f"{path} has labels in {' and '.join(kinds)}; keep those of one kind.")
     if found.at_top:
         (table,) = found.at_top
         try:
@@ -260,7 +260,7 @@ def _from_beside(
         try:
             content = read_fn(beside[name])
             if len(content) > _MAX_LABEL_BYTES:
-                raise ValueError(f"{len(content)} bytes are no label")
+                raise ValueError(f"{len(content)} bytes are too many for a label")
             values.append(label_fn(content))
         except (ValueError, OSError, RecursionError) as error:
             raise labels.NotClasses(f"{path}/{beside[name]} has no label: {error}.") from error
@@ -272,7 +272,7 @@ def _label_of(content: bytes) -> Any:
     metadata = json.loads(content)
     found = [metadata[key] for key in _METADATA_KEYS if key in metadata] if isinstance(metadata, dict) else []
     if len(found) != 1:
-        raise ValueError(f"it has {len(found)} of {' and '.join(_METADATA_KEYS)}")
+        raise ValueError(f"it has {len(found)} of the keys {' and '.join(_METADATA_KEYS)}; one is needed")
     return found[0]
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from stylegan_jax.data.source import Source, file_identity, readable
 
-_LENGTH = b"length"  # Key of the number of pictures in a layout of several sizes; theirs are SIZE-NUMBER.
+_LENGTH = b"length"  # Key of the number of pictures in a layout of several sizes; pictures' keys are SIZE-NUMBER.
 _SIZED = re.compile(rb"(\d{1,6})-(\d{1,12})")
 
-# lmdb opens a file only once in a process, so sources of one file share it. It closes with the last of them.
+# lmdb opens a file only once in a process, so sources of one file share it. The file closes with the last of them.
 _environments: weakref.WeakValueDictionary[tuple[int, int], Any] = weakref.WeakValueDictionary()
 _environments_lock = threading.Lock()
 
@@ -20,10 +20,11 @@ def open_source(path: str) -> Source:
     """Returns the encoded pictures of an lmdb, given its folder or its data.mdb, in the order of their keys.
 
     Where the keys are SIZE-NUMBER, only the pictures of the largest size are read. Nothing is written beside it. A file
-    cut short is told by its size; other damage is not, as lmdb has no checksums.
+    that is cut short is found by its size; other damage is not found, as lmdb has no checksums.
 
     Raises:
-        ValueError: no such file, no lmdb, cut short, empty, or with fewer pictures than it says.
+        ValueError: there is no such file, or it is not an lmdb, is cut short, is empty or has other than the pictures
+            that it says.
     """
     with readable(path, "lmdb (data.mdb, or its folder)"):
         file = pathlib.Path(path).expanduser()
@@ -37,7 +38,7 @@ def open_source(path: str) -> Source:
         keys = list(transaction.cursor().iternext(values=False))
         said = transaction.get(_LENGTH, b"")
         identity = file_identity(file)
-    if said.isdigit():  # Else it is a picture.
+    if said.isdigit():  # Else this is the key of a picture.
         keys.remove(_LENGTH)
     if not keys:
         raise ValueError(f"{path} has no pictures: it is an empty lmdb. Name another file.")
@@ -55,9 +56,9 @@ def _largest(path: str, keys: list[bytes], said: bytes) -> tuple[list[bytes], tu
     """Returns the keys of the pictures of the largest size, where the keys are SIZE-NUMBER, and a note on the others.
 
     Args:
-        path: of the lmdb, for errors.
-        keys: of all pictures.
-        said: what it says is the number of pictures, if it does.
+        path: path of the lmdb, for errors.
+        keys: keys of all pictures.
+        said: number of pictures that the lmdb says it has; empty if it says none.
     """
     matches = [_SIZED.fullmatch(key) for key in keys]
     sizes = sorted({int(match[1]) for match in matches if match})

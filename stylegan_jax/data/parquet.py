@@ -14,8 +14,8 @@ from typing import Any
 from stylegan_jax.data import folder, labels
 from stylegan_jax.data.source import Source, file_identity, readable
 
-PICTURE_NAMES = ("image", "img", "picture", "jpg", "png")  # Of columns of pictures, the best first.
-RECENT_BYTES = 2**28  # Of decoded rows that are kept in memory.
+PICTURE_NAMES = ("image", "img", "picture", "jpg", "png")  # Names of columns of pictures, the best first.
+RECENT_BYTES = 2**28  # Memory for decoded rows.
 
 _LABEL_TYPES = (
     r"u?int\d+|(large_)?string|dictionary<values=(large_)?string,.*|"
@@ -27,11 +27,11 @@ _LABEL_TYPES = (
 class _Tables:
     """Parquet files of one source, and what is known of them without reading a row."""
 
-    path: str  # Of the source.
-    files: dict[str, pathlib.Path]  # By their names, sorted.
-    metadata: dict[str, Any]  # By the same names.
-    schemas: list[Any]  # In the same order.
-    types: dict[str, str]  # Of the columns, and as COLUMN.FIELD of what lies in them, that all files have.
+    path: str  # Path of the source.
+    files: dict[str, pathlib.Path]  # Files by their names, sorted.
+    metadata: dict[str, Any]  # Metadata by the same names.
+    schemas: list[Any]  # Schemas in the same order.
+    types: dict[str, str]  # Types that all files have: of columns, and of their fields as COLUMN.FIELD.
 
     def read(self, name: str, columns: Sequence[str], group: int | None = None) -> Any:
         """Returns columns of a file, or of a row group of it."""
@@ -55,18 +55,19 @@ def open_source(path: str) -> Source:
 
     The column of pictures is of type struct<bytes, path> or binary. Classes come from a column of names, of one-hot
     vectors or of whole numbers, which Hugging Face's metadata may name. Pictures are named by their path if each has
-    its own, else FILE#ROW. None is read before it is asked for; its neighbours are then decoded too, and kept for a
+    its own, else FILE#ROW. A picture is read when it is asked for; its neighbours are decoded too, and kept for a
     while.
 
     Raises:
-        ValueError: no such file, no parquet, cut short, without rows, or it is not clear which column has the pictures.
+        ValueError: there is no such file, or it is not parquet, is cut short or has no rows; or it is not clear which
+            column has the pictures.
     """
     tables, identities = _open(path)
     column = _picture_column(path, tables.schemas[0], tables.types)
     names = _names(tables, column)
     classes, unused_labels = labels.or_reason(lambda: _own_classes(tables, column))
     splits = sorted({word for name in tables.files for word in re.split(r"[^a-z]+", name.lower())} & labels.SPLITS)
-    note = f"{path} has the splits {', '.join(splits)}: all are taken; name a file to take less"
+    note = f"{path} has the splits {', '.join(splits)}: all are taken; name a file to take fewer"
     return Source(
         path,
         names,
@@ -132,22 +133,22 @@ def _parquet_files(place: pathlib.Path) -> dict[str, pathlib.Path]:
 
 
 def _types(schema: Any) -> dict[str, str]:
-    """Returns the type of each column, and as COLUMN.FIELD of what lies in it."""
+    """Returns the type of each column, and of each of its fields as COLUMN.FIELD."""
     types = [(field.name, field.type) for field in schema]
     inner = [(name, kind.field(i)) for name, kind in types for i in range(kind.num_fields)]
     return {name: str(kind) for name, kind in types + [(f"{name}.{field.name}", field.type) for name, field in inner]}
 
 
 def _picture_column(path: str, schema: Any, types: Mapping[str, str]) -> str:
-    """Returns the column of pictures, of those that all files have with the same type (`types`)."""
+    """Returns the column of pictures among those that have the same type in all files (`types`)."""
     held = {name: types.get(f"{name}.bytes") or types.get(name, "") for name in schema.names}
     fitting = [name for name, kind in held.items() if kind in ("binary", "large_binary")]
     chosen = [name for known in PICTURE_NAMES for name in fitting if name.lower() == known][:1] or fitting
     if len(chosen) != 1:
         found = ", ".join(f"{field.name}: {field.type}" for field in schema)
         raise ValueError(
-            f"{path}: columns that may hold pictures are {', '.join(chosen) or 'none'}, of {found}. Expected in all "
-            f"files one of struct<bytes: binary, path: string> or binary, named {' or '.join(PICTURE_NAMES)}; rename."
+            f"{path}: columns that may hold pictures are {', '.join(chosen) or 'none'}, of {found}. All files need one "
+            f"of struct<bytes: binary, path: string> or binary, named {' or '.join(PICTURE_NAMES)}; rename it."
         )
     return chosen[0]
 
@@ -164,7 +165,7 @@ def _own_classes(tables: _Tables, pictures: str) -> labels.Classes | None:
         return None
     kind = tables.types.get(label)
     if kind is None:
-        raise labels.NotClasses(f"{tables.path}: the column {label} is not the same in all files; write them alike.")
+        raise labels.NotClasses(f"{tables.path}: the column {label} differs among the files; write all alike.")
     if not re.fullmatch(_LABEL_TYPES, kind):
         raise labels.NotClasses(
             f"{tables.path}: the type of the column {label} is {kind}; use whole numbers, names or one-hot vectors."
@@ -176,13 +177,13 @@ def _own_classes(tables: _Tables, pictures: str) -> labels.Classes | None:
 
 def _class_names(schema: Any, label: str) -> tuple[str, ...]:
     """Returns the names of the classes in Hugging Face's metadata, or none."""
-    with contextlib.suppress(ValueError, KeyError, TypeError):  # It is JSON of anybody's making.
+    with contextlib.suppress(ValueError, KeyError, TypeError):  # Anybody may have written this JSON.
         return tuple(map(str, json.loads(schema.metadata[b"huggingface"])["info"]["features"][label]["names"]))
     return ()
 
 
 def _keep_recent(load_fn: Callable[[int], Any], length: int) -> Callable[[int], Any]:
-    """Returns `load_fn`, of numbers below `length`, with its last RECENT_BYTES of results kept, for many threads."""
+    """Returns `load_fn`, of numbers below `length`, which keeps its last RECENT_BYTES of results; for many threads."""
     recent: dict[int, Any] = {}  # The latest last.
     lock = threading.Lock()
     locks = [threading.Lock() for _ in range(length)]  # What several ask for at once is loaded once.

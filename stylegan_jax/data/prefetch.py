@@ -12,7 +12,7 @@ Size = TypeVar("Size")
 Loaded = TypeVar("Loaded")
 Placed = TypeVar("Placed")
 
-ENDING_SEC = 10.0  # A batch that is being made may take so long after it is no longer wanted.
+ENDING_SEC = 10.0  # Seconds that a batch has to be finished once it is no longer wanted.
 
 _END = object()  # Stands where a batch would, after the last one.
 
@@ -26,7 +26,7 @@ def prefetch(
 ) -> Iterator[Placed]:
     """Yields `put_fn(load_fn(nimg, n))` for each request, in order, while a thread prepares the next `depth`.
 
-    The thread starts when the first batch is asked for and has ended when the generator has: exhausted, closed or
+    The thread starts when the first batch is asked for, and ends with the generator, be it exhausted, closed or
     collected; one that is stuck in a read is left behind. An exception in `requests`, `load_fn` or `put_fn` is raised
     here in its turn, after the batches before it, with the traceback that it had in the thread.
 
@@ -38,8 +38,8 @@ def prefetch(
         patience_sec: longest wait for a batch.
 
     Raises:
-        ValueError: depth is below 1; or, from the generator, no batch came in `patience_sec`, as when a network drive
-            has gone.
+        ValueError: depth is below 1; or, from the generator, no batch came in `patience_sec`, such as when a network
+            drive has gone.
     """
     if depth < 1:
         raise ValueError(f"depth is {depth}; at least 1 batch must be prepared at a time.")

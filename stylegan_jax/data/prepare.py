@@ -1,4 +1,4 @@
-"""Pictures of any source to one store (data/store.py), by several processes, in shards that survive a kill."""
+"""Makes one store (data/store.py) of any source's pictures, by several processes, in shards that survive a kill."""
 
 import contextlib
 import dataclasses
@@ -18,10 +18,10 @@ from stylegan_jax.data.source import Source, printable
 from stylegan_jax.data.workers import Plan
 from stylegan_jax.runs import locks
 
-PICTURES_PER_SHARD = 256  # At least; a kill undoes what is unfinished of a shard.
+PICTURES_PER_SHARD = 256  # Least number of pictures in a shard; a kill loses unfinished shards.
 MAX_SHARDS = 1024
 UNREADABLE = "unreadable.txt"
-OURS = {"lock", "shards", "store", UNREADABLE}  # All that is in the folder of an unfinished store.
+OURS = {"lock", "shards", "store", UNREADABLE}  # Names of all that is in the folder of an unfinished store.
 _REMEDY = ", and give the same command again: it goes on from the others, which are prepared"
 
 
@@ -40,16 +40,16 @@ def prepare(
     Args:
         data: the source, how its pictures become squares, and the number of processes.
         model: resolution and channels.
-        folder: where the store is to be: nothing, an empty folder, or a store of the same pictures and settings.
+        folder: path of the store; an empty folder, or a store of the same pictures and settings, may be there.
         progress_fn: called with (pictures done, pictures to do in this call).
-        pictures_per_shard: at least; there are at most 1024 shards.
+        pictures_per_shard: least number of pictures in a shard; there are at most 1024 shards.
 
     Returns:
         What the store's prepared.json says.
 
     Raises:
-        ValueError: the source cannot be opened; the folder is taken, in use or too small; or pictures cannot be read
-            and data.on_bad_image is "fail": all others are prepared by then, and kept for the next call.
+        ValueError: the source cannot be opened; the folder is taken or in use, or its disk is too small; or pictures
+            cannot be read and data.on_bad_image is "fail": all others are prepared by then, and kept for the next call.
     """
     square.check_settings(model.channels, data.fit, data.background)
     folder = pathlib.Path(folder).expanduser().resolve()
@@ -93,7 +93,7 @@ def _is_done(folder: pathlib.Path, settings: dict[str, Any], data: Data) -> bool
         differing = [name for name in names if record.get(name) != settings.get(name) and name != "source"]
         num_unreadable = record.get("num_unreadable", 0)
     except (FileNotFoundError, NotADirectoryError, ValueError, AttributeError):
-        raise ValueError(f"{folder} is no folder for a store: something is in it. Choose another --workdir.") from None
+        raise ValueError(f"{folder} is not a store, and is not empty. Choose another --workdir.") from None
     if differing:
         lines = "".join(f"\n  {name}: {record.get(name)} there, {settings.get(name)} now" for name in differing)
         raise ValueError(f"{folder} is a store of other pictures or settings:{lines}\nChoose another --workdir.")
@@ -101,7 +101,7 @@ def _is_done(folder: pathlib.Path, settings: dict[str, Any], data: Data) -> bool
         raise ValueError(
             f"{folder} was prepared without {num_unreadable} pictures that could not be read, listed in "
             f"{store.LEFT_OUT}, and data.on_bad_image is 'fail'. Set data.on_bad_image=skip to take it as it is; or "
-            "mend the pictures, remove it, and give the same command again."
+            "mend the pictures, remove the store, and give the same command again."
         )
     return True
 
@@ -113,7 +113,7 @@ def _is_ours(partial: pathlib.Path) -> bool:
 
 
 def _check_partial(partial: pathlib.Path) -> None:
-    """Raises ValueError if something of another's is where the store is to grow."""
+    """Raises ValueError if the place where the store is to grow has something else in it."""
     is_free = not partial.exists() or (partial.is_dir() and not any(partial.iterdir()))
     if not is_free and not _is_ours(partial):
         raise ValueError(
@@ -136,7 +136,7 @@ def _locked(folder: pathlib.Path) -> Iterator[None]:
 
 
 def _check_room(plan: Plan) -> None:
-    """Raises ValueError if the levels alone do not fit on the disk. What a filter leaves out cannot be known here."""
+    """Raises ValueError if the levels alone do not fit on the disk; with a filter, their number is not known."""
     if plan.data.min_side_px or plan.data.fit == "wide":
         return
     done = sum(file.stat().st_size for file in plan.store.rglob("*.npy"))

@@ -1,4 +1,4 @@
-"""Copies of pictures that lie at gs://, s3:// or another place that fsspec knows."""
+"""Copies pictures from gs://, s3:// or another place that fsspec knows."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from stylegan_jax.runs import locks, whole
 
 ProgressFn = Callable[[int, int], None]  # Called with (done, in all).
 
-_TOKENS = "copied.json"  # What each copied file was when it was copied.
+_TOKENS = "copied.json"  # Name of the file that says what each file was when it was copied.
 _FILES_AT_ONCE = 64
 
 
@@ -23,11 +23,11 @@ def is_remote(path: str) -> bool:
 def copy(path: str, cache: str, progress_fn: ProgressFn | None = None) -> str:
     """Returns the path of a copy of a remote file or folder, which is made or brought up to date first.
 
-    Each file is copied under another name and renamed, so that one that is there is whole; an interrupted copy goes on
-    with the files that are missing. Processes that ask for the same wait for each other.
+    Each file is copied under another name and then renamed, so that a file with its own name is whole; an interrupted
+    copy goes on with the files that are missing. Processes that ask for the same path wait for each other.
 
     Args:
-        path: of the file or folder, with its scheme.
+        path: path of the file or folder, with its scheme.
         cache: folder of all copies.
         progress_fn: called with (bytes done, bytes in all).
 
@@ -39,7 +39,7 @@ def copy(path: str, cache: str, progress_fn: ProgressFn | None = None) -> str:
         info = fs.info(root)
         found = {root: info} if info["type"] == "file" else fs.find(root, detail=True)
         sizes = {name: info["size"] for name, info in found.items()}
-    except Exception as error:  # Of a dozen libraries, each with its own.
+    except Exception as error:  # Errors of a dozen libraries, each with its own types.
         raise ValueError(
             f"{path} cannot be read: {type(error).__name__}: {error}. Check the path and your credentials."
         ) from error
@@ -54,7 +54,7 @@ def copy(path: str, cache: str, progress_fn: ProgressFn | None = None) -> str:
         with locks.exclusive(folder / "lock", waits=True):
             wanted = set(places.values())
             for stray in [f for f in target.rglob("*") if f.is_file() and f not in wanted]:
-                stray.unlink()  # It is not there any more.
+                stray.unlink()  # It is gone from the source.
             _copy_all(fs, places, sizes, folder / _TOKENS, progress_fn)
     except OSError as error:
         raise ValueError(f"{path} cannot be copied to {target}: {error}. Make room or set data.remote_copy.") from error

@@ -1,6 +1,6 @@
-"""Pieces of files, read by their places. There are no memory maps.
+"""Reads pieces of files by their places, without memory maps.
 
-A read that fails is an OSError, not the end of the process, and other threads run while one waits for the disk.
+So a read that fails is an OSError, not the end of the process, and other threads run while one waits for the disk.
 """
 
 import errno
@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-SHARE = 4  # The files held open are at most the process's limit divided by this.
+SHARE = 4  # Divisor of the process's limit of open files: this part of it is held open at most.
 MOST_OPEN = 1024
 
 
 class File:
-    """A file that is open to be read, and is closed when nobody holds it."""
+    """A file that is open for reading, and is closed when nobody holds it."""
 
     def __init__(self, path: str) -> None:
         self.descriptor = None
@@ -34,10 +34,10 @@ class File:
         return os.fstat(self.descriptor).st_size
 
     def read_into(self, offset: int, room: memoryview) -> None:
-        """Fills `room`, bytes, with what stands from `offset` on.
+        """Fills `room`, bytes, with the file's content from `offset` on.
 
         Raises:
-            OSError: the file ends before, or cannot be read.
+            OSError: the file ends before `room` is full, or cannot be read.
         """
         done = 0
         while done < len(room):  # A read may give less than it is asked for.
@@ -75,10 +75,10 @@ def read_rows(files: Iterable[File], offsets: Iterable[int], rows: np.ndarray) -
 
 
 def keep_open(open_fn: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Returns a function of a path that keeps what `open_fn` makes of the most recently used ones.
+    """Returns `open_fn`, a function of a path, which keeps its results for the paths used most recently.
 
-    It keeps as many as a share of the process's limit of open files. Where that limit is reached all the same, it
-    gives all back and tries once more.
+    It keeps as many as a share of the process's limit of open files. If that limit is reached all the same, it lets
+    all go and tries once more.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = MOST_OPEN if soft == resource.RLIM_INFINITY else max(1, min(MOST_OPEN, soft // SHARE))
@@ -97,7 +97,7 @@ def keep_open(open_fn: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 def read_through(path: str) -> None:
-    """Reads a whole file; raises OSError if its disk cannot."""
+    """Reads a whole file; raises OSError if its disk fails."""
     file, num_bytes = File(path), 2**20
     size = file.num_bytes
     for offset in range(0, size, num_bytes):

@@ -25,10 +25,10 @@ class Summary:
     """What became of the pictures of a shard. All plain JSON."""
 
     length: int = 0  # Pictures in the shard.
-    num_bytes: int = 0  # Of their records.
+    num_bytes: int = 0  # Bytes of their records.
     num_enlarged: int = 0
     brightest: int = 0  # Largest value of pictures of deep integers; 0 if there are none.
-    sha256: str = ""  # Of the pixels and labels.
+    sha256: str = ""  # Hash of the pixels and labels.
     labels: list[int] = dataclasses.field(default_factory=list)
     left_out: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)  # name, kind, reason
     remarks: dict[str, tuple[int, list[str]]] = dataclasses.field(default_factory=dict)  # count, first names
@@ -49,11 +49,11 @@ def write(
     When this returns, all its files are on disk and have their final names.
 
     Args:
-        folder: of the store.
+        folder: folder of the store.
         shard: number of the shard.
-        num_shards: of the store.
-        source: of the pictures.
-        indices: of the shard's pictures.
+        num_shards: number of shards of the store.
+        source: source of the pictures.
+        indices: numbers of the shard's pictures in the source.
         data: how they become squares.
         model: resolution and channels.
         done_fn: called after each picture.
@@ -94,7 +94,7 @@ def write(
 
 @contextlib.contextmanager
 def _records(file: pathlib.Path, source: Source, model: Model) -> Iterator[Callable[[str, bytes, int | None], int]]:
-    """Yields a function of (name, encoded picture, class) that writes a record and returns its bytes."""
+    """Yields a function of (name, encoded picture, class) that writes a record and returns its size, bytes."""
     from array_record.python import array_record_module
     from tensorflow_datasets.core import example_serializer
 
@@ -109,7 +109,7 @@ def _records(file: pathlib.Path, source: Source, model: Model) -> Iterator[Calla
         if label is not None:
             values["label"] = label
         example = serializer.get_tf_example(features.encode_example(values))
-        record = example.SerializeToString(deterministic=True)  # Else its map has any order.
+        record = example.SerializeToString(deterministic=True)  # Else the order of its map may vary.
         writer.write(record)
         return len(record)
 
@@ -122,7 +122,7 @@ def _records(file: pathlib.Path, source: Source, model: Model) -> Iterator[Calla
 
 
 def _note(summary: Summary, found: survey.Square, name: str, fit: str, model: Model) -> None:
-    """Adds what is worth telling of a picture to the summary."""
+    """Adds to the summary what is worth telling about a picture."""
     for remark in decode.remarks(found.image, model.channels):
         count, names = summary.remarks.get(remark, (0, []))
         summary.remarks[remark] = (count + 1, [*names, name][:MAX_NAMES])
@@ -131,14 +131,14 @@ def _note(summary: Summary, found: survey.Square, name: str, fit: str, model: Mo
 
 
 def _encoded(found: survey.Square, model: Model) -> bytes:
-    """Returns a picture's file as it is, if that is the square already, or a lossless one of the square."""
+    """Returns the picture's own file if that is the square, else a lossless file of the square."""
     if isinstance(found.picture, bytes) and decode.is_kept(found.image, model.resolution, model.channels):
         return found.picture
     return encode(found.pixels)
 
 
 def encode(pixels: np.ndarray) -> bytes:
-    """Returns uint8 [r, r, c] as a lossless WebP: a third smaller than a PNG of its speed, and faster to decode."""
+    """Returns uint8 [r, r, c] as a lossless WebP: a third smaller than a PNG as fast to write, and faster to read."""
     file = io.BytesIO()
     values = pixels[..., 0] if pixels.shape[2] == 1 else pixels
     Image.fromarray(values).save(file, "WEBP", lossless=True, exact=True, quality=0, method=0)
@@ -146,7 +146,7 @@ def encode(pixels: np.ndarray) -> bytes:
 
 
 def _end_npy(stream: BinaryIO, shape: tuple[int, ...]) -> None:
-    """Makes the header say how many pictures there are."""
+    """Writes the number of pictures into the header of a .npy."""
     begin = stream.tell() - int(np.prod(shape))
     stream.seek(0)
     _write_header(stream, shape)
@@ -154,12 +154,12 @@ def _end_npy(stream: BinaryIO, shape: tuple[int, ...]) -> None:
 
 
 def _write_header(stream: BinaryIO, shape: tuple[int, ...]) -> None:
-    """Writes what stands before the values, uint8, in a .npy."""
+    """Writes the header of a .npy of uint8 values."""
     header: dict[str, Any] = {"descr": "|u1", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(stream, header)
 
 
 def sync(file: pathlib.Path) -> None:
-    """Returns when a file is on disk."""
+    """Waits until a file is on disk."""
     with file.open("rb") as stream:
         os.fsync(stream.fileno())

@@ -17,7 +17,7 @@ _PROBE_BYTES = 2**16
 
 
 def nothing_to_close() -> None:
-    """Gives nothing back: the source holds no file open."""
+    """Does nothing: the source holds no file open."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,20 +25,21 @@ class Source:
     """Pictures of any sizes and formats, each to be read by its number."""
 
     path: str  # What data.source says; errors name pictures below it.
-    names: Sequence[str]  # Of the pictures, with / between folders; unique.
-    identities: Sequence[str]  # What tells a changed picture from the same: its size, its CRC or its container's.
-    # Encoded file, or decoded uint8 [h, w] or [h, w, c], of picture i. Called from threads. Raises ValueError, OSError.
+    names: Sequence[str]  # Names of the pictures, with / between folders; unique.
+    identities: Sequence[str]  # What differs if a picture does: its size, its CRC or its container's.
+    # Returns picture i: its encoded file, or decoded uint8 [h, w] or [h, w, c]. Called from threads. Raises
+    # ValueError, OSError.
     read_fn: Callable[[int], bytes | np.ndarray]
-    classes: labels.Classes | None = None  # Of all pictures, where the source knows them itself.
-    # Where the pictures are squares already: writes those of indices [n] into uint8 [n, size, size, channels], whose
-    # shape says at which size. Called from threads. Raises ValueError, OSError.
+    classes: labels.Classes | None = None  # Classes of all pictures, where the source itself knows them.
+    # Writes pictures that are squares already, of indices [n], into uint8 [n, size, size, channels]; its shape says at
+    # which size. Called from threads. Raises ValueError, OSError.
     read_many_fn: Callable[[np.ndarray, np.ndarray], None] | None = None
-    sizes: tuple[int, ...] = ()  # Of read_many_fn, px, ascending powers of two; empty if it draws any size.
-    channels: int = 3  # Of read_many_fn.
-    square_settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # The config.Data that made squares.
+    sizes: tuple[int, ...] = ()  # Sizes of read_many_fn, px, ascending powers of two; empty if it draws any size.
+    channels: int = 3  # Channels of read_many_fn.
+    square_settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # What config.Data made squares.
     others: Mapping[str, int] = dataclasses.field(default_factory=dict)  # Number of other files, by lower-case ending.
-    unused_labels: str | None = None  # Why the labels that it has are no classes.
-    notes: tuple[str, ...] = ()  # What was passed over or taken in an unusual way: a sentence each, with its path.
+    unused_labels: str | None = None  # Reason why the labels that it has are not classes.
+    notes: tuple[str, ...] = ()  # Sentences, with the path, on what was passed over or is unusual.
     close_fn: Callable[[], None] = nothing_to_close  # Gives open files back.
 
     @property
@@ -48,7 +49,7 @@ class Source:
 
     @property
     def num_ignored(self) -> int:
-        """Number of files that are no pictures."""
+        """Number of files that are not pictures."""
         return sum(self.others.values())
 
     def full_name(self, index: int) -> str:
@@ -67,7 +68,7 @@ def hash_lines(lines: Iterable[str]) -> str:
 
 
 def printable(name: str) -> str:
-    """Returns a name with escapes for bytes that are no UTF-8, line breaks and what would command a terminal."""
+    """Returns a name with escapes for bytes that are not UTF-8, line breaks and what would command a terminal."""
 
     def escape(c: str) -> str:
         return f"\\x{ord(c) & 0xFF:02x}" if "\udc80" <= c <= "\udcff" else ascii(c)[1:-1]
@@ -76,7 +77,7 @@ def printable(name: str) -> str:
 
 
 def file_identity(path: str | pathlib.Path) -> str:
-    """Returns a file's size and the CRC of 16 places in it: changes when a file of many pictures is made anew.
+    """Returns a file's size and the CRC of 16 places in it, which change when a file of many pictures is made anew.
 
     A change between those places goes unseen, but the file is not read whole, which can take an hour.
     """
@@ -96,4 +97,4 @@ def readable(path: str, kind: str) -> Iterator[None]:
         yield
     except Exception as error:
         reason = str(error) or type(error).__name__
-        raise ValueError(f"{path} is no readable {kind}: {reason}. Check the path, or copy it again.") from error
+        raise ValueError(f"{path} cannot be read as {kind}: {reason}. Check the path, or copy it again.") from error

@@ -32,7 +32,7 @@ _CHOICES = (
 )
 OpenFn = Callable[[str], Source]
 
-# By a file's extension.
+# What opens a file, by its extension.
 _OF_FILES: dict[str, OpenFn] = {
     ".zip": archives.open_zip,
     ".tar": archives.open_tar,
@@ -44,15 +44,15 @@ _OF_FILES: dict[str, OpenFn] = {
     ".mdb": lmdb.open_source,
     ".tfrecords": tfrecords.open_source,
 }
-# By how the name of a file in a folder ends, and by how deep it may lie.
+# What opens a folder, by the ending of a file's name in it, and how deep that file may lie.
 _OF_FOLDERS: dict[str, tuple[OpenFn, int]] = {
     ".tfrecords": (tfrecords.open_source, 1),
     "data.mdb": (lmdb.open_source, 1),
     ".parquet": (parquet.open_source, 3),
     ".tar": (archives.open_tar, 3),
 }
-_AMONG_PICTURES = {".parquet", ".tar"}  # What may lie in a folder of pictures by chance.
-# By how the name of a packed .tar ends, what unpacks it to standard output.
+_AMONG_PICTURES = {".parquet", ".tar"}  # Endings of what may lie in a folder of pictures by chance.
+# Command that unpacks a packed .tar to standard output, by the ending of its name.
 _PACKED = {".tgz": "gunzip", ".tar.gz": "gunzip", ".tbz2": "bunzip2", ".tar.bz2": "bunzip2", ".txz": "unxz"}
 _PACKED |= {".tar.xz": "unxz", ".tar.zst": "unzstd"}
 
@@ -62,10 +62,10 @@ def open_source(data: Data, resolution: int) -> Source:
 
     Args:
         data: the settings.
-        resolution: of procedural faces, px; all others have their own.
+        resolution: resolution of procedural faces, px; all other pictures have their own.
 
     Raises:
-        ValueError: no such source, it cannot be read, it has no pictures, or no such classes.
+        ValueError: there is no such source, it cannot be read, or it has no pictures or no such classes.
     """
     opened = _open(data, resolution)
     try:
@@ -111,7 +111,7 @@ def _with_notes(source: Source) -> Source:
     if source.classes:
         empty = [source.classes.names[i] for i in np.flatnonzero(source.classes.counts == 0)]
         if empty:
-            notes.append(f"{source.path}: no picture is of the classes {labels.listed(empty)}; these are not learned")
+            notes.append(f"{source.path}: the classes {labels.listed(empty)} have no pictures, and are not learned")
     return dataclasses.replace(source, notes=tuple(notes))
 
 
@@ -119,13 +119,13 @@ def local_path(path: str, data: Data, progress_fn: remote.ProgressFn | None = No
     """Returns a path on this machine: the given one, or that of a copy of what it names elsewhere.
 
     Args:
-        path: with a scheme, such as gs://, if it is elsewhere.
+        path: a path, which begins with a scheme such as gs:// if it is elsewhere.
         data: says where copies are kept.
         progress_fn: called with (bytes done, bytes in all) while it is copied.
     """
     if remote.is_remote(path):
         return remote.copy(path, data.remote_copy, progress_fn)
-    return os.path.expanduser(path)  # Without such a user, the path as it is: no such file.
+    return os.path.expanduser(path)  # Where there is no such user, it leaves the path as it is.
 
 
 def _open(data: Data, resolution: int) -> Source:
@@ -134,7 +134,7 @@ def _open(data: Data, resolution: int) -> Source:
     if data.source == "digits":
         return _digits()
     if data.source.startswith("tfds:"):
-        from stylegan_jax.data import builders  # With it comes TFDS, which takes a second to import.
+        from stylegan_jax.data import builders  # It imports TFDS, which takes a second.
 
         return builders.open_tfds(data.source, data.split)
     path = local_path(data.source, data)
@@ -143,14 +143,14 @@ def _open(data: Data, resolution: int) -> Source:
     if not os.path.isfile(path):
         if path and os.path.isdir(f"{path.rstrip('/')}.partial"):
             raise ValueError(
-                f"{path} is being prepared, or that was interrupted: the same --mode=prepare command goes on."
+                f"{path} is still being prepared, or was interrupted: the same --mode=prepare command goes on."
             )
         raise ValueError(f"data.source is {printable(repr(data.source))}: no such file or folder. {_CHOICES}")
     return _open_file(path)
 
 
 def _open_file(path: str) -> Source:
-    """Returns the pictures in a file, or an error that says what to name instead."""
+    """Returns the pictures in a file; the error for any other file says what to name instead."""
     name = os.path.basename(path)
     ending = os.path.splitext(name)[1].lower()
     if ending in _OF_FILES:
@@ -187,8 +187,8 @@ def _open_folder(path: str) -> Source:
     kinds = [*first.values(), *["pictures"] * has_pictures]
     if len(first) > 1 or (has_pictures and first.keys() & _AMONG_PICTURES):
         raise ValueError(
-            f"data.source {printable(repr(path))} has several kinds: {printable(' and '.join(kinds))}; name the file "
-            "or folder of one kind, or move the others away."
+            f"data.source {printable(repr(path))} has several kinds of sources: {printable(' and '.join(kinds))}; name "
+            "the file or folder of one kind, or move the others away."
         )
     ((ending, name),) = first.items()
     opened = _OF_FOLDERS[ending][0](path)
@@ -211,7 +211,7 @@ def _open_pictures(path: str, containers: Sequence[str]) -> Source:
 
 def _faces(data: Data, resolution: int) -> Source:
     """Returns the procedural faces: `data.num_faces` to train on, and as many more as are held out."""
-    from stylegan_jax.data import faces  # With it comes JAX, which processes that only decode need not load.
+    from stylegan_jax.data import faces  # It imports JAX, which processes that only decode do not need.
 
     if data.num_faces < 1:
         raise ValueError(f"data.num_faces is {data.num_faces}; use at least 1.")

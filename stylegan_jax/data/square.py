@@ -1,4 +1,4 @@
-"""A decoded picture of any mode and shape, made a square of uint8 pixels; and the one box mean of this package."""
+"""Makes a decoded picture of any mode and shape a square of uint8 pixels; has the one box mean of this package."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,7 +10,7 @@ from stylegan_jax.data.decode import MODES
 
 FITS = ("crop", "pad", "stretch", "wide")
 MAX_ASPECT = 100  # A picture longer than this many times its width is a line.
-STRIP_PIXELS = 2**22  # Of a padded picture that are in memory at once.
+STRIP_PIXELS = 2**22  # Pixels of a padded picture that are in memory at once.
 
 
 class TooSmall(ValueError):
@@ -33,9 +33,9 @@ def to_square(
     gives the same 8x8 pixels whether it is opened at 8 px or at 1024. Any other size goes through a Lanczos filter as
     wide as the change of scale asks for, the sharpest that does not alias; a smaller picture is enlarged by it.
 
-    "wide" is how LSUN's cars were prepared: of a picture at least `resolution` px wide, and of which 3/4 as many rows
-    are left when it is scaled to that width, a central band of round(resolution h / w) rows is scaled to 4:3 and laid
-    between black bars. Of pictures wider than `resolution` the band is not 4:3, and is squeezed a little.
+    "wide" is how LSUN's cars were prepared. It takes a picture at least `resolution` px wide that, scaled to that
+    width, has at least 3/4 as many rows. A central band of round(resolution h / w) rows is scaled to 4:3 and laid
+    between black bars. If the picture is wider than `resolution` px, its band is wider than 4:3 and is squeezed.
 
     Args:
         image: as `decode.load` returns it.
@@ -44,14 +44,14 @@ def to_square(
         fit: "crop" keeps the central square, "pad" adds background to the shorter sides, "stretch" changes the shape,
             "wide" is above.
         background: RGB behind transparency and padding, 0..255. With 4 channels the padding is transparent.
-        white_level: of integers deeper than 8 bits, see `decode.to_eight_bits`.
+        white_level: white in integers deeper than 8 bits, see `decode.to_eight_bits`.
 
     Returns:
         Pixels, uint8. [resolution, resolution, channels]
 
     Raises:
         TooSmall: "wide" leaves it out.
-        ValueError: the values of a deep picture have no known range, or the picture is but a line.
+        ValueError: the values of a deep picture have no known range, or the picture is only a line.
     """
     if max(image.size) > MAX_ASPECT * min(image.size):
         raise ValueError(f"{image.width}x{image.height} px is a line rather than a picture")
@@ -131,7 +131,7 @@ def _means(sums: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     """Returns the means of boxes of `pixels` from the boxes' sums. uint8 [rows, columns, c]"""
     area = pixels.shape[0] * pixels.shape[1] // (sums.shape[0] * sums.shape[1])
     if area == 1:
-        return pixels  # In RGBA with its hidden colours.
+        return pixels  # RGBA keeps its hidden colours.
     if pixels.shape[2] != 4:
         return np.rint(sums / np.float64(area)).astype(np.uint8)
     colour_sums, alpha_sums = sums[..., :3], sums[..., 3:]
@@ -159,9 +159,9 @@ def _cropped(image: Image.Image) -> Image.Image:
 def _between_bars(image: Image.Image, resolution: int) -> Image.Image:
     """Returns a wide picture as 4:3 in the middle of a black square, see `to_square`."""
     width, height = resolution, resolution * 3 // 4
-    rows = round(width * image.height / image.width)  # Of the whole picture, when it is scaled to the width.
+    rows = round(width * image.height / image.width)  # Rows of the whole picture, scaled to the width.
     if image.width < width or rows < height:
-        raise TooSmall(f"{image.width}x{image.height} px is not {width} wide with {height} rows at that width")
+        raise TooSmall(f"{image.width}x{image.height} px is below {width} px wide, or {height} high at that width")
     top = (image.height - rows) // 2
     band = image.crop((0, top, image.width, (image.height + rows) // 2))
     square = Image.new("RGBA", (width, width), (0, 0, 0, 0)).convert(image.mode)
@@ -189,7 +189,7 @@ def _padded(image: Image.Image, resolution: int, background: Sequence[int]) -> n
         rows = side // resolution
         strips = (np.asarray(strip(y * rows, rows)).reshape(rows, side, -1) for y in range(resolution))
         return np.concatenate([_box_mean(pixels, 1, resolution) for pixels in strips])
-    weighed = {"RGBA": "RGBa"}.get(image.mode, image.mode)  # Colour times alpha, which Pillow scales RGBA in.
+    weighed = {"RGBA": "RGBa"}.get(image.mode, image.mode)  # Pillow, too, scales RGBA as colour times alpha.
     narrow = Image.new(image.mode, (resolution, side), behind).convert(weighed)
     rows = max(1, STRIP_PIXELS // side)
     for first in range(top, top + image.height, rows):

@@ -24,14 +24,14 @@ from stylegan_jax.data.source import Source, printable
 RECORD = "prepared.json"
 LEFT_OUT = "left_out.jsonl"
 LABELS = "labels.npy"
-FORMAT = 1  # Of the store; raised when an older package could not read it.
+FORMAT = 1  # Format of the store; raised when an older package could not read it.
 MAX_LEVEL_PX = 256
 LEVELS_OF_RGBA = "colour weighed by alpha"  # How the levels of four channels are made.
-SQUARE_SETTINGS = ("fit", "background", "min_side_px", "white_level")  # Of config.Data, in a record.
-MAX_WHOLE_BYTES = 2**30  # Of a level that is kept in memory: FFHQ's of up to 64 px.
-MOST_WHOLE = 2  # Such levels kept: the one that is trained at, and the one that metrics take.
-HEADER_BYTES = 4096  # A .npy's header is shorter.
-NAME, SPLIT = "pictures", "train"  # Of the data set, to TFDS.
+SQUARE_SETTINGS = ("fit", "background", "min_side_px", "white_level")  # Settings of config.Data in a record.
+MAX_WHOLE_BYTES = 2**30  # Limit on a level that is kept in memory: FFHQ's up to 64 px.
+MOST_WHOLE = 2  # Number of such levels: the one that is trained at, and the one that metrics take.
+HEADER_BYTES = 4096  # Bytes read for the header of a .npy, which is shorter.
+NAME, SPLIT = "pictures", "train"  # TFDS's names of the data set and its split.
 
 
 def level_sizes(resolution: int) -> tuple[int, ...]:
@@ -55,7 +55,7 @@ def features(resolution: int, channels: int, class_names: tuple[str, ...]) -> An
 
     found = {"image": tfds.features.Image(shape=(resolution, resolution, channels)), "name": tfds.features.Text()}
     if class_names:
-        found["label"] = tfds.features.ClassLabel(names=[printable(name) for name in class_names])  # A line each.
+        found["label"] = tfds.features.ClassLabel(names=[printable(name) for name in class_names])  # One line each.
     return tfds.features.FeaturesDict(found)
 
 
@@ -114,7 +114,7 @@ def open_source(path: str) -> Source:
         raise ValueError(f"{path} is not a store that can be read ({error}); prepare it again.") from error
     _check_files(folder, raw_sizes, shard_lengths, channels)
     read_fn, read_rows = _picture_reader(folder, shard_lengths), _level_reader(folder, shard_lengths, channels)
-    checked: set[int] = set()  # Sizes that have been read from.
+    checked: set[int] = set()  # Sizes that were read before.
 
     def read_many(indices: np.ndarray, images: np.ndarray) -> None:
         size = images.shape[1]
@@ -129,7 +129,7 @@ def open_source(path: str) -> Source:
 
     notes = [f"{path} was prepared without {left_out} pictures, listed in {LEFT_OUT}"] if left_out else []
     if channels == 4 and record.get("levels") != LEVELS_OF_RGBA:
-        notes.append(f"{path} has levels in which hidden colours show, by an older package; prepare it again")
+        notes.append(f"an older package made {path}, and hidden colours show in its levels; prepare it again")
     return Source(
         path,
         names=[f"{i:08d}" for i in range(length)],
@@ -185,7 +185,7 @@ def _level_reader(
 
     @functools.cache
     def begin(size: int, shard: int) -> int:
-        """Returns where the rows of a shard's level begin, after checking what the file says of itself."""
+        """Returns where the rows of a shard's level begin, after checking the file's header."""
         return _check_header(open_file(paths(size)[shard]), (shard_lengths[shard], size, size, channels))
 
     lock = threading.Lock()  # Threads that ask for a level at once wait for one of them to read it.
@@ -211,14 +211,14 @@ def _level_reader(
         shards = shards.tolist()
         begins = {shard: begin(size, shard) for shard in set(shards)}
         offsets = [begins[shard] + offset for shard, offset in zip(shards, within, strict=True)]
-        files = map(open_file, map(paths(size).__getitem__, shards))  # One after another, as there may be thousands.
+        files = map(open_file, map(paths(size).__getitem__, shards))  # Opened one by one: there may be thousands.
         rows.read_rows(files, offsets, images)
 
     return read
 
 
 def _check_header(file: rows.File, shape: tuple[int, ...]) -> int:
-    """Returns where the values of a .npy begin; raises ValueError if it is none of uint8 `shape`."""
+    """Returns where the values of a .npy begin; raises ValueError if it is not one of uint8 `shape`."""
     with io.BytesIO(file.read(0, min(file.num_bytes, HEADER_BYTES))) as stream:
         try:
             np.lib.format.read_magic(stream)
@@ -246,7 +246,7 @@ def _picture_reader(folder: pathlib.Path, shard_lengths: list[int]) -> Callable[
 
         rows.File(path)  # An OSError here says why; the library's errors do not.
         options = "readahead_buffer_size:0,max_parallelism:0"
-        return array_record_module.ArrayRecordReader(path, options), threading.Lock()  # It seeks in its file.
+        return array_record_module.ArrayRecordReader(path, options), threading.Lock()  # As it seeks in its file.
 
     def read(index: int) -> bytes:
         import tensorflow_datasets as tfds
@@ -260,7 +260,7 @@ def _picture_reader(folder: pathlib.Path, shard_lengths: list[int]) -> Callable[
             return features().deserialize_example_np(example, decoders={"image": tfds.decode.SkipDecoding()})["image"]
         except OSError:
             raise
-        except Exception as error:  # Riegeli's, TFDS's and Protobuf's.
+        except Exception as error:  # Errors of Riegeli, TFDS and Protobuf.
             rows.read_through(path)  # An OSError here says that it is the disk.
             raise ValueError(f"{path} has no readable picture {index} ({error}); prepare the store again.") from error
 

@@ -1,4 +1,4 @@
-"""A look at the pictures of a source: each is a square, or is left out for a reason."""
+"""Looks at the pictures of a source: each becomes a square, or is left out for a reason."""
 
 import dataclasses
 import errno
@@ -19,7 +19,7 @@ ProgressFn = Callable[[int, int], None]  # Called with (pictures done, pictures 
 CHUNK_PICTURES = 16  # Pictures decoded between two reports of progress.
 MAX_LISTED = 20  # Bad pictures that a message names.
 OF_DISK = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN)
-DARK = 4  # Integers are dark if none reaches this part of their range.
+DARK = 4  # Divisor of white: integers are dark if none reaches this part of it.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Square:
     """A picture as training sees it, and as it was."""
 
     pixels: np.ndarray  # uint8 [r, r, c]
-    picture: bytes | np.ndarray  # As the source has it.
-    image: Image.Image  # As it was decoded.
-    brightest: int | None  # Largest value, if it is of integers deeper than 8 bits.
+    picture: bytes | np.ndarray  # The picture as the source has it.
+    image: Image.Image  # The decoded picture.
+    brightest: int | None  # Largest value of integers deeper than 8 bits; None if it has none.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,17 +63,17 @@ def square_of(source: Source, index: int, data: Data, model: Model) -> Square | 
     except (ValueError, OSError) as error:
         if _is_of_disk(error):
             raise SourceFailed(
-                f"{source.full_name(index)} could not be read: {printable(str(error))}. That is of the disk or network "
-                "that it lies on, and the picture may be sound: see to it, and give the same command again."
+                f"{source.full_name(index)} could not be read: {printable(str(error))}. The disk or network that it "
+                "lies on failed, and the picture may be sound: mend that, and give the same command again."
             ) from error
         kind = "filtered" if isinstance(error, square.TooSmall) else "unreadable"
         return LeftOut(printable(source.names[index]), kind, printable(str(error)))
 
 
 def _is_of_disk(error: BaseException) -> bool:
-    """Returns whether an error is of the disk or network that a picture lies on, and not of the picture.
+    """Returns whether an error comes from the disk or network that a picture lies on, not from the picture.
 
-    A library's error may have been given the type ValueError; Pillow's and HDF5's OSErrors at damage have no number.
+    An OSError may have become a ValueError. The OSErrors that Pillow and HDF5 raise at damage have no number.
     """
     cause = error.__cause__
     has_number = isinstance(cause, OSError) and cause.errno is not None
@@ -81,7 +81,7 @@ def _is_of_disk(error: BaseException) -> bool:
 
 
 def settings_for(source: Source, data: Data) -> Data:
-    """Returns how the pictures of a source become squares: those that are already are neither shaped nor left out."""
+    """Returns how the pictures of a source become squares: those that are squares are neither shaped nor left out."""
     return data if source.read_many_fn is None else dataclasses.replace(data, fit="crop", min_side_px=0)
 
 
@@ -91,7 +91,7 @@ def look_at_all(
     """Makes a square of every picture of a source, in `data.num_workers` threads.
 
     Args:
-        source: of the pictures.
+        source: source of the pictures.
         data: how they become squares.
         model: resolution and channels.
         see_fn: called in these threads with each picture's number and square.
@@ -102,7 +102,7 @@ def look_at_all(
 
     Raises:
         SourceFailed: a picture could not be read, though it may be sound.
-        ValueError: no picture came for long.
+        ValueError: no picture came for a long time.
     """
     left_out: dict[int, LeftOut] = {}
 
@@ -122,11 +122,11 @@ def check(left_out: Sequence[LeftOut], source: Source, data: Data, others: str =
     """Returns a sentence for each kind of pictures that are left out.
 
     Args:
-        left_out: of the source's pictures.
-        source: of the pictures.
+        left_out: pictures of the source that are left out.
+        source: source of the pictures.
         data: whether unreadable ones are skipped.
-        others: where all are listed, if they are.
-        remedy: what more there is to say of unreadable pictures that can be skipped.
+        others: name of the file that lists all of them, if there is one.
+        remedy: what else to do about unreadable pictures that can be skipped.
 
     Raises:
         ValueError: pictures are unreadable and not to be skipped, or all are left out.
@@ -143,8 +143,8 @@ def check(left_out: Sequence[LeftOut], source: Source, data: Data, others: str =
         sentences.append(f"Skipping {len(bad)} of {total} pictures, which cannot be read: {'; '.join(lines)}")
     if len(left_out) == total:
         raise ValueError(
-            f"all {total} pictures of {data.source} are smaller than data.fit={data.fit!r} with data.min_side_px="
-            f"{data.min_side_px} takes; change these."
+            f"all {total} pictures of {data.source} are too small for data.fit={data.fit!r} with data.min_side_px="
+            f"{data.min_side_px}; change these."
         )
     if len(left_out) > len(bad):
         sentences.append(f"Leaving out {len(left_out) - len(bad)} of {total} pictures for their size")
@@ -165,7 +165,7 @@ def dark(brightest: int, data: Data) -> str | None:
         return None
     likely = 2 ** max(brightest.bit_length(), 8) - 1
     return (
-        f"The brightest pixel of all pictures deeper than 8 bits is {brightest} of {white}, so they come out dark; if "
+        f"The brightest pixel of all pictures deeper than 8 bits is {brightest} of {white}, so they will be dark; if "
         f"their white is {likely}, set data.white_level={likely}"
     )
 
@@ -180,14 +180,14 @@ def in_threads(
     """Calls `fn` with consecutive ranges of `chunk` that cover range(length).
 
     Args:
-        fn: what to do.
+        fn: function of a range.
         length: end of the last range.
         chunk: length of the ranges.
-        threads: number of threads that are made for it, or those that are there.
+        threads: number of threads to make, or an executor that has them.
         progress_fn: called in this thread with (done, length).
 
     Raises:
-        ValueError: a chunk did not come to its end in waiting.PATIENCE_SEC; its thread is left behind.
+        ValueError: no chunk came in waiting.PATIENCE_SEC; its thread is left behind.
     """
     chunks = [range(start, min(start + chunk, length)) for start in range(0, length, chunk)]
     pool = futures.ThreadPoolExecutor(threads) if isinstance(threads, int) else threads

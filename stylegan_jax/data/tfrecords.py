@@ -19,11 +19,11 @@ from stylegan_jax.data import labels, rows
 from stylegan_jax.data.source import Source, file_identity
 
 LENGTH_BYTES, CRC_BYTES = 8, 4
-FRAME_BYTES = LENGTH_BYTES + 2 * CRC_BYTES  # Of a record, around its Example.
+FRAME_BYTES = LENGTH_BYTES + 2 * CRC_BYTES  # Bytes of a record around its Example.
 CHANNELS = (1, 3)
 JPEG_START = b"\xff\xd8\xff"
-JPEG_SEARCH_BYTES = 1024  # Of a record, in which a JPEG file would start.
-GATHERED_BYTES = 2**18  # Read at once, to be still in the processor's cache when channels are put last.
+JPEG_SEARCH_BYTES = 1024  # First bytes of a record, in which a JPEG file would start.
+GATHERED_BYTES = 2**18  # Bytes read at once: still in the processor's cache when channels are put last.
 
 _NAME = re.compile(r"(.+)-r(0[2-9]|1\d)\.tfrecords")
 _REMEDY = "Copy, download or export it again."
@@ -39,9 +39,9 @@ class _File:
 
 
 def open_source(path: str) -> Source:
-    """Returns official TFRecords as a source: decoded pictures of the largest resolution, and all as levels.
+    """Returns official TFRecords as a source: decoded pictures of the largest resolution, and levels of all.
 
-    Every record is checked but for its pixels and their CRC: that would read each byte. The files stay open as long as
+    Every record is checked, except its pixels and their CRC: that would read each byte. The files stay open as long as
     the source is in use.
 
     Args:
@@ -113,7 +113,7 @@ def _open_file(path: pathlib.Path, size: int) -> _File:
         raise ValueError(f"{path} is empty. {_REMEDY}")
     begin = file.read(0, min(file.num_bytes, LENGTH_BYTES + CRC_BYTES))
     if begin[LENGTH_BYTES:] != masked_crc32c(begin[:LENGTH_BYTES]):
-        raise ValueError(f"{path} is no TFRecord file, or a compressed one: its first CRC is wrong. {_REMEDY}")
+        raise ValueError(f"{path} is not a TFRecord file, or is a compressed one: its first CRC is wrong. {_REMEDY}")
     stride = int.from_bytes(begin[:LENGTH_BYTES], "little") + FRAME_BYTES
     frames_of = {channels: _frames(channels, size) for channels in CHANNELS}
     strides = {sum(map(len, f[0])) + c * size**2 + CRC_BYTES: c for c, f in frames_of.items()}
@@ -132,8 +132,8 @@ def _open_file(path: pathlib.Path, size: int) -> _File:
         start = int(begins[unlike[0]])
         _refuse_jpeg(file, start, path)
         raise ValueError(
-            f"{path}: record {unlike[0]}, of {int.from_bytes(file.read(start, LENGTH_BYTES), 'little')} bytes, is no "
-            f"tf.train.Example of {stride - FRAME_BYTES} bytes with 'shape' [{channels}, {size}, {size}] and 'data'. "
+            f"{path}: record {unlike[0]}, of {int.from_bytes(file.read(start, LENGTH_BYTES), 'little')} bytes, is not "
+            f"a tf.train.Example of {stride - FRAME_BYTES} bytes with 'shape' [{channels}, {size}, {size}] and 'data'. "
             f"{_REMEDY}"
         )
     if rest:
@@ -145,7 +145,7 @@ def _refuse_jpeg(file: rows.File, start: int, path: pathlib.Path) -> None:
     """Raises ValueError if the record that starts there holds a JPEG file."""
     if JPEG_START in file.read(start, min(file.num_bytes - start, JPEG_SEARCH_BYTES)):
         raise ValueError(
-            f"{path} holds JPEG files, as a fork of the official code writes them, and no pixels. Unpack them into a "
+            f"{path} holds JPEG files, as a fork of the official code writes them, not pixels. Unpack them into a "
             "folder or a .zip, and name that."
         )
 
@@ -162,15 +162,15 @@ def _has_frame(file: rows.File, begins: np.ndarray, stride: int, before: bytes, 
 
 
 def _frames(channels: int, size: int) -> list[tuple[bytes, bytes]]:
-    """Returns what can stand before and after the pixels in a record, but for the last CRC.
+    """Returns what can stand before and after the pixels in a record, except the last CRC.
 
-    There are two such frames: which feature of an Example comes first is left to the program that writes it.
+    There are two such frames, as the program that writes an Example chooses which feature comes first.
     """
     num_pixels = channels * size**2
     dimensions = b"".join(map(_varint, (channels, size, size)))
     shape = _field(1, _field(1, b"shape") + _field(2, _field(3, _field(1, dimensions))))
     value = _field(2, _field(1, _field(1, b"", num_pixels), num_pixels), num_pixels)
-    data = _field(1, _field(1, b"data") + value, num_pixels)  # But for the pixels themselves.
+    data = _field(1, _field(1, b"data") + value, num_pixels)  # Without the pixels themselves.
     frames = []
     for features, after in ((data, shape), (shape + data, b"")):
         example = _field(1, features, num_pixels + len(after))
@@ -180,7 +180,7 @@ def _frames(channels: int, size: int) -> list[tuple[bytes, bytes]]:
 
 
 def _field(number: int, content: bytes, num_more: int = 0) -> bytes:
-    """Returns a field of a Protobuf message, of wire type 2 (length first), but for its last `num_more` bytes."""
+    """Returns a field of a Protobuf message, of wire type 2 (length first), without its last `num_more` bytes."""
     return _varint(number << 3 | 2) + _varint(len(content) + num_more) + content
 
 
@@ -216,13 +216,13 @@ def _read_labels(path: pathlib.Path, length: int) -> labels.Classes:
     """Returns the classes in a .labels file.
 
     Raises:
-        ValueError: it is no .npy of `length` one-hot rows or whole numbers.
+        ValueError: it is not a .npy of `length` one-hot rows or whole numbers.
     """
     try:
         with path.open("rb") as stream:  # np.load would say how to run a pickle.
             rows = np.lib.format.read_array(stream, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is no .npy of numbers ({error}); write it with np.save.") from error
+        raise ValueError(f"{path} is not a .npy of numbers ({error}); write it with np.save.") from error
     if rows.dtype.kind not in "biuf" or rows.shape[:1] != (length,):
         raise ValueError(f"{path} has {rows.dtype}{list(rows.shape)}, but there are {length} records to label.")
     return labels.from_values(list(rows), str(path)) if rows.ndim == 1 else labels.from_one_hot(rows, str(path))

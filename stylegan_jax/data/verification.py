@@ -1,4 +1,4 @@
-"""Whether a prepared store still has what was prepared."""
+"""Tells whether a prepared store still has what was prepared."""
 
 import contextlib
 import hashlib
@@ -18,12 +18,12 @@ def verify(path: str, num_workers: int, progress_fn: survey.ProgressFn | None = 
     the levels must be box means of the pictures.
 
     Args:
-        path: of the store.
-        num_workers: threads that decode.
+        path: path of the store.
+        num_workers: number of threads that decode.
         progress_fn: called in this thread with (shards done, shards in all).
 
     Raises:
-        ValueError: it is no store.
+        ValueError: it is not a store.
         OSError: a file cannot be read.
     """
     folder, source = pathlib.Path(path), store.open_source(path)
@@ -50,7 +50,7 @@ def verify(path: str, num_workers: int, progress_fn: survey.ProgressFn | None = 
 
     def look(shards: range) -> None:
         for shard in shards:
-            with contextlib.suppress(ValueError):  # A picture that cannot be decoded is another one.
+            with contextlib.suppress(ValueError):  # A picture that cannot be decoded counts as another one.
                 hashes[shard] = look_at_shard(shard)
 
     survey.in_threads(look, num_shards, 1, num_workers, progress_fn)

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Callable
 
-PATIENCE_SEC = 600.0  # What takes longer to read will not come.
-SLICE_SEC = 0.5  # Of a wait. While the process is stopped (Ctrl-Z, a suspended job) one slice passes at most.
+PATIENCE_SEC = 600.0  # Longest wait: what takes longer to read will not come.
+SLICE_SEC = 0.5  # Slice of a wait; at most one passes while the process is stopped (Ctrl-Z, a suspended job).
 
 
 def wait(wait_fn: Callable[[float], bool], patience_sec: float) -> None:
@@ -20,7 +20,7 @@ def wait(wait_fn: Callable[[float], bool], patience_sec: float) -> None:
 
 
 def stalled(patience_sec: float) -> ValueError:
-    """Returns the error that no picture came for so long."""
+    """Returns the error that says that no picture came."""
     return ValueError(
         f"no picture came for {patience_sec:g} s: the disk or network that data.source lies on does not answer. Mend "
         "it, and give the same command again."

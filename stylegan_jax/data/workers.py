@@ -19,8 +19,8 @@ from stylegan_jax.data.source import Source, hash_lines
 from stylegan_jax.runs import whole
 
 YOUNGER = ("max_pixels", "white_level")  # Settings of config.Data that are younger than the format of stores.
-ENDING_SEC = 10.0  # A process may take so long to end; one that is stuck in a read is left behind.
-NOT_BEGUN = -1  # In place of the number of pictures done, until a process has opened the source.
+ENDING_SEC = 10.0  # Seconds that a process has to end; one that is stuck in a read is left behind.
+NOT_BEGUN = -1  # Stands for the number of pictures done until a process has opened the source.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Plan:
 
     data: Data
     model: Model
-    partial: pathlib.Path  # Folder of the unfinished store and of what its finished shards say.
+    partial: pathlib.Path  # Folder of the unfinished store and of the summaries of its finished shards.
     length: int  # Pictures of the source.
     per_shard: int
 
@@ -48,7 +48,7 @@ class Plan:
         return range(shard * self.per_shard, min((shard + 1) * self.per_shard, self.length))
 
     def summary_path(self, shard: int) -> pathlib.Path:
-        """Returns where it is written what became of a shard, once it is whole."""
+        """Returns the path of a shard's summary, which is written once the shard is whole."""
         return self.partial / "shards" / f"{shard:05d}.json"
 
 
@@ -63,19 +63,19 @@ def square_settings(plan: Plan, source: Source) -> dict[str, Any]:
         "min_side_px": plan.data.min_side_px,
         "class_names": list(source.classes.names) if source.classes else [],
     }
-    # What older packages did not know is left out where it is as it was then: their shards are still good.
+    # A setting that older packages lacked is left out at its default: their shards are still good.
     younger = {name: getattr(plan.data, name) for name in YOUNGER if getattr(plan.data, name) != getattr(Data(), name)}
     return settings | younger | ({"levels": store.LEVELS_OF_RGBA} if plan.model.channels == 4 else {})
 
 
 def content_settings(source: Source) -> dict[str, str]:
-    """Returns what changes if the pictures of a source or their classes do."""
+    """Returns hashes that change if the pictures of a source or their classes do."""
     numbers = hash_lines(map(str, source.classes.labels.tolist())) if source.classes else ""
     return {"fingerprint": source.fingerprint(), "class_labels": numbers}
 
 
 def key(plan: Plan, source: Source, shard: int) -> str:
-    """Returns what changes if a shard's pictures or their classes, or the settings, do."""
+    """Returns a hash that changes if a shard's pictures, their classes or the settings do."""
     indices = plan.indices(shard)
     numbers = source.classes.labels[indices.start : indices.stop].tolist() if source.classes else []
     settings = [square_settings(plan, source), shard, plan.num_shards, source.fingerprint(indices), numbers]
@@ -83,7 +83,7 @@ def key(plan: Plan, source: Source, shard: int) -> str:
 
 
 def read_summary(plan: Plan, source: Source, shard: int) -> dict[str, Any] | None:
-    """Returns what became of a shard; None if it is not whole, or if one of its pictures or a setting has changed."""
+    """Returns the summary of a shard; None if it is not whole, or if one of its pictures or a setting has changed."""
     try:
         summary = json.loads(plan.summary_path(shard).read_bytes())
     except (FileNotFoundError, ValueError):
@@ -92,14 +92,14 @@ def read_summary(plan: Plan, source: Source, shard: int) -> dict[str, Any] | Non
 
 
 def is_whole(plan: Plan, source: Source, shard: int) -> bool:
-    """Returns whether a shard need not be written again. Where unreadable pictures are to be mended, it must be."""
+    """Returns whether a shard need not be written again; one whose unreadable pictures are to be mended must be."""
     summary = read_summary(plan, source, shard)
     is_bad = summary is not None and any(kind == "unreadable" for _, kind, _ in summary["left_out"])
     return summary is not None and not (is_bad and plan.data.on_bad_image == "fail")
 
 
 def changed(data: Data) -> ValueError:
-    """Returns the error that the pictures are not those that the preparation began with."""
+    """Returns the error that says that the pictures are not those that the preparation began with."""
     return ValueError(
         f"data.source {data.source!r} changed while it was prepared. Wait until nothing is added or removed, and give "
         "the same command again: it goes on from the shards that are still right."
@@ -127,7 +127,7 @@ def write_shards(plan: Plan, source: Source, progress_fn: survey.ProgressFn | No
     alive, shown = workers, 0
 
     def has_news(sec: float) -> bool:
-        """Waits for a process to end or for pictures; returns whether either came, or a process still begins."""
+        """Waits for a process to end or for pictures; returns whether either came, or a process has yet to begin."""
         nonlocal alive
         before = sum(counts)
         ended = connection.wait([worker.sentinel for worker in alive], sec)
@@ -198,7 +198,7 @@ def _work(plan: Plan, content: dict[str, str], todo: list[int], counts: Any, pla
         try:
             source = sources.open_source(plan.data, plan.model.resolution)
         except (OSError, ValueError) as error:
-            problems.put(f"{changed(plan.data)} It can be opened no longer: {error}")
+            problems.put(f"{changed(plan.data)} It can no longer be opened: {error}")
             return
         if content_settings(source) != content:
             problems.put(str(changed(plan.data)))

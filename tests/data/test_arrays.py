@@ -153,7 +153,7 @@ def test_pickled_objects_are_refused_and_never_run(tmp_path):
     np.savez(tmp_path / "a.npz", x=objects)
     (tmp_path / "b.npy").write_bytes(pickle.dumps(Hostile()))
     for name in ("a.npy", "a.npz", "b.npy"):
-        assert "no readable" in table_files.message(arrays.open_npy, str(tmp_path / name))
+        assert "cannot be read as" in table_files.message(arrays.open_npy, str(tmp_path / name))
     assert not mark.exists()
 
 
@@ -230,7 +230,7 @@ def test_damaged_hdf5_chunks_are_named_when_read(tmp_path):
         file.seek(chunk.byte_offset)
         file.write(b"\xff" * 64)
     opened = arrays.open_hdf5(path)
-    with pytest.raises(ValueError, match=r"a\.h5 is no readable"):
+    with pytest.raises(ValueError, match=r"a\.h5 cannot be read as"):
         opened.read_fn(0)
     assert opened.read_fn(table_files.N - 1).shape == (8, 8, 3)
     opened.close_fn()
@@ -239,7 +239,7 @@ def test_damaged_hdf5_chunks_are_named_when_read(tmp_path):
 def test_closed_hdf5_cannot_be_read_and_failed_one_is_closed(tmp_path):
     opened = arrays.open_hdf5(table_files.make("hdf5", tmp_path))
     opened.close_fn()
-    with pytest.raises(ValueError, match="no readable"):
+    with pytest.raises(ValueError, match="cannot be read as"):
         opened.read_fn(0)
     path = table_files.write_hdf5(tmp_path / "b.h5", {"x": np.zeros((5, 8, 8, 3))})
     table_files.message(arrays.open_hdf5, path)

@@ -12,7 +12,7 @@ from stylegan_jax.data import decode, square
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 _BLACK = Image.new("RGB", (8, 8))
-_PALE = "in the colours of {}, which are taken as sRGB and come out paler"
+_PALE = "in the colours of {}, which are taken as sRGB and look paler"
 
 
 def _encode(image: Image.Image, format: str = "PNG", **options) -> bytes:
@@ -308,7 +308,7 @@ def test_what_is_unusual_is_told(encoded, remark):
 
 def test_arrays_of_another_kind_are_refused():
     for values in (np.zeros((8, 8), np.float32), np.zeros((8, 8, 2), np.uint8), np.zeros(8, np.uint8)):
-        with pytest.raises(ValueError, match="is no picture of uint8"):
+        with pytest.raises(ValueError, match="is not a picture of uint8"):
             _square(values, 8)
 
 

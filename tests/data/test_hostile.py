@@ -157,7 +157,7 @@ def _folder(root: pathlib.Path) -> Corpus:
     (place / "device.png").symlink_to(os.devnull)
     os.mkfifo(place / "pipe.png")
     bad |= {"self.png": "symbolic links", "nowhere.png": "No such file"}
-    bad |= {"device.png": "no ordinary file", "pipe.png": "no ordinary file"}
+    bad |= {"device.png": "not an ordinary file", "pipe.png": "not an ordinary file"}
     (place / "two\nlines\x1b[2J.png").write_bytes(b"")
     bad["two\\nlines\\x1b[2J.png"] = NO_PICTURE
     with contextlib.suppress(OSError):  # Some file systems take UTF-8 alone.
@@ -507,16 +507,16 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "store of no hash": (store.RECORD, _record(class_names=[]).replace(b"sha256", b"sha512"), "prepare it again"),
     "store of a text for a size": (store.RECORD, _record(class_names=[], resolution="8"), "prepare it again"),
     "store without its classes": (store.RECORD, _record(), "prepare it again"),
-    "array cut": ("set.npy", b"\x93NUMPY\1\0\x46\0{'descr': '|u1'", "no readable .npy"),
+    "array cut": ("set.npy", b"\x93NUMPY\1\0\x46\0{'descr': '|u1'", "cannot be read as a .npy"),
 }
 
 
 # A label that can be read but is no class, as a dataset.json has it, and words of the reason.
 ODD_LABELS: dict[str, tuple[bytes, str]] = {
-    "vast number": (b"1" + b"0" * 30, "a label is no number of a class"),
-    "vast text": (b'"1%s"' % (b"0" * 5000), "a label is no number of a class"),
-    "objects": (b"[{}]", "label vectors are not of numbers"),
-    "words": (b'["one"]', "label vectors are not of numbers"),
+    "vast number": (b"1" + b"0" * 30, "a label is not the number of a class"),
+    "vast text": (b'"1%s"' % (b"0" * 5000), "a label is not the number of a class"),
+    "objects": (b"[{}]", "label vectors are not numeric"),
+    "words": (b'["one"]', "label vectors are not numeric"),
     "negative": (b'"-1"', "label -1 of picture 0"),
     "fraction": (b"0.5", "labels are of types float"),
     "fraction as text": (b'"0.5"', "labels are fractions, such as 0.5"),

@@ -203,7 +203,7 @@ def test_encrypted_zip_entries_are_bad_pictures(tmp_path):
 def test_smaller_pictures_are_counted(tmp_path, caplog):
     files = {"small.png": _png(_colour(1), R - 1), "right.png": _png(_colour(2)), "large.png": _png(_colour(3), R + 1)}
     assert _open(_write(tmp_path, files, "folder")).num_enlarged == 1
-    assert "Enlarging 1 of 3 pictures, smaller than 8 px" in caplog.text
+    assert "Enlarging 1 of 3 pictures below 8 px" in caplog.text
 
 
 @pytest.mark.parametrize("cache_gib", [1.0, 0.0])
@@ -414,7 +414,7 @@ def test_pictures_beside_an_archive_are_not_passed_over(tmp_path, name):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(b"x")
     (tmp_path / "1.png").write_bytes(_png(_colour(1)))
-    with pytest.raises(ValueError, match="has several kinds: .* and pictures; name the file or folder of one kind"):
+    with pytest.raises(ValueError, match="has several kinds of sources: .* and pictures; name the file or folder"):
         _open(str(tmp_path))
 
 

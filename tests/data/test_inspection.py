@@ -66,7 +66,7 @@ def test_the_contact_sheet_shows_the_squares_that_training_would_see(tmp_path):
     ("settings", "line"),
     [
         ({"cache_gib": 0.0, "on_bad_image": "skip"}, "--mode=prepare makes a store"),
-        ({"num_heldout": 100}, "data.num_heldout is 100, and the metrics compare"),
+        ({"num_heldout": 100}, "data.num_heldout is 100, and the metrics need"),
         ({"mirror": True}, "with mirroring"),
     ],
 )

@@ -91,7 +91,7 @@ def test_classes_of_some_pictures_keep_all_names():
         ("l.json", '{"labels": [["a/1.png", [0, 1]], ["a/2.png", [1]], ["b/3.png", [1, 0]]]}', "have .1, 2. elements"),
         ("l.json", '{"labels": [["a/1.png", "x"], ["a/2.png", 1], ["b/3.png", 1]]}', "types int, str"),
         ("l.txt", "", "use 'own', 'folders', or the path of a"),
-        ("l.npy", "no array", "l.npy is no .npy of numbers"),
+        ("l.npy", "no array", "l.npy is not a .npy of numbers"),
     ],
 )
 def test_labels_that_make_no_sense_are_named(tmp_path, name, content, message):
@@ -108,7 +108,7 @@ def test_a_missing_file_is_named():
 
 def test_pickled_labels_are_never_loaded(tmp_path):
     np.save(tmp_path / "labels.npy", np.array([{"a": 1}, 2, 3], object), allow_pickle=True)
-    with pytest.raises(ValueError, match="labels.npy is no .npy of numbers"):
+    with pytest.raises(ValueError, match="labels.npy is not a .npy of numbers"):
         labels.from_file(str(tmp_path / "labels.npy"), NAMES)
 
 
@@ -172,8 +172,8 @@ def test_numbers_of_folders_sort_as_numbers():
     ("content", "message"),
     [
         ("a/1.png,dog\na/2.png, \nb/3.png,cat\n", "has no label for 1 of 3 pictures: a/2.png"),
-        ("a/1.png,dog\na/2.png,cat\nb/3.png,cat\na/1.png,cat\n", "two classes for 1 pictures: a/1.png; leave one"),
-        ("a/1,dog\na/2,cat\nb/3,cat\na/1,cat\n", "two classes for 1 pictures: a/1.png; leave one"),
+        ("a/1.png,dog\na/2.png,cat\nb/3.png,cat\na/1.png,cat\n", "two classes for 1 pictures: a/1.png; keep one"),
+        ("a/1,dog\na/2,cat\nb/3,cat\na/1,cat\n", "two classes for 1 pictures: a/1.png; keep one"),
     ],
 )
 def test_a_csv_without_a_class_or_with_two_is_refused(tmp_path, content, message):

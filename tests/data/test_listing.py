@@ -68,7 +68,7 @@ def test_other_files_are_counted_by_ending(tmp_path, kind):
     assert opened.others == {".heic": 5, ".txt": 2, "": 1} and opened.num_ignored == 8
     (note,) = opened.notes
     assert "other files: 8 (.heic 5, .txt 2, without ending 1)" in note
-    assert ".heic cannot be decoded: convert to PNG or JPEG" in note
+    assert ".heic cannot be decoded: convert them to PNG or JPEG" in note
 
 
 def test_of_many_endings_the_most_frequent_are_said(tmp_path):
@@ -122,7 +122,7 @@ def test_two_tables_that_could_be_meant_are_named_and_not_used(tmp_path, kind):
     files = {"data/1.png": GOOD, "data/dataset.json": _table({"1.png": 0}), "dataset.json": _table({"data/1.png": 1})}
     opened = _open_files(tmp_path, files, kind)
     assert opened.classes is None
-    assert "labels in data/dataset.json and dataset.json; leave those of one kind" in opened.unused_labels
+    assert "labels in data/dataset.json and dataset.json; keep those of one kind" in opened.unused_labels
 
 
 @all_kinds
@@ -134,7 +134,7 @@ def test_a_table_and_labels_beside_the_pictures_are_named_and_not_used(tmp_path,
 def test_a_table_with_two_classes_of_a_picture_is_not_used(tmp_path):
     table = json.dumps({"labels": [["1.png", 0], ["2.png", 1], ["1.png", 1], ["2.png", 1]]}).encode()
     opened = _open_files(tmp_path, {"1.png": GOOD, "2.png": GOOD, "dataset.json": table}, "folder")
-    assert "two classes for 1 pictures: 1.png; leave one for each" in opened.unused_labels
+    assert "two classes for 1 pictures: 1.png; keep one for each" in opened.unused_labels
 
 
 def test_a_picture_that_cannot_be_read_does_not_stand_for_its_table(tmp_path):
@@ -186,7 +186,7 @@ def test_one_missing_label_drops_the_classes_with_a_count(tmp_path, kind):
 @pytest.mark.parametrize(
     ("label", "words"),
     [
-        (b"9" * 30, "a label is no number"),
+        (b"9" * 30, "a label is not the number"),
         (b"-1", "label -1 of picture 0"),
         (b"0.5", "fractions"),
         (b"x" * 2**21, "1.cls has no label"),
@@ -204,7 +204,7 @@ def test_an_odd_label_refuses_a_model_of_classes_alone(tmp_path, kind, label, wo
 @all_kinds
 def test_metadata_without_a_label_is_noted(tmp_path, kind):
     opened = _open_files(tmp_path, {"1.png": GOOD, "1.json": b'{"caption": "a cat"}'}, kind)
-    assert opened.classes is None and "1.json has no label: it has 0 of label and cls" in opened.unused_labels
+    assert opened.classes is None and "1.json has no label: it has 0 of the keys label and cls" in opened.unused_labels
 
 
 # Several pictures with one key.
@@ -222,24 +222,25 @@ def test_masks_of_samples_are_left_out_and_named(tmp_path):
 def test_samples_of_two_pictures_are_refused(tmp_path):
     files = {f"{i}.{ending}": GOOD for i in range(3) for ending in ("jpg", "png")}
     with pytest.raises(
-        ValueError, match="several pictures with one key, as 0.jpg, 0.png, .* unpack it and name the folder"
+        ValueError, match="several pictures with one key, such as 0.jpg, 0.png, .* unpack all and name the folder"
     ):
         _open_files(tmp_path, files, "tar")
     opened = _open_files(tmp_path / "unpacked", files, "folder")
-    assert opened.length == 6 and "most pictures share their key, as 0.jpg, 0.png; each is trained on" in _notes(opened)
+    note = "most pictures share their key, such as 0.jpg, 0.png; each is trained on"
+    assert opened.length == 6 and note in _notes(opened)
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip"])
 def test_masks_among_pictures_that_are_no_samples_are_noted(tmp_path, kind):
     files = {f"{i}.{ending}": GOOD for i in range(3) for ending in ("jpg", "mask.png")} | {"3.jpg": GOOD}
     opened = _open_files(tmp_path, files, kind)
-    assert opened.length == 7 and "most pictures share their key, as 0.jpg, 0.mask.png" in _notes(opened)
+    assert opened.length == 7 and "most pictures share their key, such as 0.jpg, 0.mask.png" in _notes(opened)
 
 
 def test_a_few_pictures_with_one_key_are_noted(tmp_path):
     files = {"1.jpg": GOOD, "1.png": GOOD, "2.jpg": GOOD, "3.jpg": GOOD}
     opened = _open_files(tmp_path, files, "tar")
-    assert opened.length == 4 and "with one key, as 1.jpg, 1.png; each is trained on" in _notes(opened)
+    assert opened.length == 4 and "pictures share a key, such as 1.jpg, 1.png; each is trained on" in _notes(opened)
 
 
 def test_names_with_dots_are_no_samples(tmp_path):
@@ -275,7 +276,7 @@ def test_classes_of_several_archives_are_their_folders_or_the_archives(tmp_path,
 
 def test_splits_are_no_classes(tmp_path):
     path = picture_files.write(tmp_path / "set", {"train/cat/1.png": GOOD, "val/cat/2.png": GOOD}, "folder")
-    with pytest.raises(ValueError, match="are the splits train, val, no classes; name the folder of one split"):
+    with pytest.raises(ValueError, match="are splits, not classes: train, val; name the folder of one split"):
         _open(path, "folders")
 
 
@@ -283,4 +284,4 @@ def test_classes_without_pictures_are_noted(tmp_path):
     files = {"1.png": GOOD, "2.png": GOOD, "dataset.json": _table({"1.png": 1, "2.png": 3})}
     opened = _open_files(tmp_path, files, "folder")
     np.testing.assert_array_equal(opened.classes.counts, [0, 1, 0, 1])
-    assert "no picture is of the classes 0, 2; these are not learned" in _notes(opened)
+    assert "the classes 0, 2 have no pictures, and are not learned" in _notes(opened)

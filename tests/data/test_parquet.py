@@ -90,7 +90,7 @@ def test_parquet_without_a_column_of_bytes_is_named_with_its_columns(tmp_path):
 def test_parquet_files_that_differ_in_the_column_of_pictures_are_named(tmp_path):
     table_files.write_parquet(tmp_path / "a.parquet", {"image": table_files.images(range(3))})
     table_files.write_parquet(tmp_path / "b.parquet", {"picture": table_files.images(range(3))})
-    assert "in all files" in table_files.message(parquet.open_source, str(tmp_path))
+    assert "All files need one of struct" in table_files.message(parquet.open_source, str(tmp_path))
 
 
 def test_parquet_picture_that_is_null_is_named_when_read(tmp_path):
@@ -118,7 +118,7 @@ def test_damaged_parquet_pages_are_named_when_read(tmp_path):
     content[4:60] = b"\xff" * 56  # The head of the first page.
     pathlib.Path(path).write_bytes(content)
     opened = parquet.open_source(path)
-    with pytest.raises(ValueError, match=r"a\.parquet is no readable parquet"):
+    with pytest.raises(ValueError, match=r"a\.parquet cannot be read as parquet"):
         opened.read_fn(0)
     assert len(opened.read_fn(10)) == 5000
 
@@ -186,7 +186,7 @@ def test_labels_that_only_some_files_have_are_not_used(tmp_path):
     table_files.write_parquet(tmp_path / "b.parquet", {"image": table_files.images(range(2, 4))})
     opened = parquet.open_source(str(tmp_path))
     assert opened.classes is None and opened.length == 4
-    assert "the column label is not the same in all files" in opened.unused_labels
+    assert "the column label differs among the files" in opened.unused_labels
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_splits_are_all_taken_and_noted(names, tmp_path):
         table_files.write_parquet(tmp_path / name, {"image": table_files.images(range(2 * i, 2 * i + 2))})
     opened = parquet.open_source(str(tmp_path))
     assert opened.length == 4
-    assert opened.notes == (f"{tmp_path} has the splits test, train: all are taken; name a file to take less",)
+    assert opened.notes == (f"{tmp_path} has the splits test, train: all are taken; name a file to take fewer",)
 
 
 def test_row_groups_are_kept_up_to_a_number_of_bytes_and_loaded_once(monkeypatch):
@@ -280,7 +280,7 @@ def test_vectors_of_several_ones_are_no_classes(tmp_path):
 def test_of_several_columns_of_labels_none_is_used(tmp_path, first, second):
     columns = {"image": table_files.images(range(2)), first: [0, 1], second: [1, 1]}
     opened = parquet.open_source(table_files.write_parquet(tmp_path / "a.parquet", columns))
-    assert opened.classes is None and f"several labels, {first}, {second}; leave one" in opened.unused_labels
+    assert opened.classes is None and f"several labels, {first}, {second}; keep one" in opened.unused_labels
 
 
 @pytest.mark.parametrize("other", ["coarse_label", "text"])

@@ -191,14 +191,14 @@ def test_skipped_and_small_pictures_are_recorded_with_their_reasons(tmp_path):
 
 
 def test_no_picture_left_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match="all 23 pictures .* are smaller than"):
+    with pytest.raises(ValueError, match="all 23 pictures .* are too small for"):
         _prepare(_data(_folder(tmp_path), min_side_px=1000), tmp_path / "store")
 
 
 def test_a_folder_of_something_else_is_refused(prepared, tmp_path):
     data, folder, _ = prepared
     (tmp_path / "mine").write_text("x")
-    with pytest.raises(ValueError, match="is no folder for a store: something is in it"):
+    with pytest.raises(ValueError, match="is not a store, and is not empty"):
         _prepare(data, tmp_path)
     with pytest.raises(ValueError, match=r"other pictures or settings:\n  fit: crop there, pad now"):
         _prepare(dataclasses.replace(data, fit="pad"), folder)

@@ -28,7 +28,7 @@ def _refused(path: object, **data) -> str:
 def test_an_archive_among_pictures_at_any_depth_does_not_hide_them(tmp_path):
     picture_files.write(tmp_path / "set", {"images/00000/00000/a.png": GOOD}, "folder")
     picture_files.write(tmp_path / "set" / "thumbs", {"t.png": GOOD}, "tar")
-    assert "has several kinds: thumbs.tar and pictures; name the file or folder of one kind" in _refused(
+    assert "has several kinds of sources: thumbs.tar and pictures; name the file or folder of one kind" in _refused(
         tmp_path / "set"
     )
     assert list(_open(tmp_path / "set" / "images").names) == ["00000/00000/a.png"]
@@ -42,7 +42,7 @@ def test_hidden_archives_are_passed_over(tmp_path):
 def test_archives_and_tables_in_one_folder_are_refused(tmp_path):
     picture_files.write(tmp_path / "set" / "a", {"1.png": GOOD}, "tar")
     table_files.write_parquet(tmp_path / "set" / "data" / "b.parquet", {"image": table_files.images(range(2))})
-    assert "has several kinds: a.tar and data/b.parquet" in _refused(tmp_path / "set")
+    assert "has several kinds of sources: a.tar and data/b.parquet" in _refused(tmp_path / "set")
     assert _open(tmp_path / "set" / "a.tar").length == 1 and _open(tmp_path / "set" / "data").length == 2
 
 

@@ -198,7 +198,7 @@ def test_levels_of_rgba_in_which_hidden_colours_show_are_told(tmp_path, caplog):
     del record["levels"]
     (folder / store.RECORD).write_text(json.dumps(record))
     images.open_images(config.Data(source=str(folder)), model)
-    assert "has levels in which hidden colours show" in caplog.text
+    assert "hidden colours show in its levels" in caplog.text
 
 
 def test_files_are_given_back_when_more_are_opened_than_are_kept(tmp_path, monkeypatch):

@@ -71,7 +71,7 @@ def test_file_cut_short_is_named(kind, part, tmp_path):
 def test_other_bytes_are_named(kind, tmp_path):
     path = table_files.make(kind, tmp_path)
     _data_file(path).write_bytes(b"<html>Not found</html>" * 1000)
-    assert "no readable" in table_files.message(OPEN_FNS[kind], path)
+    assert "cannot be read as" in table_files.message(OPEN_FNS[kind], path)
 
 
 @every_kind

@@ -141,9 +141,9 @@ def test_negative_labels_are_told_and_left(folder):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (pickle.dumps(Hostile()), r"no \.npy of numbers"),
-        (np.array([Hostile()] * N, object), r"no \.npy of numbers"),
-        (b"", r"no \.npy of numbers"),
+        (pickle.dumps(Hostile()), r"not a \.npy of numbers"),
+        (np.array([Hostile()] * N, object), r"not a \.npy of numbers"),
+        (b"", r"not a \.npy of numbers"),
         (np.eye(N - 1), r"float64\[11, 11\], but there are 12 records"),
         (np.float32(3), r"float32\[\], but there are 12 records"),
         (np.array(["a"] * N), "but there are 12 records"),
@@ -167,7 +167,7 @@ def test_a_file_cut_in_its_first_record_is_refused(folder, num_bytes):
     file = folder / "set-r02.tfrecords"
     file.write_bytes(file.read_bytes()[:num_bytes])
     message = refused(file)
-    assert "cut in record 0" in message if num_bytes >= 12 else "no TFRecord file" in message
+    assert "cut in record 0" in message if num_bytes >= 12 else "not a TFRecord file" in message
 
 
 @pytest.mark.parametrize("num_bytes", [1, 10, RECORD_4PX - 1])
@@ -181,9 +181,9 @@ def test_a_file_cut_in_a_later_record_is_refused_with_its_number(folder, num_byt
     ("content", "message"),
     [
         (b"", "is empty"),
-        (b"name,class\n" * 50, "no TFRecord file"),
-        (bytes(10_000), "no TFRecord file"),
-        (b"\x1f\x8b\x08\x00" + bytes(500), "or a compressed one"),
+        (b"name,class\n" * 50, "not a TFRecord file"),
+        (bytes(10_000), "not a TFRecord file"),
+        (b"\x1f\x8b\x08\x00" + bytes(500), "or is a compressed one"),
     ],
     ids=["empty", "text", "zeros", "gzip"],
 )
