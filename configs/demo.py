@@ -5,7 +5,7 @@ ten minutes. Few feature maps want a larger learning rate: with equalized learni
 layer's output grows with the number of its inputs.
 
 On two cores we measured 8 min 48 s from a fresh clone, the installation included: fd_faces falls from 4790 to 40, where
-other real faces have 4, and the samples are faces, each with a hair, skin and background of its own.
+other real faces have 4, and the samples are faces, each with hair, skin and background of its own.
 """
 
 import ml_collections

@@ -30,20 +30,20 @@ CONFIG = config_flags.DEFINE_config_file(
     "With --mode=sample it can be left out: the settings are those of the run.",
     lock_config=True,
 )
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder to write to: of a run, its checkpoints, pictures and logs.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder to write to: checkpoints, pictures and logs of a run.")
 MODE = flags.DEFINE_enum(
     "mode",
     "train",
     ["train", "inspect", "plan", "prepare", "sample"],
     "train: train, or go on, in --workdir. inspect: say what data.source has in it and what training would do with it. "
-    "plan: say what training will take of memory and time, by its compiled programs; see --topology. prepare: make a "
-    "store of its pictures, called --workdir, for data.source to name. sample: draw images from the newest checkpoint "
-    "in --workdir, or from --checkpoint.",
+    "plan: say how much memory and time training will take, by its compiled programs; see --topology. prepare: make a "
+    "store of the pictures at --workdir, for data.source to name. sample: draw images from the newest checkpoint in "
+    "--workdir, or from --checkpoint.",
 )
 COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
-    "HOST:PORT of process 0, where processes do not find each other as on Cloud TPU, SLURM, JobSets.",
+    "HOST:PORT of process 0, where processes do not find each other; on Cloud TPU, in SLURM and in JobSets they do.",
 )
 NUM_PROCESSES = flags.DEFINE_integer(
     "num_processes", None, "Number of processes of the run, with --coordinator; or 1, without it."
@@ -52,26 +52,26 @@ PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process fr
 TOPOLOGY = flags.DEFINE_string(
     "topology",
     None,
-    "Devices to plan for with --mode=plan, not those at hand: TPUs, v5e:4x4 or v5p:2x2x1, which needs libtpu; or GPUs, "
-    "v100, a100, h100, h200 or b200 and their number, h100:8, which needs their compiler.",
+    "Devices to plan for with --mode=plan, instead of those at hand. TPUs need libtpu: v5e:4x4 or v5p:2x2x1. GPUs need "
+    "their compiler: v100, a100, h100, h200 or b200, and their number, such as h100:8.",
 )
 CLASSES = flags.DEFINE_list(
     "classes",
     [],
-    "Classes to draw with --mode=sample, by name or number: cat,dog,7. A name that has a comma stands in double "
+    "Classes to draw with --mode=sample, by name or number: cat,dog,7. Put a name that has a comma in double "
     "quotes: --classes='\"salt, pepper\",7'.",
 )
 CHECKPOINT = flags.DEFINE_integer(
     "checkpoint",
     None,
-    "Images of a checkpoint in --workdir, in place of the newest one. --mode=sample draws from it. --mode=train goes "
+    "Images of a checkpoint in --workdir, used instead of the newest. --mode=sample draws from it. --mode=train goes "
     "back to it, once: newer checkpoints are moved to checkpoints/after-NIMG.",
 )
-OUT = flags.DEFINE_string("out", None, "Folder for the pictures of --mode=sample, in place of --workdir.")
+OUT = flags.DEFINE_string("out", None, "Folder for the pictures of --mode=sample, instead of --workdir.")
 flags.mark_flag_as_required("workdir")
 MODES_OF_FLAGS = {"topology": ("plan",), "classes": ("sample",), "out": ("sample",), "checkpoint": ("sample", "train")}
 
-# In the errors of a collective operation that lacks a process: of Gloo, NCCL and the coordination service.
+# Words in the errors of Gloo, NCCL and the coordination service where a collective operation lacks a process.
 OF_LOST_PROCESSES = ("Gloo", "NCCL", "Connection", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "heartbeat")
 
 
@@ -86,7 +86,7 @@ def _field_names(values: config_dict.ConfigDict, prefix: str = "") -> list[str]:
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-    """Returns the arguments that are no flags; ends with one line if a flag cannot be understood."""
+    """Returns the arguments that are not flags; ends the process with one line if a flag cannot be understood."""
     open_streams()
     argv = find_config(argv)
     known = _field_names(default())
@@ -100,7 +100,7 @@ def parse_flags(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except (flags.Error, OSError, ValueError, TypeError, AttributeError, KeyError, SyntaxError) as error:
-        text = str(error)  # An error in a config file comes with its traceback, and what happened in the last line.
+        text = str(error)  # After an error in a config file it is a traceback, whose last line says what happened.
         sys.exit(f"error: {text.splitlines()[-1] if 'Traceback' in text else ' '.join(text.split())}")
 
 
@@ -128,7 +128,7 @@ def find_config(argv: list[str]) -> list[str]:
 
 
 def _config_file(value: str) -> str:
-    """Returns NAME:ARGUMENT with the path of the file, if NAME is that of a config and not of a file here."""
+    """Returns NAME:ARGUMENT with the path of the config called NAME; what names a file stays as it is."""
     name, colon, argument = value.partition(":")
     if not name or pathlib.PurePath(name).suffix or len(pathlib.PurePath(name).parts) > 1 or os.path.isfile(name):
         return value
@@ -157,7 +157,7 @@ def keep_programs() -> None:
 
 
 def check_flags(mode: str) -> None:
-    """Raises ValueError if a flag is given that `mode` makes no use of."""
+    """Raises ValueError if a flag is given that `mode` does not use."""
     for name, modes in MODES_OF_FLAGS.items():
         if flags.FLAGS[name].present and mode not in modes:
             allowed = " and ".join(f"--mode={m}" for m in modes)
@@ -178,7 +178,7 @@ def run(config: Config, mode: str, folder: pathlib.Path) -> None:
     if mode != "plan" and remote.is_remote(config.data.source):
         with progress.counting("bytes") as progress_fn:
             sources.local_path(config.data.source, config.data, progress_fn)
-    source = pathlib.Path(os.path.expanduser(config.data.source))  # Without such a user, the path as it is.
+    source = pathlib.Path(os.path.expanduser(config.data.source))  # An unknown user stays in the path.
     is_written_to = config.data.source and source.is_dir() and folder.resolve().is_relative_to(source.resolve())
     if is_written_to and mode in ("train", "inspect", "prepare"):
         raise ValueError(f"--workdir={folder} lies in data.source, among the pictures; choose another.")
@@ -237,7 +237,7 @@ def main(argv: list[str]) -> None:
         code = fail(explain(error))
     if code == 0 and distributed.process_count() > 1:
         jax.distributed.shutdown()  # All processes come to it together.
-    # Python would wait for threads that are stuck in a read, or make a program that this start comes no more to.
+    # Python would wait for threads that are stuck in a read, or compile a program that is no longer needed.
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # The reader went away.
             stream.flush()
@@ -245,7 +245,7 @@ def main(argv: list[str]) -> None:
 
 
 def explain(error: Exception) -> str:
-    """Returns what to tell the user of `error`, which is being handled: its traceback, if it is a fault of ours."""
+    """Returns what to tell the user about `error`, which is being handled; a traceback, if the fault is ours."""
     is_of_jax, text = isinstance(error, jax.errors.JaxRuntimeError), f"{error} {error.__cause__}"
     first_line, has_others = (str(error).splitlines() or [""])[0], distributed.process_count() > 1
     can_be_theirs = has_others and (is_of_jax or isinstance(error, checkpoint.CheckpointNotWritten))
@@ -266,7 +266,7 @@ def explain(error: Exception) -> str:
 
 def show_unraisable(unraisable: Any) -> None:
     """Shows an error that could not be raised, but not those of files that no one waits for after a write failed."""
-    if str(unraisable.exc_value) != "Event loop is closed":  # By TensorStore, hundreds of times.
+    if str(unraisable.exc_value) != "Event loop is closed":  # TensorStore raises it hundreds of times.
         sys.__unraisablehook__(unraisable)
 
 

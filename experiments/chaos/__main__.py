@@ -1,4 +1,4 @@
-"""Ends a run in every bad way, again and again, and compares what it comes to with a run that was left in peace.
+"""Ends a run in every bad way, again and again, and compares its outcome with that of an undisturbed run.
 
 python -m experiments.chaos --workdir=/tmp/chaos
 """
@@ -23,7 +23,7 @@ ROUNDS = flags.DEFINE_integer("rounds", 30, "Times that the run is ended.")
 WORKDIR = flags.DEFINE_string("workdir", "runs/chaos", "Folder for both runs; an earlier experiment there is deleted.")
 SEED = flags.DEFINE_integer("seed", 0, "Seed of the random moments.")
 
-TMPFS_MIB = 24  # Room for some checkpoints, until a ballast takes it.
+TMPFS_MIB = 24  # Size of the small disk: room for some checkpoints, until a ballast takes it.
 
 # 8 to 16 px with a fade, and a checkpoint every tick of 64 images: longer than 30 rounds, which end in the fade.
 SETTINGS = {
@@ -107,7 +107,7 @@ DAMAGE: dict[str, Callable[[pathlib.Path, random.Random], None]] = {
 
 
 def damage_newest(run: Run, name: str, chance: random.Random) -> str:
-    """Damages a random file of the newest checkpoint's state, and returns which."""
+    """Damages a random file of the newest checkpoint, and returns which."""
     newest = run.folder / "checkpoints" / str(run.newest())
     files = sorted(f for f in newest.rglob("*") if f.is_file() and f.stat().st_size)
     file = chance.choice(files)
@@ -116,14 +116,14 @@ def damage_newest(run: Run, name: str, chance: random.Random) -> str:
 
 
 def fill_the_disk(run: Run) -> str:
-    """Lets the run's disk be full from a save on; it must end with a message and leave its checkpoints whole."""
+    """Fills the run's disk after a save, and returns how the run ended: with a message, and its checkpoints whole."""
     before, process = run.newest(), run.start()
     deadline = time.monotonic() + PATIENCE_SEC
     while process.poll() is None and run.newest() <= before and time.monotonic() < deadline:
         time.sleep(POLL_SEC)
     ballast = run.folder.with_name("ballast")
     with ballast.open("ab", buffering=0) as file:
-        while process.poll() is None and time.monotonic() < deadline:  # Also what the run frees meanwhile.
+        while process.poll() is None and time.monotonic() < deadline:  # It also takes what the run frees meanwhile.
             with contextlib.suppress(OSError):
                 file.write(bytes(2**16))
                 continue
@@ -137,7 +137,7 @@ def fill_the_disk(run: Run) -> str:
 
 
 def main(argv: list[str]) -> None:
-    """Makes both runs, tells what happened in each round, and compares them."""
+    """Makes both runs, prints what happened in each round, and compares them."""
     del argv
     place = places.claim(pathlib.Path(WORKDIR.value))
     from_dict(SETTINGS)
@@ -156,7 +156,7 @@ def main(argv: list[str]) -> None:
     try:
         for i in range(ROUNDS.value):
             way = WAYS[i % len(WAYS)]
-            if run.newest() > peaceful.newest() - 768:  # The next round could come to the end.
+            if run.newest() > peaceful.newest() - 768:  # The next round could finish the run.
                 finish_and_compare(run, peaceful)
                 shutil.rmtree(run.folder)
             if way == "in the first compile":
@@ -175,7 +175,7 @@ def main(argv: list[str]) -> None:
 
 
 def finish_and_compare(run: Run, peaceful: Run) -> None:
-    """Lets the run come to its end, and compares its last state and its log with the undisturbed run's."""
+    """Lets the run finish, and compares its last state and its log with the undisturbed run's."""
     code = run.start().wait(PATIENCE_SEC)
     print(f"left in peace at last: exit {code}, to {run.newest()} images", flush=True)
     assert code == 0, run.text()

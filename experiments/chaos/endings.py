@@ -1,4 +1,4 @@
-"""The ways in which a run in a process of its own comes to an end."""
+"""Ways to end a run that has a process of its own."""
 
 import contextlib
 import dataclasses
@@ -38,17 +38,17 @@ class Run:
 
     @property
     def log(self) -> pathlib.Path:
-        """Where the process writes: not on the disk that fills."""
+        """File that the process writes to, which is not on the disk that fills."""
         return self.cache.with_name(f"{self.folder.name}.log")
 
     def command(self) -> list[str]:
-        """Returns what starts the run, or goes on with it."""
+        """Writes the config of the run, and returns the command that starts the run or goes on with it."""
         config_file = self.cache.with_name("config_of_chaos.py")
         config_file.write_text(CONFIG.format(values=self.settings))
         return [sys.executable, "-m", "stylegan_jax.main", f"--config={config_file}", f"--workdir={self.folder}"]
 
     def start(self) -> subprocess.Popen:
-        """Starts the run with its log as a plain file."""
+        """Starts the run, with a plain file as its log."""
         with self.log.open("w") as output:
             return self.popen(hear_signals, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
 
@@ -82,7 +82,7 @@ class Run:
 
 
 def hear_signals() -> None:
-    """Undoes that this experiment was started with signals ignored: by nohup, or in the background of a script."""
+    """Restores signals that this experiment was started to ignore: by nohup, or in the background of a script."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 

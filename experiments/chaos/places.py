@@ -8,10 +8,10 @@ MARK = ".made_by_chaos"
 
 
 def claim(folder: pathlib.Path) -> pathlib.Path:
-    """Returns the folder, empty but for MARK; ends the process if it holds anything of somebody else."""
+    """Returns the folder, empty but for MARK; ends the process if something else made what it holds."""
     folder = folder.absolute()
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / MARK).exists())):
-        sys.exit(f"error: --workdir={folder} is there, and this experiment did not make it; name another folder.")
+        sys.exit(f"error: --workdir={folder} exists, and this experiment did not make it; name another folder.")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / MARK).touch()

@@ -1,4 +1,4 @@
-"""Kills `--mode=prepare` again and again while its pictures change, and compares the store with one made in peace.
+"""Kills `--mode=prepare` again and again while its pictures change, and compares the store with an undisturbed one.
 
 python -m experiments.chaos.prepare --workdir=/tmp/chaos_prepare
 """
@@ -81,7 +81,7 @@ def content(store: pathlib.Path) -> dict[str, bytes]:
 
 
 def main() -> None:
-    """Makes both stores, tells what happened at each kill, and compares them."""
+    """Makes both stores, prints what happened at each kill, and compares them."""
     parser = argparse.ArgumentParser(prog="python -m experiments.chaos.prepare", description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=12, help="times that preparing is killed")
     parser.add_argument("--workdir", default="runs/chaos_prepare", help="folder; an earlier experiment is deleted")

@@ -20,9 +20,9 @@ class Machine:
 
     name: str
     num_chips: int
-    flops_per_sec: float  # Of a chip: products of the precision trained in, without sparsity.
-    bytes_per_sec: float  # Of a chip, to and from its memory.
-    dollars: float  # An hour of a chip, on demand.
+    flops_per_sec: float  # Peak of a chip in the precision trained in, without sparsity.
+    bytes_per_sec: float  # Bandwidth of a chip's memory.
+    dollars: float  # Price of a chip for an hour, on demand.
 
 
 class Shares(NamedTuple):
@@ -63,9 +63,9 @@ def run_work(
 
     Args:
         config: settings.
-        stages: of its schedule.
-        num_chips: that share each batch.
-        element_bytes: of a feature.
+        stages: stages of its schedule.
+        num_chips: number of chips that share each batch.
+        element_bytes: size of an element of a feature, bytes.
     """
     flops = num_bytes = 0.0
     for stage in stages:

@@ -1,4 +1,4 @@
-"""Ends with 0 if the run in a folder has come to its end, with 1 if it has not: a stopped run ends with 0 as well.
+"""Ends with 0 if the run in a folder is complete, else with 1; a run itself ends with 0 also where it was stopped.
 
 python -m experiments.cloud_tpu.is_complete WORKDIR
 """

@@ -1,4 +1,4 @@
-"""The kind of device that a program is traced for: some functions have a form that it is fast at."""
+"""The kind of device that a program is traced for: some functions have a form that is fast on it."""
 
 import collections
 import contextlib
@@ -17,7 +17,7 @@ _device: contextvars.ContextVar[Any] = contextvars.ContextVar("device", default=
 
 @contextlib.contextmanager
 def forms_for(device: Any) -> Iterator[None]:
-    """Lets what is traced here take the forms for devices like this, which may be elsewhere, whatever is at hand."""
+    """Makes what is traced in the block take the forms for devices like `device`, which need not be here."""
     token = _device.set(device)
     try:
         yield

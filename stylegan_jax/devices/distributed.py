@@ -55,7 +55,7 @@ def start(
     process is the only one. After NOTICE_SEC a line on standard error says who is waited for.
 
     Args:
-        coordinator: HOST:PORT of process 0, which the others can reach; with it come the other two.
+        coordinator: HOST:PORT of process 0, which the others can reach; give the other two with it.
         num_processes: number of the run's processes; 1, without the other two, keeps to this one wherever it runs.
         process_id: 0 to num_processes - 1.
         wait_sec: patience with the other processes, in seconds.

@@ -27,7 +27,7 @@ def draw(
     """Draws images from a checkpoint of a run, a grid for each class. Only `out` is written to.
 
     Args:
-        config: the run's settings, which are compared with those in its folder; None takes those.
+        config: the run's settings, which are compared with those in its folder; None: take those.
         folder: the run's workdir.
         classes: names of classes as the checkpoint has them, or their numbers; none: all in turn, or those of an
             unconditional model.
@@ -82,7 +82,7 @@ def _settings(config: Config | None, folder: pathlib.Path) -> Config:
         return config
     values = workdir.read_config(folder)
     if values is None:
-        raise ValueError(f"{folder} has no config.json; say the settings of its run with --config.")
+        raise ValueError(f"{folder} has no config.json; give the settings of its run with --config.")
     try:
         return from_dict(values)
     except ValueError as error:
@@ -120,6 +120,6 @@ def _unknown(name: str, known: Sequence[str], num_classes: int, has_numbers: boo
     more = f"\n  ... and {len(known) - MAX_LISTED} more" if len(known) > MAX_LISTED else ""
     how = f"Give names or numbers from 0 to {num_classes - 1}" if has_numbers else "Give names"
     return (
-        f"this run has no class {name!r}{hint} {how}, with commas between them; a name that has a comma stands in "
+        f"this run has no class {name!r}{hint} {how}, with commas between them; put a name that has a comma in "
         f"double quotes: --classes='\"salt, pepper\",7'.{' Its classes:' if known else ''}{listed}{more}"
     )

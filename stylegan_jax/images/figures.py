@@ -1,4 +1,4 @@
-"""Figures of the paper: arrangements of images that a trained generator makes of chosen styles."""
+"""Figures of the paper: arrangements of images that a trained generator makes from chosen styles."""
 
 import functools
 from typing import Any
@@ -13,7 +13,7 @@ from stylegan_jax.networks import generator, sampling
 
 MIXING_ROWS, MIXING_COLUMNS = 6, 6  # Sources A and B of Fig. 3.
 TRUNCATION_ROWS = 6  # Latents of Fig. 8.
-TRUNCATION_PSIS = (1.0, 0.7, 0.5, 0.0, -0.5, -1.0)  # Of Fig. 8.
+TRUNCATION_PSIS = (1.0, 0.7, 0.5, 0.0, -0.5, -1.0)  # Values of psi in Fig. 8.
 
 
 def _random_ws(params: Any, key: Array, n: int, model: Model, classes: np.ndarray | None) -> Array:
@@ -24,7 +24,7 @@ def _random_ws(params: Any, key: Array, n: int, model: Model, classes: np.ndarra
 
 
 def style_bounds(num_layers: int) -> tuple[int, int]:
-    """Returns the first layer of the middle styles and that of the fine ones, of so many layers.
+    """Returns the first layer of the middle styles and that of the fine styles, among `num_layers`.
 
     They are 4 and 8 from 12 layers on: coarse styles are those of 4 and 8 px, middle ones of 16 and 32 px. With fewer
     layers, coarse, middle and fine styles have a third of them each.
@@ -40,12 +40,12 @@ def style_mixing(
     The first third of the rows takes the coarse styles, the second the middle ones, the last the fine ones.
 
     Args:
-        params: of the generator.
+        params: parameters of the generator.
         key: draws the latents and the noise.
         alpha: weight of `resolution` while it fades in.
         model: the model.
-        resolution: that is trained at, px.
-        classes: that take turns, in a conditional model; None for all. int [m]
+        resolution: resolution that is trained at, px.
+        classes: classes that take turns, in a conditional model; None for all. int [m]
 
     Returns:
         uint8 [(MIXING_ROWS + 1) (MIXING_COLUMNS + 1), resolution, resolution, channels], row by row; the corner is
@@ -84,7 +84,7 @@ def truncation(
     Args: those of `style_mixing`, and w_avg, the mean of w. [w_size]
 
     Returns:
-        uint8 [TRUNCATION_ROWS len(TRUNCATION_PSIS), resolution, resolution, channels], row by row: a latent each.
+        uint8 [TRUNCATION_ROWS len(TRUNCATION_PSIS), resolution, resolution, channels], row by row: one latent for each.
     """
     key, noise_key = jax.random.split(key)
     ws = _random_ws(params, key, TRUNCATION_ROWS, model, classes)

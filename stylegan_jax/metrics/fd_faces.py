@@ -50,7 +50,7 @@ def apply(params: Params, images: jax.Array) -> tuple[jax.Array, jax.Array]:
     params["feature_scale"], which makes each one's standard deviation over the faces 1.
 
     Args:
-        params: of `init` or `load`.
+        params: from `init` or `load`.
         images: float32 in [-1, 1]. [n, 64, 64, 3]
 
     Returns:
@@ -115,7 +115,7 @@ def features(images: np.ndarray) -> np.ndarray:
 def fd_faces(first: np.ndarray, second: np.ndarray) -> float:
     """Returns the Frechet distance between the features of two sets of images; 0 is best.
 
-    Like every Frechet distance it is biased upwards for few images: compare numbers of one size of set.
+    Like every Frechet distance it is biased upwards for few images: compare numbers from sets of one size.
 
     Args:
         first: uint8. [n, h, w, c], n >= 2
@@ -136,7 +136,7 @@ def read_weights(path, sha256: str) -> dict[str, np.ndarray]:
     """Returns the float32 parameters in an .npz file, after checking its content.
 
     Args:
-        path: of the file.
+        path: path of the file.
         sha256: hexadecimal digest that its bytes must have.
 
     Raises:
@@ -159,7 +159,7 @@ def _check_images(images: np.ndarray) -> None:
         raise ValueError(f"images must be uint8 [n, h, h, c], and are {images.dtype} {list(images.shape)}.")
     size = images.shape[1]
     if size < 1 or size & (size - 1):
-        raise ValueError(f"images must have a power of two of px a side, and have {size}; scale them first.")
+        raise ValueError(f"images must have sides of a power of two, and have {size} px; scale them first.")
 
 
 @jax.jit

@@ -12,7 +12,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-    """What the distance needs of a set of features; `merge` joins two of them.
+    """What the distance needs to know about a set of features; `merge` joins two of them.
 
     Attributes:
         count: number of features seen, n.
@@ -43,7 +43,7 @@ def statistics(features: np.ndarray) -> Statistics:
         raise ValueError(f"features must have shape [n, d] with n >= 1, and have {list(features.shape)}.")
     if not np.isfinite(features).all():
         num_bad = int((~np.isfinite(features).all(axis=1)).sum())
-        raise ValueError(f"{num_bad} of {len(features)} features hold NaN or infinity; look at the images they are of.")
+        raise ValueError(f"{num_bad} of {len(features)} features hold NaN or infinity; look at their images.")
     mean = features.mean(axis=0)
     centered = features - mean[None]
     return Statistics(len(features), mean, centered.T @ centered)

@@ -16,11 +16,11 @@ _NUM_PATCHES = 16  # Patches of an image and level; the paper's 128 take eight t
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-    """What the distances need of a set of images.
+    """What the distances need to know about a set of images.
 
     Attributes:
         shape: height, width and channels of the images.
-        seed: of the patches' places and the projections' directions.
+        seed: seed of the patches' places and of the projections' directions.
         features: statistics of the attribute network's features.
         descriptors: patches by level; empty below 16 px.
     """
@@ -32,12 +32,12 @@ class Statistics:
 
 
 def statistics(batches: Iterable[np.ndarray], num_images: int, seed: int) -> Statistics:
-    """Returns the statistics of a set of images that comes in batches; no more than one of them is held.
+    """Returns the statistics of a set of images that comes in batches; one of them is held at a time.
 
     Args:
         batches: uint8. [k, h, w, c] each, h = w, a power of two
-        num_images: in all batches together, at least 2.
-        seed: of the metrics' random draws; results of one seed can be compared.
+        num_images: number of images in all batches together, at least 2.
+        seed: seed of the metrics' random draws; results of one seed can be compared.
 
     Raises:
         ValueError: there are fewer or more images.
@@ -65,7 +65,7 @@ def distances(fakes: Statistics, reals: Statistics) -> dict[str, float]:
     """Returns the distances of the fakes from the reals, by the metric's name.
 
     Raises:
-        ValueError: the two are of other resolutions or channels.
+        ValueError: the two differ in resolution or channels.
     """
     if fakes.shape != reals.shape:
         raise ValueError(

@@ -66,7 +66,7 @@ def patches(images: np.ndarray, corners: dict[int, np.ndarray], patch_px: int = 
 
     Args:
         images: uint8. [n, h, w, c], h = w, a power of two of at least 16
-        corners: of these images, as of `draw_corners`. [n, p, 2] each
+        corners: places in these images, from `draw_corners`. [n, p, 2] each
         patch_px: height and width of a patch, 1..16.
 
     Returns:
@@ -87,7 +87,7 @@ def descriptors(patches_by_level: dict[int, np.ndarray]) -> dict[int, np.ndarray
     Differs: a channel without any contrast is left at 0, where the official code divides by 0.
 
     Args:
-        patches_by_level: of all images of a set, as of `patches`. [n, p, h, w, c] each
+        patches_by_level: patches of all images of a set, from `patches`. [n, p, h, w, c] each
 
     Returns:
         For each level, float32 [n * p, h * w * c].
@@ -108,7 +108,7 @@ def sliced_wasserstein(
     Args:
         first: float32. [n, d]
         second: float32. [m, d]
-        seed: of the directions.
+        seed: seed of the directions.
         num_repeats: independent sets of directions; they only bound the memory.
         num_directions: directions in a set.
     """
@@ -137,7 +137,7 @@ def distances(
     Args:
         first: what `descriptors` returned for one set of images.
         second: the same for another of the same resolution.
-        seed: of the directions.
+        seed: seed of the directions.
         **directions: num_repeats and num_directions of `sliced_wasserstein`.
     """
     if first.keys() != second.keys():

@@ -43,7 +43,7 @@ class Discriminator(nn.Module):
     @nn.compact
     @layers.at_matmul_precision
     def __call__(self, images: Array, labels: Array | None, alpha: Array | None, *, resolution: int) -> Array:
-        """Returns a score an image: higher is more real.
+        """Returns a score for each image: higher is more real.
 
         The images of a batch influence each other through the minibatch standard deviation.
 
@@ -72,7 +72,7 @@ class Discriminator(nn.Module):
             block = nn.remat(DiscriminatorBlock) if model.remat else DiscriminatorBlock
             x = block(model, r, name=growth.module_name("b", r))(x)
             images = ops.downscale(images)
-            # Only a fade uses it, at the first; XLA drops the others, and initialization sees them all.
+            # Only a fade uses it, and only the first; XLA drops the others, which initialization needs.
             lower = features_of(images, r // 2)
             if r == resolution and alpha is not None:
                 x = ops.lerp(lower, x, alpha).astype(model.compute_dtype)

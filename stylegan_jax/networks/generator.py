@@ -137,14 +137,14 @@ class Synthesis(nn.Module):
 
 
 def make_noise(key: Array, n: int, model: Model, resolution: int) -> tuple[Array | None, ...]:
-    """Returns unit Gaussian noise for every layer up to `resolution`: [n, r, r, 1] twice a resolution r.
+    """Returns unit Gaussian noise for every layer up to `resolution`: [n, r, r, 1], twice for each resolution r.
 
     None takes the place of each map if the model has no noise.
     """
     sizes = [r for r in model.resolutions if r <= resolution for _ in range(2)]
     if not model.use_noise:
         return (None,) * len(sizes)
-    # Each draw costs a compile of its own, and each part of a large one a pass over memory: small maps come at once.
+    # Each draw costs a compile of its own, and each part of a large one a pass over memory: small maps are one draw.
     small_key, *keys = jax.random.split(key, 1 + len(sizes))
     small = [r for r in sizes if r <= SMALL_NOISE_PX]
     drawn = jax.random.normal(small_key, (n, sum(r * r for r in small)))

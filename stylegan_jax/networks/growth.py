@@ -1,4 +1,4 @@
-"""Which parameters of a network train at a resolution: modules that belong to one resolution are named by it."""
+"""Which parameters of a network train at a resolution: modules that belong to one resolution are named after it."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ def grown(params: Any, resolution: int) -> Any:
     The rest has gradients and moments of zero, so that no update would change it.
 
     Args:
-        params: nested dicts, of the generator or of the discriminator.
-        resolution: px
+        params: nested dicts of the generator or of the discriminator.
+        resolution: resolution that is trained at, px.
     """
     later = [r for r in (2**k for k in range(2, _MAX_RESOLUTION.bit_length())) if r > resolution]
     return _without(params, {module_name(kind, r) for kind in ("b", "to_rgb", "from_rgb") for r in later})

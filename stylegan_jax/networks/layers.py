@@ -38,7 +38,7 @@ def weight_scales(
     Sec. 4.1), else into the initial weight. A smaller learning rate is a larger weight times a smaller factor.
 
     Args:
-        shape: of the weight; the last axis is the output.
+        shape: shape of the weight; the last axis is the output.
     """
     he_std = gain / math.sqrt(math.prod(shape[:-1]))
     if use_equalized_lr:
@@ -52,7 +52,7 @@ def _weight(module: nn.Module, shape: tuple[int, ...], lr_multiplier: float = 1.
     return module.param("weight", nn.initializers.normal(std), shape), factor
 
 
-BiasFn = Callable[[Array, Array], Array]  # Of a layer's output and its bias, to what follows.
+BiasFn = Callable[[Array, Array], Array]  # Function of a layer's output and its bias.
 
 
 def _with_bias(module: nn.Module, x: Array, lr_multiplier: float = 1.0) -> Array:
@@ -70,7 +70,7 @@ class Dense(nn.Module):
     lr_multiplier: float = 1.0
     use_equalized_lr: bool = True
     bias_fn: BiasFn | None = ops.add_bias  # None: no bias.
-    precision: str | None = None  # Of the product; None: what the context asks for.
+    precision: str | None = None  # Precision of the product; None: what the context asks for.
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -115,8 +115,8 @@ class FromRGB(nn.Module):
 class Epilogue(nn.Module):
     """What follows each convolution of the synthesis network: noise, bias, nonlinearity, AdaIN (StyleGAN, Fig. 1b).
 
-    Features of any dtype come back in it, and are float32 in between: the statistics need that, as do the gradients of
-    bias, noise strength and style, which are sums over pixels.
+    Features keep their dtype, and are float32 in between: the statistics need that, as do the gradients of bias, noise
+    strength and style, which are sums over pixels.
 
     Args of the call:
         x: features. [n, h, w, c]

@@ -131,14 +131,14 @@ def sample_batches(
     """Yields `n` samples batch by batch, at full resolution: enlarged by repeating pixels. uint8 [k, r, r, channels]
 
     Args:
-        params: of the generator.
+        params: parameters of the generator.
         key: draws the latents and the noise; the i-th sample is the same whatever the batches are.
         n: number of samples.
         alpha: weight of `resolution` while it fades in.
         model: the model.
-        resolution: that is trained at, px.
-        devices: that batches are split over.
-        classes: of the samples, for a conditional model; if there are fewer than samples, they take turns. int [m]
+        resolution: resolution that is trained at, px.
+        devices: devices that batches are split over.
+        classes: classes of the samples, for a conditional model; if they are fewer, they take turns. int [m]
     """
     size, enlargement = sample_batch(model, resolution, devices), model.resolution // resolution
     for first in range(0, n, size):
@@ -168,11 +168,11 @@ def samples(*args: Any, **kwargs: Any) -> np.ndarray:
 def sample_batch(model: Model, resolution: int, devices: jax.sharding.Mesh) -> int:
     """Returns how many images to sample in a call: as many as fit into a quarter of the memory, and at most 64.
 
-    It is a power of two a device, and the same in all processes where their devices are alike.
+    It is a power of two for each device, and the same in all processes if their devices are alike.
     """
     largest_layer = 4 * max(model.fmaps(r) * r * r for r in model.resolutions if r <= resolution)  # Bytes an image.
     device, num_devices = jax.local_devices()[0], len(devices.devices)
-    stats = device.memory_stats() or {}  # CPUs have none, and share the machine's.
+    stats = device.memory_stats() or {}  # CPUs say nothing, and share the machine's memory.
     host_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // jax.local_device_count()
     fitting = stats.get("bytes_limit", host_bytes) // 4 // (LAYERS_AT_ONCE * largest_layer)
     wanted = -(-MAX_SAMPLE_BATCH // num_devices)

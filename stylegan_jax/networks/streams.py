@@ -21,7 +21,7 @@ _NOT_A_STEP = 2**31 - 1  # Training never shows so many images.
 
 
 def key_for(seed: int, stream: Stream) -> Array:
-    """Returns the key of a stream, which is none of `step_key`."""
+    """Returns the key of a stream, which differs from every `step_key`."""
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _NOT_A_STEP), stream)
 
 

@@ -54,7 +54,7 @@ def mean_gradients(
             zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(fn, shared, first))
             total, _ = jax.lax.scan(add, zeros, parts)
             means = jax.tree.map(lambda x: x / num_parts, total)
-        if batch_sharding is None or batch_sharding.num_devices == 1:  # It would exchange them with itself, by copies.
+        if batch_sharding is None or batch_sharding.num_devices == 1:  # A single device would only copy them.
             return means
         # The barrier keeps them together, or XLA exchanges the small ones apart, with those of the next network.
         return jax.lax.pmean(jax.lax.optimization_barrier(means), mesh.AXIS)

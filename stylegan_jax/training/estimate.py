@@ -18,11 +18,11 @@ READING_SEC = 0.3  # Time to measure how fast pictures are decoded.
 
 
 def memory_bytes(device: Any, is_here: bool) -> int:
-    """Returns the memory of a device: what it says itself if it is here, else what is published."""
+    """Returns the memory of a device, bytes: what it says itself if it is here, else what is published."""
     if not is_here:
         return topology.LIMITS[device.device_kind].memory_bytes
     host_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // jax.local_device_count()
-    return (device.memory_stats() or {}).get("bytes_limit", host_bytes)  # CPUs have none, and share the machine's.
+    return (device.memory_stats() or {}).get("bytes_limit", host_bytes)  # CPUs say nothing, and share the machine's.
 
 
 class Work(NamedTuple):
@@ -38,8 +38,8 @@ def program_work(program: jax.stages.Compiled, device: Any, num_images: int, num
     """Returns the work of a program: by its kernels on a GPU, else by the compiler's count.
 
     Args:
-        program: as compiled.
-        device: the device that it is for.
+        program: the compiled program.
+        device: device that it is for.
         num_images: images of a call, on one device.
         num_loops: parts that the call computes one after another. XLA counts the body of a loop once.
     """

@@ -53,11 +53,11 @@ class Feed:
         )
 
     def take(self, wait_fn: Callable[[], object]) -> list[dataset.Batch]:
-        """Returns all batches of the next chunk. What ends the reading of pictures is raised here.
+        """Returns all batches of the next chunk. An error in reading pictures is raised here.
 
         Args:
             wait_fn: returns when the devices have done what they were given. It is called if a batch is not ready yet:
-                only from then on do the devices wait for it.
+                the devices wait for it only from then on.
         """
         taken = []
         for _ in range(self._num_calls):

@@ -16,7 +16,7 @@ from stylegan_jax.devices import distributed, mesh
 from stylegan_jax.runs import checkpoint, owner, progress, report, workdir
 from stylegan_jax.training import feed, losses, observer, pending, programs, saving, start, state
 
-# Settings of data that hosts of one run may have each for themselves.
+# Settings of data that may differ between the hosts of a run.
 OF_A_HOST = ("source", "remote_copy", "num_workers", "cache_gib")
 
 
@@ -200,7 +200,7 @@ def _run_chunk(
 ) -> tuple[state.TrainState, list[losses.Metrics]]:
     """Returns the state after the chunk's steps, and the metrics of each call, before the devices are done."""
     alpha = np.float32(chunk.phase.alpha) if programs.has_fade(chunk.phase.alpha, devices) else None
-    with jax.transfer_guard("allow"):  # Two numbers; with several processes JAX counts them as unnoticed.
+    with jax.transfer_guard("allow"):  # Two numbers; with several processes JAX counts them as unnoticed transfers.
         scalars = mesh.put((alpha, np.float32(chunk.phase.lr)), mesh.replicated(devices))
     metrics: list[losses.Metrics] = []
     for i, batch in enumerate(batches):

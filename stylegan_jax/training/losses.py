@@ -97,7 +97,7 @@ def gradient_norm_penalty(gradients: Array, enlargement: int, target: float) -> 
     Args:
         gradients: at images between reals and fakes. [n, h, w, c]
         enlargement: full resolution / own resolution, as in squared_gradient_norm.
-        target: of the norm.
+        target: target of the norm.
     """
     norms = jnp.sqrt(squared_gradient_norm(gradients, enlargement))
     return (norms - target) ** 2 / target**2
@@ -145,12 +145,12 @@ def discriminator_loss(
     Lazy R1 is not one of them; see lazy_r1_loss.
 
     Args:
-        params: the discriminator's.
+        params: the discriminator's parameters.
         config: settings.
-        resolution: of the images, px.
+        resolution: resolution of the images, px.
         reals: in [-1, 1]. [n, r, r, c]
         fakes: likewise.
-        labels: of reals and fakes alike. [n, num_labels]
+        labels: classes of reals and fakes alike. [n, num_labels]
         alpha: weight of this resolution in a fade; None where it does not fade.
         t: places between reals and fakes, for WGAN-GP. [n]
         axis_name: within jax.shard_map, the axis that the batch is split over.

@@ -37,7 +37,7 @@ class Observer:
         self._num_large, self._has_warned = 0, False  # Ticks with large scores, up to now.
 
     def start(self) -> None:
-        """Writes reals.png, and measures the reals once: the distances' floor, and a bad reference."""
+        """Writes reals.png, measures the reals once, and logs the distances of held-out and of bad images."""
         config, data, n = self._config, self._data, self._config.data.num_heldout
         num_shown = config.report.grid_columns * config.report.grid_rows
         self._log.picture("reals", self._grid(data.sample_reals(num_shown)))
@@ -58,18 +58,18 @@ class Observer:
             self._log.log(f"{name}: {_as_text(quality.distances(found, self._reals))}")
 
     def first(self, train_state: state.TrainState, phase: schedule.Phase) -> None:
-        """Writes how a run begins: what its distances fall from."""
+        """Writes the distances and the samples that a run begins with."""
         if self._config.report.metric_ticks:
             self._log.scalars(0, self._distances(train_state, phase, 0))
         self._samples(train_state, phase, 0)
 
     def tick(self, train_state: state.TrainState, chunk: schedule.Chunk, means: dict[str, float]) -> dict[str, float]:
-        """Writes what is due at the end of `chunk`; returns the distances, if they were.
+        """Writes what is due at the end of `chunk`; returns the distances, or an empty dict if they were not due.
 
         Args:
-            train_state: after the chunk.
-            chunk: that a tick ends with.
-            means: of the tick's scalars.
+            train_state: the state after the chunk.
+            chunk: chunk that a tick ends with.
+            means: means of the tick's scalars.
         """
         every, nimg, tick = self._config.report, chunk.end_nimg, chunk.tick
         g_num_skipped, d_num_skipped = jax.device_get(mesh.local(train_state.num_skipped)).tolist()
@@ -93,7 +93,7 @@ class Observer:
     def _watch_scores(self, nimg: int, means: dict[str, float]) -> None:
         """Warns once of a discriminator whose scores have been huge for some ticks: training seldom recovers."""
         scores = [means[name] for name in ("real_scores", "fake_scores") if name in means]
-        is_large = any(not abs(score) <= LARGE_SCORE for score in scores)  # NaN is.
+        is_large = any(not abs(score) <= LARGE_SCORE for score in scores)  # NaN counts as large.
         self._num_large = self._num_large + 1 if is_large else 0
         if self._num_large == LARGE_TICKS and not self._has_warned:
             self._has_warned = True
@@ -106,7 +106,7 @@ class Observer:
     def _distances(self, train_state: state.TrainState, phase: schedule.Phase, nimg: int) -> dict[str, float]:
         assert self._reals is not None, "measured by start()"
         n, labels = self._config.data.num_heldout, self._labels()
-        # As many samples of each class as held-out images, which the floor is of.
+        # As many samples of each class as the held-out images, from which the floor is measured.
         classes = None if labels is None else labels[self._data.heldout_indices]
         fakes = self._fakes(train_state, phase, Stream.METRICS, n, classes)
         distances = quality.distances(quality.statistics(fakes, n, self._config.seed), self._reals)

@@ -18,11 +18,11 @@ class Pending:
     """Chunks whose metrics are still to come, in the order in which the devices were given them.
 
     Attributes:
-        averages: of the metrics since the last tick.
+        averages: averages of the metrics since the last tick.
     """
 
     def __init__(self, config: Config, averages: report.Averages, num_skipped: np.ndarray) -> None:
-        """Begins with the averages so far, and with the skipped updates so far, as of TrainState."""
+        """Begins with the averages and the TrainState.num_skipped so far."""
         self.averages, self._num_steps = averages, config.schedule.refresh_steps
         self._running = collections.deque[tuple[schedule.Chunk, list[losses.Metrics]]]()
         self._skipped = collections.deque([np.asarray(num_skipped)], maxlen=MAX_SKIPPED_CHUNKS + 1)
@@ -56,7 +56,7 @@ class Pending:
         return bool(self._stuck()[-1:].any())
 
     def _stuck(self) -> np.ndarray:
-        """Returns whether each network had no update, in each chunk of those that are looked back at. bool [k, 2]"""
+        """Returns whether each network had no update, in each of the last chunks. bool [k, 2]"""
         return np.diff(np.stack(self._skipped), axis=0) >= self._num_steps
 
     def _check(self, nimg: int) -> None:
@@ -66,6 +66,6 @@ class Pending:
             raise ValueError(
                 f"the {' and the '.join(names)} had no update in the last {MAX_SKIPPED_CHUNKS * self._num_steps} steps "
                 f"up to image {nimg}, because gradients were not finite. Use a lower schedule.lr, "
-                "model.compute_dtype=float32, model.matmul_precision=highest or more train.r1_gamma, and go on from a "
-                "checkpoint of before."
+                "model.compute_dtype=float32, model.matmul_precision=highest or more train.r1_gamma, and go on from an "
+                "earlier checkpoint."
             )

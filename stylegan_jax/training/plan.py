@@ -115,7 +115,7 @@ def parameters_text(shapes: state.TrainState) -> str:
     """Returns a table of the parameters of each network.
 
     Args:
-        shapes: as of `state.abstract`.
+        shapes: from `state.abstract`.
     """
     tables = {"generator": shapes.g_params, "discriminator": shapes.d_params}
     return "\n".join(

@@ -80,11 +80,11 @@ def train_program(
     Args:
         config: settings.
         state: the training state, as jax.ShapeDtypeStruct with shardings.
-        devices: to compile for; they need not be here. Batches are split over them, and the scalars are on all.
-        resolution: to train at, px.
-        batch: images of a step, on all devices together.
+        devices: devices to compile for; they need not be here. Batches are split over them, and the scalars are on all.
+        resolution: resolution to train at, px.
+        batch: number of images of a step, on all devices together.
         size: height and width of the images given, px; at least the resolution.
-        num_steps: steps of a call.
+        num_steps: number of steps of a call.
         is_fading: whether the resolution fades in. If not, alpha is None.
         step_fn: a function like `step.train_steps`.
     """
@@ -144,6 +144,6 @@ def _start(make_fn: Callable[[Request], Made], request: Request) -> "concurrent.
         except BaseException as error:  # Whatever it is, the consumer must not wait for ever.
             future.set_exception(error)
 
-    # No daemon: when Python ends beneath XLA's compiler, the process is aborted.
+    # Not a daemon: when Python ends beneath XLA's compiler, the process is aborted.
     threading.Thread(target=make, name="make_ahead").start()
     return future

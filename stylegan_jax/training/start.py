@@ -58,7 +58,7 @@ def about(config: Config, data: dataset.Dataset, devices: jax.sharding.Mesh, nim
 
 
 def pictures_text(counts: dict[str, int]) -> str:
-    """Returns what Dataset.describe says as a list in words, without what there is none of."""
+    """Returns the numbers of Dataset.describe in words, without those that are 0."""
     words = {
         "images": "to train on",
         "heldout": "held out",
@@ -100,10 +100,10 @@ def class_notes(config: Config, data: dataset.Dataset) -> list[str]:
 
 
 def ending(config: Config, nimg: int, end_nimg: int) -> str:
-    """Returns what to say where nothing is left to train, of a run that is at `nimg` and was to end at `end_nimg`."""
+    """Returns what to say about a run at `nimg`, which was to end at `end_nimg` and has nothing left to train."""
     if nimg > end_nimg:
         return (
             f"nothing to train: the run is at {nimg / 1000:g} kimg, and schedule.total_kimg is "
-            f"{config.schedule.total_kimg:g}. Use more to train on."
+            f"{config.schedule.total_kimg:g}. Raise it to train on."
         )
     return f"complete at {nimg / 1000:g} kimg"

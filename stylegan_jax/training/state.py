@@ -23,8 +23,8 @@ class AdamState(NamedTuple):
 def adam(beta2: float, eps: float) -> optax.GradientTransformation:
     """Returns Adam with beta1 = 0, in TensorFlow's form: g sqrt(1 - beta2**t) / (sqrt(nu) + eps), to be scaled by -lr.
 
-    optax.adam corrects nu before it adds eps, which makes another step where gradients are tiny, as those of the
-    mapping network are. With beta1 = 0 the first moment is the gradient and needs no memory.
+    optax.adam corrects nu before it adds eps, which changes the step where gradients are tiny, such as those
+    of the mapping network. With beta1 = 0 the first moment is the gradient and needs no memory.
     """
 
     def init_fn(params: Any) -> AdamState:

@@ -28,12 +28,12 @@ def _update(
 ) -> tuple[Any, AdamState, Array]:
     """Returns new parameters and optimizer state, and whether the whole update was skipped.
 
-    It is if a gradient is not finite, or the square of one.
+    It is skipped if a gradient, or its square, is not finite.
 
     Args:
         config: settings.
-        resolution: of the images, px.
-        grads: of the parameters that are grown.
+        resolution: resolution of the images, px.
+        grads: gradients of the parameters that are grown.
         opt: optimizer state of all parameters.
         params: all parameters of the network.
         lr: learning rate.
@@ -185,7 +185,7 @@ def _keys(state: TrainState, config: Config) -> Array:
 
 
 def _split(tree: Any, batch_sharding: Sharding | None) -> Any:
-    """Returns `tree` with its arrays split over the devices; without that, each may draw the whole batch."""
+    """Returns `tree` with its arrays split over the devices; without that, each could draw the whole batch."""
     return tree if batch_sharding is None else jax.lax.with_sharding_constraint(tree, batch_sharding)
 
 
@@ -227,11 +227,11 @@ def train_step(
         alpha: weight of this resolution while it fades in; None when it does not. float32 []
         lr: learning rate. float32 []
         config: settings.
-        resolution: to train at, px. Each has a compiled program, and another while it fades in.
+        resolution: resolution to train at, px. Each has a compiled program, and another while it fades in.
         batch_sharding: how batches are split over devices; None on a single device.
 
     Returns:
-        The state, and metrics: means over the batch, and num_skipped, int32 [2], as of the state.
+        The state, and metrics: means over the batch, and num_skipped, int32 [2], as in the state.
     """
     n = images.shape[0]
     d_key, g_key, t_key, mirror_key = _keys(state, config)
@@ -271,20 +271,20 @@ def train_steps(
         state: donated.
         images: the batches. uint8 [steps, n, size, size, channels]
         labels: likewise. [steps, n, num_labels]
-        alpha: of all the steps, as of `train_step`.
+        alpha: as in `train_step`, the same for all steps.
         lr: likewise.
         config: settings.
-        resolution: to train at, px.
+        resolution: resolution to train at, px.
         batch_sharding: how a batch is split over devices; None on a single device.
 
     Returns:
-        The state, and metrics as of `train_step`; num_skipped is that after the last step.
+        The state, and metrics as in `train_step`; num_skipped is that after the last step.
     """
 
     def one(state: TrainState, batch: tuple[Array, Array | None]) -> tuple[TrainState, losses.Metrics]:
         return train_step(state, *batch, alpha, lr, config=config, resolution=resolution, batch_sharding=batch_sharding)
 
-    if images.shape[0] == 1:  # XLA:CPU has slow convolutions alone within a loop, even one of a single step.
+    if images.shape[0] == 1:  # Within a loop, even of a single step, XLA:CPU has only slow convolutions.
         return one(state, jax.tree.map(lambda x: x[0], (images, labels)))
     state, metrics = jax.lax.scan(one, state, (images, labels))
     return state, _means(metrics) | {"num_skipped": metrics["num_skipped"][-1]}

@@ -1,4 +1,4 @@
-"""The program of a resolution on trial: how it compiles, whether it fits into memory, and how fast it is."""
+"""Tries the program of a resolution: how it compiles, whether it fits into memory, and how fast it is."""
 
 import contextlib
 import dataclasses
@@ -16,12 +16,12 @@ from stylegan_jax.devices import mesh
 from stylegan_jax.training import estimate, programs, state
 
 NUM_CALLS = 3  # Timed calls, after one warm-up.
-SLOW_SEC = 10.0  # A first call that takes longer is the timing.
+SLOW_SEC = 10.0  # Limit on a first call; one that takes longer is itself the timing.
 
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """What was found of a resolution's program, as it was compiled once. Bytes are those of one device."""
+    """What was found about a resolution's program, compiled in one way. Bytes are those of one device."""
 
     accumulation: int
     remat: bool

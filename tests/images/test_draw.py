@@ -87,7 +87,7 @@ def test_other_settings_than_the_runs_are_refused(run, tmp_path):
 
 def test_a_run_without_its_settings_needs_them_said(tmp_path):
     (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(ValueError, match=r"has no config.json; say the settings of its run with --config"):
+    with pytest.raises(ValueError, match=r"has no config.json; give the settings of its run with --config"):
         draw.draw(None, tmp_path)
     (tmp_path / "config.json").write_text('{"model": {"resolution": 7}}')
     with pytest.raises(ValueError, match=r"config.json: model.resolution is 7"):
@@ -146,5 +146,5 @@ def test_no_more_than_fifty_classes_are_listed_one_a_line():
     with pytest.raises(ValueError) as error:
         draw._numbers(["zebra"], [f"a{i}, b" for i in range(60)], 60)
     lines = str(error.value).splitlines()
-    assert "stands in double quotes: --classes='\"salt, pepper\",7'. Its classes:" in lines[0]
+    assert "put a name that has a comma in double quotes: --classes='\"salt, pepper\",7'. Its classes:" in lines[0]
     assert lines[1:3] == ["  0: a0, b", "  1: a1, b"] and lines[50:] == ["  49: a49, b", "  ... and 10 more"]

@@ -68,4 +68,4 @@ def test_a_run_that_is_complete_says_so_and_one_beyond_its_total_too():
     c = settings()
     assert start.ending(c, 256, 256) == "complete at 0.256 kimg"
     text = start.ending(settings(schedule={"total_kimg": 0.1}), 256, 128)
-    assert text == "nothing to train: the run is at 0.256 kimg, and schedule.total_kimg is 0.1. Use more to train on."
+    assert text == "nothing to train: the run is at 0.256 kimg, and schedule.total_kimg is 0.1. Raise it to train on."
