@@ -4,8 +4,8 @@ r"""LSUN Car at 512x384 in 512x512 (FID of the released network: 3.27), official
         --config.data.source=car
     python -m stylegan_jax.main --config configs/lsun_car.py:8 --workdir runs/lsun_car
 
-The source is LSUN's own lmdb. Of each picture that is at least 512 px wide, and high enough, a central band becomes
-512x384 between black bars; the others are left out and counted. The paper trains on 46 million images. The number
+The source is LSUN's own lmdb. A central band of each picture that is at least 512 px wide, and high enough, becomes
+512x384 between black bars; other pictures are left out and counted. The paper trains on 46 million images. The number
 behind the colon chooses the official minibatches of that many GPUs; any number of devices that divides them can run
 them. We have not run it.
 """

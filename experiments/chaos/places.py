@@ -8,7 +8,7 @@ MARK = ".made_by_chaos"
 
 
 def claim(folder: pathlib.Path) -> pathlib.Path:
-    """Returns the folder, empty but for MARK; ends the process if something else made what it holds."""
+    """Returns the folder, emptied except for MARK; ends the process if no experiment made what is in it."""
     folder = folder.absolute()
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / MARK).exists())):
         sys.exit(f"error: --workdir={folder} exists, and this experiment did not make it; name another folder.")

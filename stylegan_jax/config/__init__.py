@@ -116,7 +116,7 @@ class Schedule:
     lr_by_resolution: tuple[tuple[int, float], ...] = ((128, 0.0015), (256, 0.002), (512, 0.003), (1024, 0.003))
     lr_rampup_kimg: float = 0.0  # Length of the linear warm-up at the start of the run.
     refresh_steps: int = 4  # Steps between updates of alpha, batch and learning rate.
-    tick_kimg: float = 160.0  # Time between reports, at resolutions that tick_kimg_by_resolution leaves out.
+    tick_kimg: float = 160.0  # Interval between reports, at resolutions that tick_kimg_by_resolution leaves out.
     tick_kimg_by_resolution: tuple[tuple[int, float], ...] = (
         (4, 160), (8, 140), (16, 120), (32, 100), (64, 80), (128, 60), (256, 40), (512, 30), (1024, 20),
     )  # fmt: skip

@@ -175,7 +175,7 @@ def _read_classes(records: Any, features: Any, spec: str) -> labels.Classes | No
     """Returns the classes of all records, or None if nothing is called a label.
 
     Raises:
-        labels.NotClasses: it is not clear which feature has them, it is no ClassLabel, or some records have no class.
+        labels.NotClasses: it is unclear which feature has them, it is not a ClassLabel, or some records have no class.
     """
     found = [k for k, f in features.items() if isinstance(f, tfds.features.ClassLabel) and f.num_classes]
     if "label" not in found and len(found) != 1:

@@ -284,7 +284,7 @@ def _look_up(pairs: Sequence[tuple[str, Any]], path: str, names: Sequence[str]) 
     keys = [name if name in by_key else _stem(name) for name in names]
     missing = [name for name, key in zip(names, keys, strict=True) if key not in by_key]
     if missing:
-        kind = ValueError if len(missing) == len(names) else NotClasses  # A table of none is one of something else.
+        kind = ValueError if len(missing) == len(names) else NotClasses  # If all are missing, it is another table.
         raise kind(f"{path} has no label for {len(missing)} of {len(names)} pictures: {listed(missing)}.")
     several = [name for name, key in zip(names, keys, strict=True) if key in twice]
     if several:

@@ -23,8 +23,7 @@ def open_source(path: str) -> Source:
     that is cut short is found by its size; other damage is not found, as lmdb has no checksums.
 
     Raises:
-        ValueError: there is no such file, or it is not an lmdb, is cut short, is empty or has other than the pictures
-            that it says.
+        ValueError: there is no such file, or it is not an lmdb, is cut short or empty, or miscounts its pictures.
     """
     with readable(path, "lmdb (data.mdb, or its folder)"):
         file = pathlib.Path(path).expanduser()

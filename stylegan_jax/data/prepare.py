@@ -136,7 +136,7 @@ def _locked(folder: pathlib.Path) -> Iterator[None]:
 
 
 def _check_room(plan: Plan) -> None:
-    """Raises ValueError if the levels alone do not fit on the disk; with a filter, their number is not known."""
+    """Raises ValueError if the levels alone do not fit on the disk; it cannot tell where a filter leaves some out."""
     if plan.data.min_side_px or plan.data.fit == "wide":
         return
     done = sum(file.stat().st_size for file in plan.store.rglob("*.npy"))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-SHARE = 4  # Divisor of the process's limit of open files: this part of it is held open at most.
+SHARE = 4  # Divisor of the process's limit of open files; at most that part of it is held open.
 MOST_OPEN = 1024
 
 

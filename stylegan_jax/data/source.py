@@ -36,7 +36,7 @@ class Source:
     read_many_fn: Callable[[np.ndarray, np.ndarray], None] | None = None
     sizes: tuple[int, ...] = ()  # Sizes of read_many_fn, px, ascending powers of two; empty if it draws any size.
     channels: int = 3  # Channels of read_many_fn.
-    square_settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # What config.Data made squares.
+    square_settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # Data settings that made squares.
     others: Mapping[str, int] = dataclasses.field(default_factory=dict)  # Number of other files, by lower-case ending.
     unused_labels: str | None = None  # Reason why the labels that it has are not classes.
     notes: tuple[str, ...] = ()  # Sentences, with the path, on what was passed over or is unusual.

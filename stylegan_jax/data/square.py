@@ -161,7 +161,7 @@ def _between_bars(image: Image.Image, resolution: int) -> Image.Image:
     width, height = resolution, resolution * 3 // 4
     rows = round(width * image.height / image.width)  # Rows of the whole picture, scaled to the width.
     if image.width < width or rows < height:
-        raise TooSmall(f"{image.width}x{image.height} px is below {width} px wide, or {height} high at that width")
+        raise TooSmall(f"{image.width}x{image.height} px is less than {width} wide, or {height} high at that width")
     top = (image.height - rows) // 2
     band = image.crop((0, top, image.width, (image.height + rows) // 2))
     square = Image.new("RGBA", (width, width), (0, 0, 0, 0)).convert(image.mode)

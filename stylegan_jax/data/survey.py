@@ -42,7 +42,7 @@ class LeftOut:
 
 
 class SourceFailed(OSError):
-    """The disk or network that a source lies on failed, which is no fault of a picture."""
+    """The disk or network that a source lies on failed; its pictures may be sound."""
 
 
 def square_of(source: Source, index: int, data: Data, model: Model) -> Square | LeftOut:
@@ -187,7 +187,7 @@ def in_threads(
         progress_fn: called in this thread with (done, length).
 
     Raises:
-        ValueError: no chunk came in waiting.PATIENCE_SEC; its thread is left behind.
+        ValueError: a chunk was not done in waiting.PATIENCE_SEC; its thread is left behind.
     """
     chunks = [range(start, min(start + chunk, length)) for start in range(0, length, chunk)]
     pool = futures.ThreadPoolExecutor(threads) if isinstance(threads, int) else threads

@@ -23,12 +23,12 @@ _was_given_up = False  # Whether others were waited for in vain: JAX then still 
 
 
 def process_index() -> int:
-    """Returns the number of this process in its run; 0 alone. It needs no devices, unlike jax.process_index."""
+    """Returns the number of this process in its run; 0 if alone. It needs no devices, unlike jax.process_index."""
     return _identity()[0]
 
 
 def process_count() -> int:
-    """Returns the number of processes of this run; 1 alone. It needs no devices, unlike jax.process_count."""
+    """Returns the number of processes of this run; 1 if alone. It needs no devices, unlike jax.process_count."""
     return _identity()[1]
 
 

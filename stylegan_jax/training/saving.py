@@ -13,7 +13,7 @@ from stylegan_jax.data import dataset
 from stylegan_jax.runs import checkpoint, report
 from stylegan_jax.training import state
 
-CHUNKS_BETWEEN_AGREEMENTS = 32  # After which processes agree whether a checkpoint is due.
+CHUNKS_BETWEEN_AGREEMENTS = 32  # Chunks until processes agree again whether a checkpoint is due.
 
 
 class Saver:

@@ -19,7 +19,7 @@ def restore_or_create(
 ) -> tuple[state.TrainState, int, report.Averages]:
     """Returns the state to go on from, whole on each device, its nimg, and the averages of the tick so far.
 
-    It is that of the checkpoint at `back_to_nimg`, or of the newest; newer ones are then moved aside.
+    It is the state of the checkpoint at `back_to_nimg`, for which newer ones are moved aside, or of the newest.
 
     Raises:
         ValueError: there is no such sound checkpoint, or it is of another model, other pictures or other classes.
@@ -72,7 +72,7 @@ def pictures_text(counts: dict[str, int]) -> str:
 
 
 def schedule_notes(config: Config, last: schedule.Chunk) -> list[str]:
-    """Returns a sentence if the run ends, with the chunk `last`, before full resolution is trained at alone."""
+    """Returns a sentence if the run ends, with the chunk `last`, before full resolution is stable."""
     phase, plan, resolution = last.phase, config.schedule, config.model.resolution
     full_kimg, end = schedule.full_kimg(plan, resolution), f"{last.end_nimg / 1000:g} kimg"
     if phase.resolution < resolution:

@@ -166,7 +166,7 @@ def test_wide_pictures_become_a_band_between_black_bars(size, rows):
 
 @pytest.mark.parametrize("size", [(63, 63), (64, 47), (128, 94)])
 def test_wide_leaves_out_what_is_too_small(size):
-    with pytest.raises(square.TooSmall, match=f"{size[0]}x{size[1]} px is below 64 px wide, or 48 high"):
+    with pytest.raises(square.TooSmall, match=f"{size[0]}x{size[1]} px is less than 64 wide, or 48 high"):
         _square(Image.new("RGB", size), 64, fit="wide")
 
 
