@@ -21,16 +21,19 @@ def get_config() -> ml_collections.ConfigDict:
     settings.model.fmap_max = 64
     settings.model.z_size = settings.model.w_size = settings.model.mapping_fmaps = 64
     settings.model.mapping_layers = 4
+    settings.model.mapping_lr_multiplier = 0.1
+    settings.model.use_noise = False
     settings.data.num_faces = 10_000
-    settings.schedule.batch_by_resolution = ((8, 32), (16, 16), (32, 8), (64, 8))
-    settings.schedule.stable_kimg = 14.0
-    settings.schedule.fade_kimg = 4.0
+    settings.schedule.batch_by_resolution = ((8, 8), (16, 4), (32, 4), (64, 8))
+    settings.schedule.stable_kimg = 12.0
+    settings.schedule.fade_kimg = 2.0
     settings.schedule.total_kimg = 62.0
-    settings.schedule.lr = 0.008
-    settings.schedule.lr_by_resolution = ((64, 0.006),)
+    settings.schedule.lr = 0.006
+    settings.schedule.lr_by_resolution = ((64, 0.005),)
     settings.schedule.tick_kimg_by_resolution = ()
-    settings.schedule.tick_kimg = 5.0
-    settings.train.ema_halflife_kimg = 0.5
-    settings.report.metric_ticks = 1
-    settings.report.checkpoint_ticks = 2
+    settings.schedule.tick_kimg = 4.0
+    settings.train.style_mixing_prob = 0.3
+    settings.train.ema_halflife_kimg = 2.0
+    settings.report.metric_ticks = 3
+    settings.report.checkpoint_ticks = 3
     return settings

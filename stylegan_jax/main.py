@@ -183,6 +183,8 @@ def run(config: Config, mode: str, folder: pathlib.Path) -> None:
     if is_written_to and mode in ("train", "inspect", "prepare"):
         raise ValueError(f"--workdir={folder} lies in data.source, among the pictures; choose another.")
     if mode == "train":
+        if backend.platform() == "cpu":
+            backend.keep_freed_memory()
         loop.train(config, folder, CHECKPOINT.value)
     elif mode == "plan":
         backend.devices()  # Also with --topology: JAX computes shapes by the devices that are here.
