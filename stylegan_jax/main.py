@@ -170,6 +170,15 @@ def leave_accelerators_alone() -> None:
     jax.config.update("jax_platforms", "cpu")
 
 
+def find_devices() -> None:
+    """Finds the devices to draw with; where those that JAX_PLATFORMS asks for cannot be used, it takes the CPU."""
+    try:
+        backend.devices()
+    except ValueError as error:
+        logging.warning("%s Drawing on the CPU.", error)
+        leave_accelerators_alone()
+
+
 def run(config: Config, mode: str, folder: pathlib.Path) -> None:
     """Does what `mode`, which is not "sample", says. Raises ValueError if it cannot."""
     if mode in ("train", "plan"):
@@ -183,7 +192,7 @@ def run(config: Config, mode: str, folder: pathlib.Path) -> None:
     if is_written_to and mode in ("train", "inspect", "prepare"):
         raise ValueError(f"--workdir={folder} lies in data.source, among the pictures; choose another.")
     if mode == "train":
-        if backend.platform() == "cpu":
+        if backend.devices()[0].platform == "cpu":
             backend.keep_freed_memory()
         loop.train(config, folder, CHECKPOINT.value)
     elif mode == "plan":
@@ -225,6 +234,7 @@ def main(argv: list[str]) -> None:
             leave_accelerators_alone()
         config = None if values is None else from_dict(values)
         if MODE.value == "sample":
+            find_devices()
             out = None if OUT.value is None else workdir.resolve(OUT.value, "--out")
             print(*draw.draw(config, folder, CLASSES.value, out, CHECKPOINT.value), sep="\n")
         elif config is None:

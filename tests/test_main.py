@@ -280,6 +280,7 @@ def test_only_what_computes_needs_the_devices_that_are_asked_for(tmp_path):
     assert result.returncode == 1 and result.stderr.endswith(
         "has no checkpoint; train there first, with --mode=train.\n"
     )
+    assert "Drawing on the CPU." in result.stderr
     result = run(*small, f"--workdir={tmp_path / 'run'}", platforms="cuda")
     assert result.returncode == 1 and len(result.stderr.splitlines()) == 1, result.stderr
     assert result.stderr.startswith("error: JAX_PLATFORMS=cuda asks for devices that cannot be used here")

@@ -46,6 +46,13 @@ class Dataset:
         """Names of the model's classes; empty if it is unconditional."""
         return self.stored.classes.names if self.model.num_labels else ()
 
+    @property
+    def class_counts(self) -> np.ndarray | None:
+        """Number of training images of each of the model's classes; None if it is unconditional. int [num_labels]"""
+        if not self.model.num_labels:
+            return None
+        return np.bincount(self.stored.classes.labels[self.train_indices], minlength=self.model.num_labels)
+
     def size(self, resolution: int) -> int:
         """Returns the height and width of the images given to training at `resolution` px, px.
 

@@ -40,21 +40,19 @@ def draw(
     Raises:
         ValueError: there is no run of these settings, no such checkpoint or class, or `out` cannot be written to.
     """
-    missing = ValueError(f"{folder} has no checkpoint; train there first, with --mode=train.")
     if not (folder / "checkpoints").is_dir():
-        raise missing
+        raise _no_checkpoint(folder)
     config = _settings(config, folder)
     workdir.check_writable(out or folder, "--out")
     devices = mesh.make_mesh()
-    manager = checkpoint.open_reader(folder / "checkpoints")
-    wanted = _abstract_generator(config.model, mesh.replicated(devices))
-    restored = restoring.restore(manager, wanted, nimg, is_part=True)
-    manager.close()
-    if restored is None:
-        raise missing
-    for place, reason in restored.damaged.items():
-        logging.warning("checkpoint %d cannot be used: %s; using an older one", place, reason)
+    restored = _restore(config.model, folder, devices, nimg)
     numbers = _numbers(classes, restored.meta.get("class_names", []), config.model.num_labels)
+    present = np.flatnonzero(restored.meta.get("class_counts") or np.ones(config.model.num_labels))
+    for number in numbers:
+        if number is not None and number not in present:
+            logging.warning(
+                "no picture that this run was trained on is of class %d: what is drawn means nothing", number
+            )
     phase = schedule.phase_at(restored.nimg, config.schedule, config.model.resolution)
     key = streams.key_for(config.seed, streams.Stream.DRAWN)
     paths = []
@@ -67,12 +65,28 @@ def draw(
             config.model,
             phase.resolution,
             devices,
-            None if number is None else np.asarray([number]),
+            present if number is None else np.asarray([number]),
         )
         suffix = "" if number is None else f"-class{number}"
         paths.append((out or folder) / f"samples{restored.nimg // 1000:06d}{suffix}.png")
         grid.save_png(paths[-1], grid.image_grid(np.asarray(images), config.report.grid_columns))
     return paths
+
+
+def _restore(model: Model, folder: pathlib.Path, devices: jax.sharding.Mesh, nimg: int | None) -> restoring.Restored:
+    """Returns what images are drawn with, of a checkpoint in a run's folder: at `nimg`, or the newest."""
+    manager = checkpoint.open_reader(folder / "checkpoints")
+    restored = restoring.restore(manager, _abstract_generator(model, mesh.replicated(devices)), nimg, is_part=True)
+    manager.close()
+    if restored is None:
+        raise _no_checkpoint(folder)
+    for place, reason in restored.damaged.items():
+        logging.warning("checkpoint %d cannot be used: %s; using an older one", place, reason)
+    return restored
+
+
+def _no_checkpoint(folder: pathlib.Path) -> ValueError:
+    return ValueError(f"{folder} has no checkpoint; train there first, with --mode=train.")
 
 
 def _settings(config: Config | None, folder: pathlib.Path) -> Config:

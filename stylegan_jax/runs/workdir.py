@@ -38,9 +38,12 @@ def resolve(text: str, flag: str) -> pathlib.Path:
             "the folder that it is mounted at."
         )
     try:
-        return pathlib.Path(text).expanduser()
+        folder, home = pathlib.Path(text).expanduser(), pathlib.Path(text.partition("/")[0]).expanduser()
     except RuntimeError:
         raise ValueError(f"{flag}={text}: this machine has no such user; write the whole path.") from None
+    if text.startswith("~") and not home.is_dir():
+        raise ValueError(f"{flag}={text}: the home folder {home} does not exist; write the whole path.")
+    return folder
 
 
 def check_writable(folder: pathlib.Path, flag: str = "--workdir") -> None:

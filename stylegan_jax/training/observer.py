@@ -141,8 +141,8 @@ class Observer:
 
     def _present_classes(self) -> np.ndarray | None:
         """Returns the classes that training images have, for grids in which they take turns."""
-        labels = self._labels()
-        return None if labels is None else np.unique(labels[self._data.train_indices])
+        counts = self._data.class_counts
+        return None if counts is None else np.flatnonzero(counts)
 
     def _read(self, read_fn: Callable[[int, int], np.ndarray], n: int) -> Iterator[np.ndarray]:
         """Yields `n` images in batches."""

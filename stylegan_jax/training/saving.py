@@ -46,6 +46,7 @@ class Saver:
         meta = {
             "fingerprint": self._data.fingerprint,
             "class_names": list(self._data.class_names),
+            "class_counts": [] if self._data.class_counts is None else self._data.class_counts.tolist(),
             "averages": averages.kept(),
         }
         checkpoint.save(self._manager, nimg, train_state, meta, score)

@@ -1,6 +1,7 @@
 """Images are drawn from a run's newest checkpoint, by the names of its classes."""
 
 import pathlib
+import shutil
 
 import jax
 import numpy as np
@@ -50,6 +51,25 @@ def test_without_names_the_classes_take_turns(run):
     all_classes, seven = (np.asarray(Image.open(p)) for p in (path, *draw.draw(c, folder, ["0"])))
     np.testing.assert_array_equal(all_classes[:8, :8], seven[:8, :8])
     assert (all_classes != seven).any()
+
+
+def test_classes_without_pictures_take_no_turn_and_are_told(run, tmp_path, caplog):
+    c, folder = run
+    folder = shutil.copytree(folder, tmp_path / "copy", ignore=shutil.ignore_patterns("*tmp*"))
+    manager = checkpoint.open_manager(folder / "checkpoints", 2)
+    train_state = jax.jit(state.create, static_argnums=1)(jax.random.key(3), c)
+    meta = {"class_names": [str(i) for i in range(10)], "class_counts": [0, 0, 5, 0, 0, 0, 0, 0, 0, 0]}
+    checkpoint.save(manager, 3072, train_state, meta)
+    checkpoint.close(manager)
+    (path,) = draw.draw(c, folder)
+    turns = np.asarray(Image.open(path))
+    assert not caplog.records
+    two, zero = (np.asarray(Image.open(path)) for path in draw.draw(c, folder, ["2", "0"]))
+    np.testing.assert_array_equal(turns, two)
+    assert (turns != zero).any()
+    assert [record.getMessage() for record in caplog.records] == [
+        "no picture that this run was trained on is of class 0: what is drawn means nothing"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,14 @@ def test_what_names_no_folder_is_refused(text, message):
         workdir.resolve(text, "--workdir")
 
 
+def test_a_home_that_does_not_exist_is_not_made(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
+    with pytest.raises(ValueError, match=r"--workdir=~/run: the home folder .*nobody does not exist"):
+        workdir.resolve("~/run", "--workdir")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert workdir.resolve("~/run", "--workdir") == tmp_path / "run"
+
+
 def test_a_folder_is_where_its_name_says():
     assert workdir.resolve("runs/a:b", "--workdir") == pathlib.Path("runs/a:b")
     assert workdir.resolve("~/run", "--workdir") == pathlib.Path(os.path.expanduser("~")) / "run"
