@@ -2,12 +2,15 @@
 
 import os
 import pathlib
+import signal
 
 os.environ["JAX_PLATFORMS"] = "cpu"  # Before JAX is imported; processes that a test starts inherit it.
 # Tests compile more than they compute: LLVM optimizes little, unless XLA_FLAGS asks for more.
 os.environ["XLA_FLAGS"] = " ".join(
     ("--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true", os.environ.get("XLA_FLAGS", ""))
 )
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # A shell starts what is in its background so.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
     # One core for each of pytest's processes: otherwise their threads would wait busily for one another.
     cores = sorted(os.sched_getaffinity(0))
