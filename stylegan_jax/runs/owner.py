@@ -73,7 +73,7 @@ def _lock(workdir: pathlib.Path, stack: contextlib.ExitStack) -> bool:
 
 def _watch(workdir: pathlib.Path, record: dict[str, Any], watch_sec: float, log_fn: Callable[[str], None]) -> None:
     """Raises ValueError if the run of another host, or of an earlier boot of this one, renews its record."""
-    who, age_sec = f"on host {record.get('host')}", time.time() - float(record.get("time", 0.0))
+    who, age_sec = f"on host {record.get('host')}", time.time() - float(record.get("time") or 0.0)
     if age_sec > STALE_SEC:
         log_fn(f"A run {who} was cut off in {workdir} {progress.format_duration(age_sec)} ago; taking it over.")
         return

@@ -67,10 +67,12 @@ def restore(
         return restore(manager, abstract_state, nimg, is_part)
     if damaged:
         reasons = "".join(f"\n  {candidate}: {problem}" for candidate, problem in damaged.items())
-        which = "Every checkpoint" if nimg is None else "The checkpoint that is asked for"
+        which, others = "Every checkpoint", "choose another --workdir to start from the beginning"
+        if nimg is not None:
+            which = "The checkpoint that is asked for"
+            others = f"give another of {', '.join(map(str, reversed(found)))}, or leave --checkpoint out"
         raise CheckpointDamaged(
-            f"{which} in {manager.directory} is damaged:{reasons}\n"
-            "Put a good copy in its place, or choose another --workdir to start from the beginning."
+            f"{which} in {manager.directory} is damaged:{reasons}\nPut a good copy in its place, or {others}."
         )
     return None
 
@@ -97,33 +99,43 @@ def set_damaged_aside(
         _reload_together(manager)
 
 
-def go_back(manager: ocp.CheckpointManager, nimg: int, log_fn: Callable[[str], None] = print) -> None:
-    """Makes the checkpoint at `nimg` the newest one: what came after it is moved to after-<nimg> beside it.
+def check_can_go_back(manager: ocp.CheckpointManager, nimg: int) -> None:
+    """Raises ValueError if the run went back to this image before.
 
-    A run goes back to an image once: a command that is given again, by a person or a script, must not undo what was
-    trained since.
-
-    Args:
-        manager: from `checkpoint.open_manager`.
-        nimg: real images of a checkpoint.
-        log_fn: takes one line of text.
-
-    Raises:
-        ValueError: the run went back to this image before.
+    It does so once: a command that is given again, by a person or a script, must not undo what was trained since.
     """
-    folder = pathlib.Path(manager.directory) / f"after-{nimg}"
+    folder = _after(manager, nimg)
     if folder.exists():
         raise ValueError(
             f"this run went back to image {nimg} before: {folder} is there. Leave --checkpoint out to go on with what "
             "was trained since, or give that folder another name to go back once more."
         )
-    later = sorted(step for step in manager.all_steps() if step > nimg)
+
+
+def _after(manager: ocp.CheckpointManager, nimg: int) -> pathlib.Path:
+    return pathlib.Path(manager.directory) / f"after-{nimg}"
+
+
+def go_back(manager: ocp.CheckpointManager, nimg: int, log_fn: Callable[[str], None] = print) -> None:
+    """Makes the checkpoint at `nimg` the newest one: what came after it is moved to after-<nimg> beside it.
+
+    The folder has its name once all are in it: after a kill meanwhile, the same call goes on.
+
+    Args:
+        manager: from `checkpoint.open_manager`.
+        nimg: real images of a checkpoint.
+        log_fn: takes one line of text.
+    """
+    folder = _after(manager, nimg)
+    growing = folder.with_name(f"{folder.name}.partial")
     if distributed.process_index() == 0:
-        folder.mkdir()
-        for step in later:
-            (folder.parent / str(step)).rename(folder / str(step))
-        moved = f"checkpoints {', '.join(map(str, later))} are now in {folder}" if later else f"{nimg} is the newest"
-        log_fn(f"Going back to image {nimg}: {moved}.")
+        growing.mkdir(exist_ok=True)
+        for step in sorted((step for step in manager.all_steps() if step > nimg), reverse=True):
+            (folder.parent / str(step)).rename(growing / str(step))
+        growing.rename(folder)
+        moved = sorted(int(step.name) for step in folder.iterdir())
+        what = f"checkpoints {', '.join(map(str, moved))} are now in {folder}" if moved else f"{nimg} is the newest"
+        log_fn(f"Going back to image {nimg}: {what}.")
     _reload_together(manager)
 
 

@@ -31,10 +31,12 @@ def restore_or_create(
         return state.create_on(devices, config), 0, report.Averages()
     nimg, train_state, meta, damaged = restored
     saving.check_meta(meta, config, data)
+    if back_to_nimg is not None:
+        restoring.check_can_go_back(manager, nimg)
+        _keep_lines_after(manager, nimg)
     restoring.set_damaged_aside(manager, damaged, logging.warning)
     if back_to_nimg is not None:
         restoring.go_back(manager, nimg, logging.warning)
-        _keep_lines_after(manager, nimg)
     return train_state, nimg, report.Averages(meta.get("averages"))
 
 

@@ -259,12 +259,36 @@ def test_going_back_moves_newer_checkpoints_aside_and_the_run_saves_at_their_ima
     assert (folder / "after-100" / "200" / "state").is_dir()
 
 
+def test_going_back_is_gone_on_with_after_a_kill(tmp_path, monkeypatch):
+    manager = checkpoint.open_manager(tmp_path / "checkpoints", 3)
+    for nimg in (100, 200, 300):
+        checkpoint.save(manager, nimg, make_state(nimg), {"seed": nimg})
+    checkpoint.wait(manager)
+    rename, folder = pathlib.Path.rename, pathlib.Path(manager.directory)
+
+    def kill_at_200(place, target):
+        if place.name == "200":
+            raise KeyboardInterrupt
+        return rename(place, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(pathlib.Path, "rename", kill_at_200)
+        restoring.go_back(manager, 100)
+    assert (folder / "after-100.partial" / "300").is_dir() and not (folder / "after-100").exists()
+    manager.reload()
+    restoring.check_can_go_back(manager, 100)
+    lines = []
+    restoring.go_back(manager, 100, lines.append)
+    assert lines == [f"Going back to image 100: checkpoints 200, 300 are now in {folder / 'after-100'}."]
+    assert restoring.restore(manager, abstract(make_state())).nimg == 100
+
+
 def test_a_run_goes_back_to_an_image_once(two_saved):
     restoring.go_back(two_saved, 200)  # The newest: nothing is moved.
     checkpoint.save(two_saved, 300, make_state(3), {"seed": 3})
     checkpoint.wait(two_saved)
     with pytest.raises(ValueError, match="went back to image 200 before: .*after-200 is there. Leave --checkpoint out"):
-        restoring.go_back(two_saved, 200)
+        restoring.check_can_go_back(two_saved, 200)
     assert restoring.restore(two_saved, abstract(make_state())).nimg == 300
     checkpoint.save(two_saved, 400, make_state(4), {"seed": 4})  # Of two that are kept.
     checkpoint.wait(two_saved)
