@@ -93,10 +93,10 @@ def from_values(values: Sequence[Any], path: str) -> Classes:
         NotClasses: labels of several kinds, negative or fractional ones, or vectors that are not one-hot.
     """
     if all(isinstance(v, int | np.integer) and not isinstance(v, bool) for v in values):
-        return _from_numbers(_int64(values, path), path)
+        return _from_numbers(values, path)
     if all(isinstance(v, str) for v in values):
         if all(_WHOLE.fullmatch(v) for v in values):
-            return _from_numbers(_int64(values, path), path)
+            return _from_numbers(values, path)
         if all(_NUMBER.fullmatch(v) for v in values):
             fraction = next(v for v in values if not _WHOLE.fullmatch(v))
             raise NotClasses(f"{path}: labels are fractions, such as {fraction}; number the classes 0, 1, 2 ...")
@@ -145,8 +145,7 @@ def from_one_hot(rows: np.ndarray, path: str) -> Classes:
 
 def common_folder(names: Sequence[str]) -> str:
     """Returns the innermost folder that all names share, "" where they share none."""
-    shared = os.path.commonprefix([min(names), max(names)]) if names else ""
-    return shared.rpartition("/")[0]
+    return os.path.commonprefix([min(names), max(names)]).rpartition("/")[0] if names else ""
 
 
 def from_folders(names: Sequence[str], path: str) -> Classes:
@@ -185,9 +184,10 @@ def from_folders(names: Sequence[str], path: str) -> Classes:
 def from_file(file: str, names: Sequence[str]) -> Classes:
     """Returns the classes that a .csv, dataset.json or .npy gives to pictures.
 
-    A .csv has a line NAME,CLASS for each picture, and may begin with a line of titles. A .json is of StyleGAN2's
-    layout, {"labels": [[NAME, CLASS], ...]}. NAME is a picture's path in the source, with or without its extension. A
-    .npy holds one-hot rows or class numbers in the order of the pictures' names.
+    A .csv has a line NAME,CLASS for each picture, and may begin with a line of titles; of several columns, a title
+    tells which one holds the classes. A .json is of StyleGAN2's layout, {"labels": [[NAME, CLASS], ...]}. NAME is a
+    picture's path in the source, with or without its extension. A .npy holds one-hot rows or class numbers in the
+    order of the pictures' names.
 
     Raises:
         ValueError: the file cannot be read, is of another kind, lacks pictures, or gives one picture two classes.
@@ -196,8 +196,7 @@ def from_file(file: str, names: Sequence[str]) -> Classes:
     try:
         if kind == ".csv":
             with open(file, newline="", encoding="utf-8-sig") as stream:
-                rows = [row for row in csv.reader(stream) if row]
-            return _from_rows(rows, file, names)
+                return _from_rows([row for row in csv.reader(stream) if row], file, names)
         if kind == ".json":
             classes = from_dataset_json(pathlib.Path(file).read_bytes(), file, names)
             if classes is None:
@@ -225,9 +224,7 @@ def from_dataset_json(content: bytes, path: str, names: Sequence[str]) -> Classe
         if not all(isinstance(name, str) for name, _ in pairs):
             raise TypeError("a NAME is not text")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(
-            f'{path} is not {{"labels": [[NAME, CLASS], ...]}} ({type(error).__name__}: {error}).'
-        ) from error
+        raise ValueError(f'{path} is not {{"labels": [[NAME, CLASS], ...]}} ({error!r}).') from error
     return from_values(_look_up(pairs, path, names), path)
 
 
@@ -242,29 +239,34 @@ def load_npy(file: str) -> np.ndarray:
 
 
 def _from_rows(rows: list[list[str]], path: str, names: Sequence[str]) -> Classes:
-    short = [i for i, row in enumerate(rows) if len(row) < 2]
-    if short:
-        raise ValueError(f"{path}: line {short[0] + 1} has one column; use NAME,CLASS.")
-    return from_values(_look_up([(row[0], row[1].strip()) for row in rows if row[1].strip()], path, names), path)
+    """Returns the classes in the second of two columns, or in the one of several whose title is of classes."""
+    titles, column = rows[0] if rows else [], 1
+    width = max(2, len(titles))
+    for i, row in enumerate(rows):
+        if len(row) != width:
+            raise ValueError(f"{path}: line {i + 1} has {len(row)} columns, not {width}; use NAME,CLASS.")
+    if width > 2:
+        title = None if _stem(titles[0]) in map(_stem, names) else label_name(titles[1:], path)  # None: no titles.
+        if title is None or titles[1:].count(title) > 1:
+            raise ValueError(f"{path} has the columns {listed(titles)}, and no one is the label; keep NAME,CLASS.")
+        column = titles.index(title, 1)
+    pairs = [(row[0], row[column].strip()) for row in rows if row[column].strip()]
+    return from_values(_look_up(pairs, path, names), path)
 
 
 def _from_array(array: np.ndarray, path: str, length: int) -> Classes:
-    count = len(array) if array.ndim else 0
-    if count != length:
-        raise ValueError(f"{path} has labels of {count} pictures, but there are {length}.")
+    if array.shape[:1] != (length,):
+        raise ValueError(f"{path} has labels of {sum(array.shape[:1])} pictures, but there are {length}.")
     if array.ndim == 1 and np.issubdtype(array.dtype, np.integer):
-        return _from_numbers(array.astype(np.int64), path)
+        return _from_numbers(array, path)
     return from_one_hot(array, path)
 
 
-def _int64(values: Sequence[Any], path: str) -> np.ndarray:
+def _from_numbers(values: Iterable[Any], path: str) -> Classes:
     try:
-        return np.array([int(v) for v in values], np.int64)
+        numbers = np.array([int(v) for v in values], np.int64)
     except (OverflowError, ValueError) as error:
         raise NotClasses(f"{path}: a label is not the number of a class ({error}); number them 0, 1, 2 ...") from error
-
-
-def _from_numbers(numbers: np.ndarray, path: str) -> Classes:
     if numbers.size and numbers.min() < 0:
         raise NotClasses(f"{path}: label {numbers.min()} of picture {numbers.argmin()}; classes are numbered from 0.")
     count = int(numbers.max()) + 1 if numbers.size else 0

@@ -78,7 +78,7 @@ def test_classes_of_some_pictures_keep_all_names():
     ("name", "content", "message"),
     [
         ("l.csv", "a/1.png,0\na/2.png,1\n", "has no label for 1 of 3 pictures: b/3.png"),
-        ("l.csv", "a/1.png\n", "line 1 has one column"),
+        ("l.csv", "a/1.png\n", "line 1 has 1 columns, not 2; use NAME,CLASS"),
         ("l.csv", "a/1.png,0\na/2.png,1\nb/3.png,99999\n", "label 99999 among 3 pictures"),
         ("l.json", "{", "is not"),
         ("l.json", '{"labels": [1, 2]}', "is not"),
@@ -184,6 +184,31 @@ def test_a_csv_without_a_class_or_with_two_is_refused(tmp_path, content, message
 def test_a_csv_may_say_the_same_twice_and_other_things_of_other_pictures(tmp_path):
     content = "a/1.png,dog\na/2.png,cat\na/1.png,dog\nb/3.jpg,dog\nb/3.png,cat\nb/9.png,\n"
     assert labels.from_file(_file(tmp_path, "labels.csv", content), NAMES).labels.tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize("titles", ["file,split,label", "file,label_source,class", "name,x,Class "])
+def test_the_titles_of_a_wide_csv_say_which_column_has_the_classes(tmp_path, titles):
+    content = f"{titles}\na/1.png,train,dog\na/2.png,test,cat\nb/3.png,train,dog\n"
+    classes = labels.from_file(_file(tmp_path, "labels.csv", content), NAMES)
+    assert classes.names == ("cat", "dog") and classes.labels.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("first", "message"),
+    [
+        ("file,smiling,glasses", "has the columns file, smiling, glasses, and no one is the label; keep NAME,CLASS"),
+        ("file,label,label", "has the columns file, label, label, .* keep NAME,CLASS"),
+        ("label,split,age", "has the columns label, split, age, .* keep NAME,CLASS"),
+        ("a/1.png,class,0", "has the columns a/1.png, class, 0, .* keep NAME,CLASS"),
+        ("file,label,class", "has several labels, label, class; keep one of them"),
+        ("file,label", "line 2 has 3 columns, not 2; use NAME,CLASS"),
+        ("file,split,age,label", "line 2 has 3 columns, not 4; use NAME,CLASS"),
+    ],
+)
+def test_a_wide_csv_whose_titles_do_not_say_where_the_classes_are_is_refused(tmp_path, first, message):
+    content = f"{first}\na/1.png,1,0\na/2.png,0,1\nb/3.png,1,1\n"
+    with pytest.raises(ValueError, match=message):
+        labels.from_file(_file(tmp_path, "labels.csv", content), NAMES)
 
 
 def test_null_labels_that_are_asked_for_are_refused(tmp_path):
