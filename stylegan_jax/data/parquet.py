@@ -14,7 +14,7 @@ from typing import Any
 from stylegan_jax.data import folder, labels
 from stylegan_jax.data.source import Source, file_identity, readable
 
-PICTURE_NAMES = ("image", "img", "picture", "jpg", "png")  # Names of columns of pictures, the best first.
+PICTURE_NAME = "image"  # Name of the column of pictures, in any case, where several may hold them.
 RECENT_BYTES = 2**28  # Memory for decoded rows.
 
 _LABEL_TYPES = (
@@ -63,7 +63,7 @@ def open_source(path: str) -> Source:
             column has the pictures.
     """
     tables, identities = _open(path)
-    column = _picture_column(path, tables.schemas[0], tables.types)
+    column, notes = _picture_column(path, tables.schemas[0], tables.types)
     names = _names(tables, column)
     classes, unused_labels = labels.or_reason(lambda: _own_classes(tables, column))
     splits = sorted({word for name in tables.files for word in re.split(r"[^a-z]+", name.lower())} & labels.SPLITS)
@@ -74,7 +74,7 @@ def open_source(path: str) -> Source:
         identities,
         _reader(tables, column, names),
         classes,
-        notes=(note,) if len(splits) > 1 else (),
+        notes=(*notes, note) if len(splits) > 1 else notes,
         unused_labels=unused_labels,
     )
 
@@ -139,18 +139,24 @@ def _types(schema: Any) -> dict[str, str]:
     return {name: str(kind) for name, kind in types + [(f"{name}.{field.name}", field.type) for name, field in inner]}
 
 
-def _picture_column(path: str, schema: Any, types: Mapping[str, str]) -> str:
-    """Returns the column of pictures among those that have the same type in all files (`types`)."""
+def _picture_column(path: str, schema: Any, types: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
+    """Returns the column of pictures among those of one type in all files (`types`), and a note if others may be, too.
+
+    Raises:
+        ValueError: there is none, or there are several, of which not exactly one is called image.
+    """
     held = {name: types.get(f"{name}.bytes") or types.get(name, "") for name in schema.names}
     fitting = [name for name, kind in held.items() if kind in ("binary", "large_binary")]
-    chosen = [name for known in PICTURE_NAMES for name in fitting if name.lower() == known][:1] or fitting
+    chosen = fitting if len(fitting) == 1 else [name for name in fitting if name.lower() == PICTURE_NAME]
     if len(chosen) != 1:
         found = ", ".join(f"{field.name}: {field.type}" for field in schema)
         raise ValueError(
-            f"{path}: columns that may hold pictures are {', '.join(chosen) or 'none'}, of {found}. All files need one "
-            f"of struct<bytes: binary, path: string> or binary, named {' or '.join(PICTURE_NAMES)}; rename it."
+            f"{path}: columns that may hold pictures are {', '.join(fitting) or 'none'}, of {found}. All files need "
+            f"one of struct<bytes: binary, path: string> or binary; of several, call the one to take {PICTURE_NAME}."
         )
-    return chosen[0]
+    others = ", ".join(name for name in fitting if name not in chosen)
+    note = f"{path}: the pictures of the column {chosen[0]} are taken; {others}, which may hold others, are passed over"
+    return chosen[0], (note,) if others else ()
 
 
 def _own_classes(tables: _Tables, pictures: str) -> labels.Classes | None:

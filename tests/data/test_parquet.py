@@ -67,18 +67,29 @@ def test_parquet_column_of_plain_bytes_is_read(kind, tmp_path):
     assert opened.names[2] == "a.parquet#000002"
 
 
-@pytest.mark.parametrize("name", ["image", "img", "picture", "jpg", "png", "Image"])
-def test_parquet_column_with_a_known_name_goes_before_others(name, tmp_path):
-    columns = {"aux": [b"mask"] * 3, name: table_files.images(range(3)), "zip": [b"depth"] * 3}
-    assert parquet.open_source(table_files.write_parquet(tmp_path / "a.parquet", columns)).read_fn(
-        1
-    ) == table_files.encoded(1)
+@pytest.mark.parametrize("name", ["image", "Image"])
+def test_parquet_column_called_image_goes_before_others_which_are_noted(name, tmp_path):
+    columns = {"aux": [b"mask"] * 3, name: table_files.images(range(3)), "image2": table_files.images(range(3, 6))}
+    path = table_files.write_parquet(tmp_path / "a.parquet", columns | {"text": list("abc")})
+    opened = parquet.open_source(path)
+    assert opened.read_fn(1) == table_files.encoded(1)
+    taken = f"{path}: the pictures of the column {name} are taken"
+    assert opened.notes == (f"{taken}; aux, image2, which may hold others, are passed over",)
 
 
-def test_parquet_columns_that_all_may_have_the_pictures_are_listed(tmp_path):
-    columns = {"left": table_files.images(range(3)), "right": [b"x"] * 3, "text": list("abc")}
+@pytest.mark.parametrize("name", ["img", "picture", "jpg"])
+def test_parquet_column_that_alone_has_bytes_may_have_any_name(name, tmp_path):
+    columns = {name: table_files.images(range(3)), "image": list("abc")}
+    opened = parquet.open_source(table_files.write_parquet(tmp_path / "a.parquet", columns))
+    assert opened.read_fn(1) == table_files.encoded(1) and opened.notes == ()
+
+
+@pytest.mark.parametrize("names", [["left", "right"], ["img", "picture", "png"], ["img", "image2"], ["image", "Image"]])
+def test_parquet_columns_that_all_may_have_the_pictures_are_listed(names, tmp_path):
+    columns = {name: table_files.images(range(3)) for name in names} | {"text": list("abc")}
     message = table_files.message(parquet.open_source, table_files.write_parquet(tmp_path / "a.parquet", columns))
-    assert "left, right, of" in message and "text: string" in message and "rename" in message
+    assert f"are {', '.join(names)}, of " in message and "text: string" in message
+    assert message.endswith("of several, call the one to take image.")
 
 
 def test_parquet_without_a_column_of_bytes_is_named_with_its_columns(tmp_path):
