@@ -102,8 +102,11 @@ def _with_classes(opened: Source, data: Data) -> Source:
 
 
 def _with_notes(source: Source) -> Source:
-    """Returns a source with notes on its other files, on labels that are not used, and on classes without pictures."""
+    """Returns a source with notes on what is passed over, labels that are not used, and classes without pictures."""
     notes = list(source.notes)
+    if source.path in PROCEDURAL and os.path.lexists(source.path):
+        name = source.path
+        notes.append(f"data.source={name} is the package's own set, not what lies here: to read that, use ./{name}")
     if source.others:
         notes.append(f"{source.path}: {listing.describe_others(source.others)}")
     if source.unused_labels:

@@ -115,6 +115,18 @@ def test_a_store_that_is_being_prepared_is_said_to_be(tmp_path):
         assert words in _refused(path)
 
 
+def test_the_procedural_sets_note_what_lies_here_under_their_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("faces", "digits"):
+        assert _open(name, num_faces=2, num_heldout=0).notes == ()
+    picture_files.write(tmp_path / "faces", {"1.png": GOOD}, "folder")
+    (tmp_path / "digits").touch()
+    for name in ("faces", "digits"):
+        (note,) = _open(name, num_faces=2, num_heldout=0).notes
+        assert note == f"data.source={name} is the package's own set, not what lies here: to read that, use ./{name}"
+    assert list(_open("./faces").names) == ["1.png"] and _open("./faces").notes == ()
+
+
 @pytest.mark.parametrize("path", ["~nosuchuser", "~nosuchuser/pictures", "~nosuchuser/a.zip"])
 def test_a_user_that_is_not_there_is_no_such_file(path):
     assert f"data.source is '{path}': no such file or folder" in _refused(path)
