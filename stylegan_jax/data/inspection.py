@@ -198,13 +198,17 @@ def _text(report: dict[str, Any], source: Source, config: Config) -> str:
         f"{report['enlarged']} are enlarged; all are {training['reading']}",
         f"  {training['images']} are trained on, {training['heldout']} are held out; "
         f"{config.schedule.total_kimg:g} kimg are {training['epochs']} epochs, "
-        f"with{'' if data.mirror else 'out'} mirroring",
+        f"with{'' if data.mirror else 'out'} mirroring"
+        if training["images"]
+        else f"  no pictures are left to train on: {training['heldout']} are held out",
     ]
-    refusal, num_classes = "  it would refuse to start:", len(report["classes"])
+    refusal = "  it would refuse to start:"
     if report["unreadable"] and data.on_bad_image == "fail":
         lines.append(f"{refusal} mend the unreadable pictures, or set data.on_bad_image=skip")
-    if model.num_labels not in (0, num_classes):
-        lines.append(f"{refusal} there are {num_classes} classes; set model.num_labels to that, or to 0")
+    try:
+        sources.check_classes(source, data, model.num_labels)
+    except ValueError as error:
+        lines.append(f"{refusal} {error}")
     if (reason := dataset.refused_split(data, training["images"] + training["heldout"])) is not None:
         lines.append(f"{refusal} {reason}")
     if (training["epochs"] or 0) > MANY_EPOCHS:

@@ -78,7 +78,27 @@ def test_other_classes_than_the_models_are_foretold(tmp_path):
     c = config.Config(
         model=config.Model(resolution=R, num_labels=5), data=config.Data(source=_folder(tmp_path), labels="folders")
     )
-    assert "refuse to start: there are 2 classes" in inspection.inspect(c, tmp_path / "out")
+    assert "refuse to start: model.num_labels is 5, but data.source" in (
+        text := inspection.inspect(c, tmp_path / "out")
+    )
+    assert "has 2 classes with data.labels='folders'; use model.num_labels=2" in text
+
+
+@pytest.mark.parametrize("cls, reason", [(None, ""), ("-1", "label -1 of picture 0; classes are numbered from 0")])
+def test_a_conditional_model_of_pictures_without_classes_is_refused_with_the_reason(tmp_path, cls, reason):
+    source = _folder(tmp_path)
+    for i in range(12 if cls else 0):
+        (tmp_path / "pictures" / ("cat" if i % 3 else "dog") / f"{i}.cls").write_text(cls)
+    (tmp_path / "pictures" / "dog" / "bad.jpg").unlink()
+    c = config.Config(model=config.Model(resolution=R, num_labels=2), data=config.Data(source=source, num_heldout=2))
+    (line,) = (row for row in inspection.inspect(c, tmp_path / "out").splitlines() if "refuse to start" in row)
+    assert "has 0 classes with data.labels='own'" in line and line.endswith("use model.num_labels=0, or other labels.")
+    assert reason in line
+
+
+def test_where_all_pictures_are_held_out_none_are_left_to_train_on(tmp_path):
+    text = inspection.inspect(_config(_folder(tmp_path), num_heldout=100), tmp_path / "out")
+    assert "  no pictures are left to train on: 12 are held out" in text.splitlines() and "None" not in text
 
 
 def test_nothing_readable_is_reported_too(tmp_path):
