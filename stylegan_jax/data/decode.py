@@ -88,6 +88,7 @@ def _decode(encoded: bytes, max_pixels: int) -> Image.Image:
                 f"{image.width}x{image.height} px are {image.width * image.height} pixels, more than "
                 f"data.max_pixels={max_pixels}"
             )
+        _check_planes(image)
         low = _low_bytes(encoded, image)
         image.load()
         if low is not None:
@@ -99,6 +100,13 @@ def _decode(encoded: bytes, max_pixels: int) -> Image.Image:
         raise  # The fault is this machine's, not the picture's.
     except Exception as error:  # Pillow's readers raise a dozen unrelated types at damaged bytes.
         raise ValueError(str(error) or type(error).__name__) from error
+
+
+def _check_planes(image: Any) -> None:
+    """Raises ValueError for a TIFF of more than 8 bits whose colours lie apart: Pillow takes it for one of 8 bits."""
+    tags = getattr(image, "tag_v2", {})
+    if tags.get(284) == 2 and max(tags.get(258, (8,))) > 8:  # PlanarConfiguration, BitsPerSample.
+        raise ValueError("colours of more than 8 bits in separate planes; save it with those of a pixel together")
 
 
 def _low_bytes(encoded: bytes, image: Any) -> np.ndarray | None:
@@ -161,6 +169,7 @@ def _scaled(image: Image.Image, white_level: int | None) -> Image.Image:
         values = np.asarray(image)
         top, range_name = (1.0 if values.max() <= 1 else 255.0), ""
     else:
+        white_level = None if image.format == "PPM" else white_level  # The file says its white itself.
         top, range_name = white_level or DEEP_TOP, "" if white_level is None else ", data.white_level"
     colours = values[..., :3] if image.mode == "RGBA" else values
     if not (values.min() >= 0 and colours.max() <= top):  # False for NaN as well.

@@ -45,22 +45,29 @@ def _png16(values: np.ndarray, transparent: tuple[int, ...] = ()) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunks
 
 
-def _tiff16(values: np.ndarray, order: str) -> bytes:
+def _tiff16(values: np.ndarray, order: str, is_planar: bool = False) -> bytes:
     """Returns uint16 RGB values [h, w, 3] as an uncompressed TIFF in the order of bytes "<" or ">"."""
     h, w, c = values.shape
     tags = [(256, 4, w), (257, 4, h), (258, 3, 16), (259, 3, 1), (262, 3, 2), (273, 4, 1000), (277, 3, c), (278, 4, h)]
-    tags += [(279, 4, values.nbytes)]
-    entries = b""
+    tags += [(279, 4, values.nbytes), (284, 3, 2 if is_planar else 1)]
+    plane = values.nbytes // c
+    lists = {258: struct.pack(order + "HHH", 16, 16, 16)}  # What does not fit into the entries.
+    if is_planar:
+        lists |= {273: struct.pack(order + "III", *(1000 + i * plane for i in range(c)))}
+        lists |= {279: struct.pack(order + "III", plane, plane, plane)}
+    entries, places = b"", {number: 900 + 20 * i for i, number in enumerate(lists)}
     for number, kind, value in tags:
-        if number == 258:  # The bits of each channel do not fit into the entry.
-            entries += struct.pack(order + "HHII", number, kind, c, 900)
+        if number in lists:
+            entries += struct.pack(order + "HHII", number, kind, c, places[number])
         else:
             entries += struct.pack(order + "HHI", number, kind, 1)
             entries += struct.pack(order + "I", value) if kind == 4 else struct.pack(order + "HH", value, 0)
     head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, 8)
     content = head + struct.pack(order + "H", len(tags)) + entries + bytes(4)
-    content = content.ljust(900, b"\0") + struct.pack(order + "HHH", 16, 16, 16)
-    return content.ljust(1000, b"\0") + values.astype(order + "u2").tobytes()
+    for number, listed in lists.items():
+        content = content.ljust(places[number], b"\0") + listed
+    pixels = np.moveaxis(values, 2, 0) if is_planar else values
+    return content.ljust(1000, b"\0") + pixels.astype(order + "u2").tobytes()
 
 
 @pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF", "PPM", "JPEG2000", "TGA"])
@@ -132,6 +139,13 @@ def test_sixteen_bit_gray_and_colours_are_rounded_alike(channels):
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
+def test_sixteen_bit_planes_of_a_tiff_are_refused(order):
+    values = np.random.default_rng(0).integers(0, 65536, (8, 8, 3), np.uint16)
+    with pytest.raises(ValueError, match="in separate planes; save it with those of a pixel together"):
+        decode.load(_tiff16(values, order, is_planar=True))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
 def test_sixteen_bit_colours_of_a_tiff_are_rounded_in_either_order_of_bytes(order):
     values = np.random.default_rng(0).integers(0, 65536, (8, 8, 3), np.uint16)
     np.testing.assert_array_equal(_square(_tiff16(values, order), 8), np.rint(values / 257))
@@ -155,6 +169,13 @@ def test_a_white_level_makes_its_value_white(channels):
     np.testing.assert_array_equal(found[1:], 255)
     with pytest.raises(ValueError, match=r"values 0\.\.4095 .* are not in 0\.\.4000, data.white_level"):
         _square(_png16(values), 4, white_level=4000)
+
+
+def test_a_file_that_says_its_white_itself_needs_no_white_level():
+    values = np.tile(np.array([0, 1024, 2048, 4095], ">u2"), (4, 1))
+    pgm = b"P5\n4 4\n4095\n" + values.tobytes()
+    for white_level in (None, 4095):
+        np.testing.assert_array_equal(_square(pgm, 4, 1, white_level=white_level)[0, :, 0], [0, 64, 128, 255])
 
 
 def test_a_white_level_says_nothing_of_alpha_nor_of_eight_bits():
