@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 
 from stylegan_jax.data import decode, folder, labels, listing
-from stylegan_jax.data.source import Source
+from stylegan_jax.data.source import Source, unchanged_since_now
 
 
 def open_zip(path: str) -> Source:
@@ -18,6 +18,7 @@ def open_zip(path: str) -> Source:
         ValueError: it is not a .zip, is damaged, or has no picture.
     """
     try:
+        unchanged_fn = unchanged_since_now([path])
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise ValueError(f"data.source {path!r} is not a readable .zip: {error}. Copy or download it again.") from error
@@ -44,6 +45,7 @@ def open_zip(path: str) -> Source:
                 read,
                 identity_fn=lambda name: f"{entries[name].file_size} {entries[name].CRC:08x}",
                 close_fn=archive.close,
+                unchanged_fn=unchanged_fn,
             )
         )
     except BaseException:
@@ -58,6 +60,7 @@ def open_tar(path: str) -> Source:
         ValueError: a file is not a .tar, is compressed or cut short, or there is no picture.
     """
     files = [path] if os.path.isfile(path) else [os.path.join(path, name) for name in folder.find(path, (".tar",))]
+    unchanged_fn = unchanged_since_now(files)
     places: dict[str, tuple[str, int, int, float]] = {}  # Name to (file, offset, bytes, time of change).
     names, notes = [], []
     if os.path.isfile(table := os.path.join(path, listing.TABLE)):
@@ -83,7 +86,8 @@ def open_tar(path: str) -> Source:
     def identity(name: str) -> str:
         return f"{places[name][2]} {places[name][3]}"
 
-    return listing.to_source(listing.Files(path, names, read, identity, tuple(notes)), is_webdataset=True)
+    found = listing.Files(path, names, read, identity, tuple(notes), unchanged_fn=unchanged_fn)
+    return listing.to_source(found, is_webdataset=True)
 
 
 def _members(file: str) -> Iterator[tuple[str, tuple[int, int, float] | None]]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from stylegan_jax.data import decode, labels
-from stylegan_jax.data.source import Source, file_identity, readable
+from stylegan_jax.data.source import Source, file_identity, readable, unchanged_since_now
 
 RECENT_BYTES = 2**28  # Memory for decoded rows of a compressed file.
 
@@ -27,6 +27,7 @@ def open_hdf5(path: str) -> Source:
 
     with contextlib.ExitStack() as stack:
         with readable(path, "HDF5"):
+            unchanged_fn = unchanged_since_now([path])
             options = {"locking": False, "rdcc_nbytes": RECENT_BYTES}  # Many network drives refuse HDF5's own lock.
             file = stack.enter_context(h5py.File(pathlib.Path(path).expanduser(), "r", **options))
             names: list[str] = []
@@ -34,7 +35,7 @@ def open_hdf5(path: str) -> Source:
             # Scalars and objects without a value have no shape, and are left out. A name not in UTF-8 comes as bytes.
             arrays = {str(name): file[name] for name in names if getattr(file[name], "shape", None)}
         opened = _from_arrays(path, arrays, threading.Lock())  # HDF5 is not made for threads.
-        return dataclasses.replace(opened, close_fn=stack.pop_all().close)
+        return dataclasses.replace(opened, close_fn=stack.pop_all().close, unchanged_fn=unchanged_fn)
 
 
 def open_npy(path: str) -> Source:
@@ -50,11 +51,13 @@ def open_npy(path: str) -> Source:
     """
     with readable(path, "a .npy or .npz of plain arrays that fits into memory"):
         place = pathlib.Path(path).expanduser()
+        unchanged_fn = unchanged_since_now([place])
         with place.open("rb") as file:  # Given a path, NumPy does not close a damaged .npz.
             is_npz = file.peek(2).startswith(b"PK")
             loaded = np.load(file if is_npz else place, mmap_mode=None if is_npz else "r", allow_pickle=False)
             arrays = dict(loaded) if is_npz else {"array": loaded}
-    return _from_arrays(path, arrays, contextlib.nullcontext())
+    opened = _from_arrays(path, arrays, contextlib.nullcontext())
+    return dataclasses.replace(opened, unchanged_fn=unchanged_fn)
 
 
 def _from_arrays(path: str, arrays: Mapping[str, Any], lock: contextlib.AbstractContextManager[Any]) -> Source:

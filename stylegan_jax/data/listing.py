@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from stylegan_jax.data import decode, labels
-from stylegan_jax.data.source import Source, nothing_to_close
+from stylegan_jax.data.source import Source, never_changes, nothing_to_close
 
 MAX_FILE_BYTES = 2**28  # Limit on one picture: a .zip can turn kilobytes into petabytes.
 ARRAY_EXTENSION = ".npy"  # Ending of arrays; Progressive GAN's CelebA-HQ has a picture in each.
@@ -38,6 +38,8 @@ class Files:
     identity_fn: Callable[[str], str]  # Returns what differs if the file of a name does. Raises nothing.
     notes: tuple[str, ...] = ()  # Sentences on what was passed over.
     close_fn: Callable[[], None] = nothing_to_close  # Gives open files back.
+    # Returns whether the archive is as it was when it was opened; in a folder, the identities tell.
+    unchanged_fn: Callable[[Iterable[int]], bool] = never_changes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,16 +87,23 @@ def to_source(files: Files, is_webdataset: bool = False) -> Source:
         )
     if found.elsewhere and reason is None:
         notes.append(f"{files.path} has {labels.listed(found.elsewhere)} beside some pictures only; passed over")
+    identities = [files.identity_fn(places[name]) for name in names]
+
+    def is_unchanged(indices: Iterable[int]) -> bool:
+        same = (files.identity_fn(places[names[i]]) == identities[i] for i in indices)
+        return files.unchanged_fn(indices) and all(same)
+
     return Source(
         files.path,
         names,
-        [files.identity_fn(places[name]) for name in names],
+        identities,
         read,
         classes,
         others=others,
         notes=(*files.notes, *notes, *_odd_names(files, names)),
         unused_labels=reason,
         close_fn=files.close_fn,
+        unchanged_fn=is_unchanged,
     )
 
 

@@ -6,7 +6,7 @@ import threading
 import weakref
 from typing import Any
 
-from stylegan_jax.data.source import Source, file_identity, readable
+from stylegan_jax.data.source import Source, file_identity, readable, unchanged_since_now
 
 _LENGTH = b"length"  # Key of the number of pictures in a layout of several sizes; pictures' keys are SIZE-NUMBER.
 _SIZED = re.compile(rb"(\d{1,6})-(\d{1,12})")
@@ -20,7 +20,8 @@ def open_source(path: str) -> Source:
     """Returns the encoded pictures of an lmdb, given its folder or its data.mdb, in the order of their keys.
 
     Where the keys are SIZE-NUMBER, only the pictures of the largest size are read. Nothing is written beside it. A file
-    that is cut short is found by its size; other damage is not found, as lmdb has no checksums.
+    that is cut short is found by its size; other damage is not found, as lmdb has no checksums. lmdb maps the file into
+    memory: a file that is cut while it is read ends the process (SIGBUS).
 
     Raises:
         ValueError: there is no such file, or it is not an lmdb, is cut short or empty, or miscounts its pictures.
@@ -28,6 +29,7 @@ def open_source(path: str) -> Source:
     with readable(path, "lmdb (data.mdb, or its folder)"):
         file = pathlib.Path(path).expanduser()
         file = file / "data.mdb" if file.is_dir() else file
+        unchanged_fn = unchanged_since_now([file])
         shared = [_environment(file)]
         size = file.stat().st_size
         full_size = (shared[0].info()["last_pgno"] + 1) * shared[0].stat()["psize"]
@@ -48,7 +50,15 @@ def open_source(path: str) -> Source:
         with readable(path, "lmdb"), shared[0].begin() as transaction:
             return transaction.get(keys[index]) or b""  # None if pages are in disorder; neither is a picture.
 
-    return Source(path, names, [identity] * len(keys), read, notes=notes, close_fn=shared.clear)
+    return Source(
+        path,
+        names,
+        [identity] * len(keys),
+        read,
+        notes=notes,
+        close_fn=shared.clear,
+        unchanged_fn=unchanged_fn,
+    )
 
 
 def _largest(path: str, keys: list[bytes], said: bytes) -> tuple[list[bytes], tuple[str, ...]]:

@@ -8,11 +8,11 @@ import json
 import pathlib
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from stylegan_jax.data import folder, labels
-from stylegan_jax.data.source import Source, file_identity, readable
+from stylegan_jax.data.source import Source, file_identity, readable, unchanged_since_now
 
 PICTURE_NAME = "image"  # Name of the column of pictures, in any case, where several may hold them.
 RECENT_BYTES = 2**28  # Memory for decoded rows.
@@ -62,7 +62,7 @@ def open_source(path: str) -> Source:
         ValueError: there is no such file, or it is not parquet, is cut short or has no rows; or it is not clear which
             column has the pictures.
     """
-    tables, identities = _open(path)
+    tables, identities, unchanged_fn = _open(path)
     column, notes = _picture_column(path, tables.schemas[0], tables.types)
     names = _names(tables, column)
     classes, unused_labels = labels.or_reason(lambda: _own_classes(tables, column))
@@ -76,15 +76,17 @@ def open_source(path: str) -> Source:
         classes,
         notes=(*notes, note) if len(splits) > 1 else notes,
         unused_labels=unused_labels,
+        unchanged_fn=unchanged_fn,
     )
 
 
-def _open(path: str) -> tuple[_Tables, list[str]]:
-    """Returns the files of a source, and the identity of each row."""
+def _open(path: str) -> tuple[_Tables, list[str], Callable[[Iterable[int]], bool]]:
+    """Returns the files of a source, the identity of each row, and what tells whether the files are unchanged."""
     from pyarrow import parquet
 
     with readable(path, "parquet"):
         files = _parquet_files(pathlib.Path(path).expanduser())
+        unchanged_fn = unchanged_since_now(files.values())
     metadata, schemas, identities = {}, [], []
     for name, file in files.items():
         with readable(str(file), "parquet"), parquet.ParquetFile(file) as table:
@@ -94,7 +96,7 @@ def _open(path: str) -> tuple[_Tables, list[str]]:
     if not identities:
         raise ValueError(f"{path} has no pictures: {len(files)} .parquet files without rows. Name another path.")
     types = dict(set.intersection(*(set(_types(schema).items()) for schema in schemas)))
-    return _Tables(path, files, metadata, schemas, types), identities
+    return _Tables(path, files, metadata, schemas, types), identities, unchanged_fn
 
 
 def _names(tables: _Tables, column: str) -> list[str]:

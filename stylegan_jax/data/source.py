@@ -20,6 +20,11 @@ def nothing_to_close() -> None:
     """Does nothing: the source holds no file open."""
 
 
+def never_changes(indices: Iterable[int]) -> bool:
+    """Returns True: pictures that lie in no file stay as they are."""
+    return True
+
+
 @dataclasses.dataclass(frozen=True)
 class Source:
     """Pictures of any sizes and formats, each to be read by its number."""
@@ -41,6 +46,8 @@ class Source:
     unused_labels: str | None = None  # Reason why the labels that it has are not classes.
     notes: tuple[str, ...] = ()  # Sentences, with the path, on what was passed over or is unusual.
     close_fn: Callable[[], None] = nothing_to_close  # Gives open files back.
+    # Returns whether the pictures of these numbers are still those that the identities were taken from.
+    unchanged_fn: Callable[[Iterable[int]], bool] = never_changes
 
     @property
     def length(self) -> int:
@@ -88,6 +95,28 @@ def file_identity(path: str | pathlib.Path) -> str:
             file.seek(place)
             crc = zlib.crc32(file.read(_PROBE_BYTES), crc)
     return f"{size} {crc:08x}"
+
+
+def unchanged_since_now(paths: Iterable[str | pathlib.Path]) -> Callable[[Iterable[int]], bool]:
+    """Returns the unchanged_fn of a source that lies in these files; call it before they are read.
+
+    A file is unchanged if its size, its time of change and its inode are the same.
+    """
+    files = [pathlib.Path(path).expanduser() for path in paths]
+
+    def states() -> list[tuple[int, int, int] | None]:
+        return [_state(file) for file in files]
+
+    before = states()
+    return lambda indices: states() == before
+
+
+def _state(file: pathlib.Path) -> tuple[int, int, int] | None:
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 @contextlib.contextmanager

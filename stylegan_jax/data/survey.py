@@ -42,7 +42,7 @@ class LeftOut:
 
 
 class SourceFailed(OSError):
-    """The disk or network that a source lies on failed; its pictures may be sound."""
+    """A source changed, or the disk or network that it lies on failed; its pictures may be sound."""
 
 
 def square_of(source: Source, index: int, data: Data, model: Model) -> Square | LeftOut:
@@ -66,8 +66,14 @@ def square_of(source: Source, index: int, data: Data, model: Model) -> Square | 
                 f"{source.full_name(index)} could not be read: {printable(str(error))}. The disk or network that it "
                 "lies on failed, and the picture may be sound: mend that, and give the same command again."
             ) from error
-        kind = "filtered" if isinstance(error, square.TooSmall) else "unreadable"
-        return LeftOut(printable(source.names[index]), kind, printable(str(error)))
+        if isinstance(error, square.TooSmall):
+            return LeftOut(printable(source.names[index]), "filtered", printable(str(error)))
+        if not source.unchanged_fn([index]):
+            raise SourceFailed(
+                f"{source.full_name(index)} could not be read: {printable(str(error))}. {printable(source.path)} "
+                "changed while it was read. Wait until nothing changes it, and give the same command again."
+            ) from error
+        return LeftOut(printable(source.names[index]), "unreadable", printable(str(error)))
 
 
 def _is_of_disk(error: BaseException) -> bool:

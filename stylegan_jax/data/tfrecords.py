@@ -16,7 +16,7 @@ import re
 import numpy as np
 
 from stylegan_jax.data import labels, rows
-from stylegan_jax.data.source import Source, file_identity
+from stylegan_jax.data.source import Source, file_identity, unchanged_since_now
 
 LENGTH_BYTES, CRC_BYTES = 8, 4
 FRAME_BYTES = LENGTH_BYTES + 2 * CRC_BYTES  # Bytes of a record around its Example.
@@ -52,6 +52,7 @@ def open_source(path: str) -> Source:
     """
     try:
         folder, name, paths = _find(pathlib.Path(path))
+        unchanged_fn = unchanged_since_now(paths.values())
         files = {size: _open_file(file, size) for size, file in paths.items()}
         largest = max(files)
         top, top_path = files[largest], paths[largest]
@@ -85,6 +86,7 @@ def open_source(path: str) -> Source:
         read_many_fn=lambda indices, images: _gather(files[images.shape[1]], indices, images),
         sizes=tuple(files),
         channels=top.channels,
+        unchanged_fn=unchanged_fn,
     )
 
 

@@ -219,11 +219,18 @@ def _work(plan: Plan, content: dict[str, str], todo: list[int], counts: Any, pla
 
 
 def write_shard(plan: Plan, source: Source, shard: int, done_fn: Callable[[], None]) -> None:
-    """Writes a shard, and then what became of it; until then it counts as missing."""
+    """Writes a shard, and then what became of it; until then it counts as missing.
+
+    Raises:
+        survey.SourceFailed: a picture could not be read, though it may be sound, or the pictures changed.
+        OSError, RuntimeError: the files cannot be written.
+    """
     plan.summary_path(shard).unlink(missing_ok=True)  # Its files may be of other settings from now on.
     summary = shards.write(
         plan.store, shard, plan.num_shards, source, plan.indices(shard), plan.data, plan.model, done_fn
     )
+    if not source.unchanged_fn(plan.indices(shard)):
+        raise survey.SourceFailed(str(changed(plan.data)))
     write_json(plan.summary_path(shard), {"key": key(plan, source, shard), **dataclasses.asdict(summary)})
 
 

@@ -5,6 +5,7 @@ import errno
 import io
 import os
 import pathlib
+import random
 import weakref
 
 import numpy as np
@@ -12,8 +13,9 @@ import pytest
 from PIL import Image
 
 from stylegan_jax import config
-from stylegan_jax.data import decode, images, inspection, prepare, survey
+from stylegan_jax.data import decode, images, inspection, prepare, sources, survey
 from stylegan_jax.data.source import Source, readable
+from tests import picture_files
 
 R = 8
 MODEL = config.Model(resolution=R)
@@ -22,6 +24,12 @@ MODEL = config.Model(resolution=R)
 def _png(size: int = R) -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (size, size), (1, 2, 3)).save(file, "PNG")
+    return file.getvalue()
+
+
+def _of(noise: bytes) -> bytes:
+    file = io.BytesIO()
+    Image.frombytes("RGB", (R, R), noise[: R * R * 3]).save(file, "PNG")
     return file.getvalue()
 
 
@@ -96,6 +104,46 @@ def test_a_disk_that_fails_ends_training_inspecting_and_preparing(tmp_path):
     with pytest.raises(ValueError, match=message) as error:
         prepare.prepare(data, MODEL, tmp_path / "store")
     assert "cannot write" not in str(error.value) and not (tmp_path / "store").exists()
+
+
+def _damage(path: pathlib.Path, kind: str) -> None:
+    """Writes zeros over the second half of an archive, or cuts the files of a folder."""
+    for file in path.iterdir() if kind == "folder" else [path]:
+        size = file.stat().st_size
+        with file.open("r+b") as stream:
+            stream.truncate(size // 2)
+            stream.truncate(size if kind != "folder" else size // 2)
+
+
+@pytest.mark.parametrize("run", ["train", "inspect"])
+@pytest.mark.parametrize("kind", picture_files.KINDS)
+def test_pictures_that_change_after_the_listing_are_no_bad_pictures(tmp_path, monkeypatch, kind, run):
+    noise = random.Random(0).randbytes(R * R * 300)
+    contents = {f"{i}.png": _of(noise[i * R * R * 3 :]) for i in range(20)}
+    path, open_source = picture_files.write(tmp_path / "set", contents, kind), sources.open_source
+
+    def open_and_change(*args):
+        found = open_source(*args)
+        _damage(pathlib.Path(path), kind)
+        return found
+
+    monkeypatch.setattr(sources, "open_source", open_and_change)
+    data = config.Data(source=path, on_bad_image="skip", num_workers=1)
+    with pytest.raises(survey.SourceFailed, match=f"{path} changed while it was read.* give the same command again"):
+        if run == "train":
+            images.open_images(data, MODEL)
+        else:
+            inspection.inspect(config.Config(data=data, model=MODEL), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", picture_files.KINDS)
+def test_bad_pictures_of_a_source_that_does_not_change_are_bad_pictures(tmp_path, kind):
+    path = picture_files.write(tmp_path / "set", {"1.png": _png(), "2.png": b"text"}, kind)
+    if kind == "folder":
+        (tmp_path / "set" / "3.png").symlink_to("nowhere")
+    source = sources.open_source(config.Data(source=path), R)
+    assert [row.kind for row in _survey(source).values()] == ["unreadable"] * (source.length - 1)
 
 
 def test_nothing_of_a_picture_is_kept_when_it_is_left_out(monkeypatch):

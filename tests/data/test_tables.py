@@ -59,6 +59,19 @@ def test_opening_and_reading_leaves_no_file_behind(kind, tmp_path):
 
 
 @every_kind
+def test_a_file_that_is_written_anew_is_noticed(kind, tmp_path):
+    path = table_files.make(kind, tmp_path)
+    opened, again = OPEN_FNS[kind](path), _data_file(path).read_bytes()
+    opened.read_fn(0)
+    assert opened.unchanged_fn([0])
+    copy = tmp_path / "copy"
+    copy.write_bytes(again)
+    copy.replace(_data_file(path))
+    assert not opened.unchanged_fn([0])
+    opened.close_fn()
+
+
+@every_kind
 @pytest.mark.parametrize("part", [0.0, 0.01, 0.3, 0.6, 0.95, 0.999])
 def test_file_cut_short_is_named(kind, part, tmp_path):
     path = table_files.make(kind, tmp_path)

@@ -95,6 +95,13 @@ def test_missing_resolutions_are_left_out(folder):
     assert source.sizes == (8, 16) and source.read_fn(0).shape == (16, 16, 3)
 
 
+def test_a_file_of_any_size_that_is_written_anew_is_noticed(folder):
+    source = tfrecords.open_source(str(folder))
+    assert source.unchanged_fn([0])
+    write_tfrecords(folder, "set", random_images() ^ 1)
+    assert not source.unchanged_fn([0])
+
+
 def test_fingerprint_changes_with_the_pixels_alone(folder, tmp_path):
     before = tfrecords.open_source(str(folder)).fingerprint()
     write_tfrecords(tmp_path / "again", "set", random_images())

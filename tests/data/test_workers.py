@@ -1,6 +1,7 @@
 """Processes that prepare a store refuse a source that changes, tell whose fault an error is, and end quietly."""
 
 import dataclasses
+import io
 import os
 import pathlib
 import signal
@@ -12,7 +13,8 @@ import pytest
 from PIL import Image
 
 from stylegan_jax import config
-from stylegan_jax.data import images, prepare, sources, waiting, workers
+from stylegan_jax.data import images, prepare, sources, survey, waiting, workers
+from tests import picture_files
 
 R = 8
 MODEL = config.Model(resolution=R)
@@ -24,6 +26,12 @@ def _data(root: pathlib.Path, num: int = 6, **others) -> config.Data:
     for i in range(num):
         Image.new("RGB", (R, R), (i, i, i)).save(root / "pictures" / f"{i}.png")
     return config.Data(source=str(root / "pictures"), num_workers=2, **others)
+
+
+def _encoded(value: int, ending: str, size: int = R) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (size, size), (value, value, value)).save(file, ending)
+    return file.getvalue()
 
 
 def _prepare(data: config.Data, folder: pathlib.Path) -> dict:
@@ -61,6 +69,27 @@ def test_a_source_that_changes_while_processes_start_is_refused_and_right_with_t
     decoded = images.open_images(data, MODEL)
     everything = range(record["length"])
     assert (stored.images_fn(list(everything), R) == decoded.images_fn(list(everything), R)).all()
+
+
+@pytest.mark.parametrize("kind", ["folder", "bmp", "zip", "tar"])
+def test_a_shard_of_pictures_that_changed_after_the_listing_counts_as_missing(tmp_path, kind):
+    ending = "bmp" if kind == "bmp" else "png"
+    contents = {f"{i}.{ending}": _encoded(i, ending) for i in range(4)}
+    path = picture_files.write(tmp_path / "set", contents, kind.replace("bmp", "folder"))
+    data = config.Data(source=path, on_bad_image="skip")
+    source, others = sources.open_source(data, R), {f"{i}.{ending}": _encoded(9 - i, ending) for i in range(4)}
+    plan = workers.Plan(data, MODEL, tmp_path / "partial", source.length, 2)
+    workers.write_shard(plan, source, 0, lambda: None)
+    if ending == "bmp":
+        (tmp_path / "set" / "2.bmp").write_bytes(others["2.bmp"])  # As long as before.
+    elif kind == "folder":
+        (tmp_path / "set" / "2.png").write_bytes(_encoded(2, "png", 3 * R))
+    else:
+        pathlib.Path(path).unlink()
+        picture_files.write(tmp_path / "set", others, kind)
+    with pytest.raises(survey.SourceFailed, match="changed while it was prepared.* give the same command again"):
+        workers.write_shard(plan, source, 1, lambda: None)
+    assert [workers.is_whole(plan, source, shard) for shard in (0, 1)] == [True, False]
 
 
 def test_a_shard_of_another_key_is_not_taken_into_the_store(tmp_path, monkeypatch):
