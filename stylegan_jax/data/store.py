@@ -8,18 +8,19 @@ levels/8/00000-of-00004.npy ...             box means at 4, 8, ... 256 px of the
 labels.npy                                  class of each picture, if there are any
 """
 
+import contextlib
 import functools
 import io
 import json
 import pathlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from stylegan_jax.data import decode, labels, rows
-from stylegan_jax.data.source import Source, printable
+from stylegan_jax.data.source import Source, printable, unchanged_since_now
 
 RECORD = "prepared.json"
 LEFT_OUT = "left_out.jsonl"
@@ -32,6 +33,10 @@ MAX_WHOLE_BYTES = 2**30  # Limit on a level that is kept in memory: FFHQ's up to
 MOST_WHOLE = 2  # Number of such levels: the one that is trained at, and the one that metrics take.
 HEADER_BYTES = 4096  # Bytes read for the header of a .npy, which is shorter.
 NAME, SPLIT = "pictures", "train"  # TFDS's names of the data set and its split.
+
+
+class PreparedAnew(ValueError):
+    """Another store lies in the folder than when it was opened."""
 
 
 def level_sizes(resolution: int) -> tuple[int, ...]:
@@ -102,6 +107,7 @@ def open_source(path: str) -> Source:
         OSError: a file of it cannot be read.
     """
     folder = pathlib.Path(path)
+    same_record_fn = unchanged_since_now([folder / RECORD])
     record = read_record(folder)
     try:
         resolution, channels = record["resolution"], record["channels"]
@@ -113,15 +119,12 @@ def open_source(path: str) -> Source:
     except (FileNotFoundError, ValueError, KeyError, TypeError, EOFError) as error:
         raise ValueError(f"{path} is not a store that can be read ({error}); prepare it again.") from error
     _check_files(folder, raw_sizes, shard_lengths, channels)
-    read_fn, read_rows = _picture_reader(folder, shard_lengths), _level_reader(folder, shard_lengths, channels)
-    checked: set[int] = set()  # Sizes that were read before.
+    open_fn, unchanged_fn = _checked(folder, identity, same_record_fn)
+    read_fn = _picture_reader(folder, shard_lengths, open_fn)
+    read_rows = _level_reader(folder, shard_lengths, channels, open_fn)
 
     def read_many(indices: np.ndarray, images: np.ndarray) -> None:
-        size = images.shape[1]
-        if size not in checked:
-            _check_unchanged(folder, identity)
-            checked.add(size)
-        if size in raw_sizes:
+        if images.shape[1] in raw_sizes:
             read_rows(indices, images)
             return
         for image, i in zip(images, indices, strict=True):
@@ -141,6 +144,7 @@ def open_source(path: str) -> Source:
         channels=channels,
         square_settings={name: _as_setting(record[name]) for name in SQUARE_SETTINGS if name in record},
         notes=tuple(notes),
+        unchanged_fn=unchanged_fn,
     )
 
 
@@ -158,17 +162,41 @@ def _check_files(folder: pathlib.Path, sizes: tuple[int, ...], shard_lengths: li
                 raise ValueError(f"{file} is missing or cut short; copy the store again, or prepare it again.")
 
 
-def _check_unchanged(folder: pathlib.Path, identity: str) -> None:
-    """Raises ValueError if another store lies in the folder than when it was opened."""
-    if read_record(folder).get("sha256") != identity:
-        raise ValueError(
-            f"{folder} was prepared anew since this run began: it has other pictures. Put the former store back, or "
-            "begin a new run."
-        )
+def _checked(
+    folder: pathlib.Path, identity: str, same_record_fn: Callable[[Iterable[int]], bool]
+) -> tuple[Callable[[str], rows.File], Callable[[Iterable[int]], bool]]:
+    """Returns a function that opens a file, or raises PreparedAnew, and the unchanged_fn of a store's source.
+
+    Args:
+        folder: folder of the store.
+        identity: hash of the store's pictures.
+        same_record_fn: whether prepared.json is the same file as before, which need not be read again.
+    """
+
+    def check() -> None:
+        if not same_record_fn(()) and read_record(folder).get("sha256") != identity:
+            raise PreparedAnew(
+                f"{folder} was prepared anew since this run began: it has other pictures. Put the former store back, "
+                "or begin a new run."
+            )
+
+    def is_unchanged(indices: Iterable[int]) -> bool:
+        with contextlib.suppress(ValueError, OSError):
+            check()
+            return True
+        return False
+
+    def open_file(path: str) -> rows.File:
+        try:
+            return rows.File(path)
+        finally:  # Also where there is no such file: another store may have fewer.
+            check()
+
+    return open_file, is_unchanged
 
 
 def _level_reader(
-    folder: pathlib.Path, shard_lengths: list[int], channels: int
+    folder: pathlib.Path, shard_lengths: list[int], channels: int, open_fn: Callable[[str], rows.File]
 ) -> Callable[[np.ndarray, np.ndarray], None]:
     """Returns a function of picture numbers [n] that writes them into uint8 [n, size, size, channels].
 
@@ -177,7 +205,7 @@ def _level_reader(
     """
     ends, num_shards = np.cumsum(shard_lengths), len(shard_lengths)
     starts = ends - shard_lengths
-    open_file = rows.keep_open(rows.File)
+    open_file = rows.keep_open(open_fn)
 
     @functools.cache
     def paths(size: int) -> list[str]:
@@ -230,7 +258,9 @@ def _check_header(file: rows.File, shape: tuple[int, ...]) -> int:
         return stream.tell()
 
 
-def _picture_reader(folder: pathlib.Path, shard_lengths: list[int]) -> Callable[[int], bytes]:
+def _picture_reader(
+    folder: pathlib.Path, shard_lengths: list[int], open_fn: Callable[[str], rows.File]
+) -> Callable[[int], bytes]:
     """Returns a function of a picture's number that returns its encoded bytes."""
     ends = np.cumsum(shard_lengths)
 
@@ -244,9 +274,11 @@ def _picture_reader(folder: pathlib.Path, shard_lengths: list[int]) -> Callable[
     def open_shard(path: str) -> tuple[Any, threading.Lock]:
         from array_record.python import array_record_module
 
-        rows.File(path)  # An OSError here says why; the library's errors do not.
         options = "readahead_buffer_size:0,max_parallelism:0"
-        return array_record_module.ArrayRecordReader(path, options), threading.Lock()  # As it seeks in its file.
+        open_fn(path)  # An OSError here says why; the library's errors do not.
+        reader = array_record_module.ArrayRecordReader(path, options)
+        open_fn(path)  # Again, as it tells whether the reader has opened the store of the record.
+        return reader, threading.Lock()  # As it seeks in its file.
 
     def read(index: int) -> bytes:
         import tensorflow_datasets as tfds
@@ -258,7 +290,7 @@ def _picture_reader(folder: pathlib.Path, shard_lengths: list[int]) -> Callable[
             with lock:
                 example = reader.read([int(index - ends[shard] + shard_lengths[shard])])[0]
             return features().deserialize_example_np(example, decoders={"image": tfds.decode.SkipDecoding()})["image"]
-        except OSError:
+        except (OSError, PreparedAnew):
             raise
         except Exception as error:  # Errors of Riegeli, TFDS and Protobuf.
             rows.read_through(path)  # An OSError here says that it is the disk.

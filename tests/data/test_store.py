@@ -17,6 +17,7 @@ from PIL import Image
 
 from stylegan_jax import config
 from stylegan_jax.data import images, prepare, rows, sources, store
+from tests import picture_files
 
 R = 8
 NUM = 120
@@ -163,6 +164,43 @@ def test_a_store_that_is_prepared_anew_is_noticed_at_the_next_size(folder):
     (folder / store.RECORD).write_text(json.dumps(record | {"sha256": "0" * 64}))
     with pytest.raises(ValueError, match=f"{folder} was prepared anew since this run began"):
         stored.images_fn(ALL, 8)
+
+
+@pytest.mark.parametrize("part", ["record", "all"])
+@pytest.mark.parametrize("read", ["level", "picture"])
+def test_a_store_that_is_prepared_anew_is_noticed_at_the_first_read_of_each_shard(folder, monkeypatch, read, part):
+    monkeypatch.setattr(store, "MAX_WHOLE_BYTES", 0)
+    source, room = sources.open_source(config.Data(source=str(folder)), R), np.empty((1, R, R, 3), np.uint8)
+
+    def read_shard(number: int) -> None:
+        if read == "level":
+            source.read_many_fn(np.array([number]), room)
+        else:
+            source.read_fn(number)
+
+    read_shard(0)
+    if part == "all":  # With fewer shards, so that no file of the former store is there.
+        settings = config.Data(source=str(folder.with_name("pictures")), num_workers=1)
+        picture_files.write(folder.with_name("pictures"), {"1.png": picture_files.png(9)}, "folder")
+        shutil.rmtree(folder)
+        prepare.prepare(settings, MODEL, folder)
+    else:
+        record = json.loads((folder / store.RECORD).read_text())
+        (folder / store.RECORD).write_text(json.dumps(record | {"sha256": "0" * 64}))
+    with pytest.raises(ValueError, match=f"{folder} was prepared anew since this run began"):
+        read_shard(1)
+    assert not source.unchanged_fn([0])
+
+
+@pytest.mark.usefixtures("way")
+def test_a_store_that_is_copied_to_its_place_again_is_read_on(folder):
+    source, room = sources.open_source(config.Data(source=str(folder)), R), np.empty((1, R, R, 3), np.uint8)
+    source.read_many_fn(ALL[:1], room)
+    shutil.copytree(folder, folder.with_name("copy"))
+    shutil.rmtree(folder)
+    folder.with_name("copy").rename(folder)
+    source.read_many_fn(ALL[7:8], room)
+    assert (room == 7).all() and source.unchanged_fn([7])
 
 
 def test_a_store_of_an_older_package_is_read(folder):
