@@ -9,10 +9,28 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax.data import decode, labels
+from stylegan_jax.data import decode, labels, rows
 from stylegan_jax.data.source import Source, file_identity, readable, unchanged_since_now
 
 RECENT_BYTES = 2**28  # Memory for decoded rows of a compressed file.
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rows:
+    """The rows of a .npy of uint8, each read when it is asked for."""
+
+    file: rows.File
+    begin: int  # Where row 0 begins.
+    shape: tuple[int, ...]
+    dtype = np.dtype(np.uint8)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        row = np.empty(self.shape[1:], self.dtype)
+        self.file.read_into(self.begin + int(index) * row.nbytes, memoryview(row.reshape(-1)))
+        return row
 
 
 def open_hdf5(path: str) -> Source:
@@ -39,7 +57,7 @@ def open_hdf5(path: str) -> Source:
 
 
 def open_npy(path: str) -> Source:
-    """Returns the pictures of a .npy, which is read row by row, or of a .npz, which is read whole.
+    """Returns the pictures of a .npy, which is read row by row, or of a .npz or a .npy in Fortran's order, read whole.
 
     Pictures are an array uint8 [n, h, w], [n, h, w, c] or [n, c, h, w], with c of 1, 3 or 4; of several, the one of the
     largest height is read, then the longest. An array of the same length called label, class or the like gives the
@@ -54,10 +72,24 @@ def open_npy(path: str) -> Source:
         unchanged_fn = unchanged_since_now([place])
         with place.open("rb") as file:  # Given a path, NumPy does not close a damaged .npz.
             is_npz = file.peek(2).startswith(b"PK")
-            loaded = np.load(file if is_npz else place, mmap_mode=None if is_npz else "r", allow_pickle=False)
-            arrays = dict(loaded) if is_npz else {"array": loaded}
+            arrays = dict(np.load(file, allow_pickle=False)) if is_npz else {"array": _open_rows(place)}
     opened = _from_arrays(path, arrays, contextlib.nullcontext())
     return dataclasses.replace(opened, unchanged_fn=unchanged_fn)
+
+
+def _open_rows(place: pathlib.Path) -> Any:
+    """Returns the array of a .npy, without a memory map if it is one of uint8.
+
+    A map is made all the same, for what NumPy checks then, but nothing is read through it: a file that is cut under
+    its map would end the process.
+    """
+    file = rows.File(str(place))
+    mapped = np.load(place, mmap_mode="r", allow_pickle=False)
+    if mapped.dtype != np.uint8 or not mapped.ndim:
+        return mapped  # It holds no pictures; only its type and shape are asked for.
+    if not mapped.flags.c_contiguous:
+        return np.load(place, allow_pickle=False)
+    return _Rows(file, mapped.offset, mapped.shape)
 
 
 def _from_arrays(path: str, arrays: Mapping[str, Any], lock: contextlib.AbstractContextManager[Any]) -> Source:
@@ -73,17 +105,17 @@ def _from_arrays(path: str, arrays: Mapping[str, Any], lock: contextlib.Abstract
             "[n, h, w], [n, h, w, c] or [n, c, h, w], with c of 1, 3 or 4; convert it and save it anew."
         )
     chosen = max(fitting, key=lambda name: (arrays[name].shape[1 + axes[name][0]], len(arrays[name]), len(axes[name])))
-    rows, order = arrays[chosen], axes[chosen]
-    classes, unused_labels = labels.or_reason(lambda: _own_classes(path, arrays, len(rows)))
+    pictures, order = arrays[chosen], axes[chosen]
+    classes, unused_labels = labels.or_reason(lambda: _own_classes(path, arrays, len(pictures)))
 
     def read(index: int) -> np.ndarray:
         with readable(path, "a file of arrays"), lock:
-            return np.array(rows[index].transpose(order), order="C")  # A copy. [h, w] or [h, w, c]
+            return np.array(pictures[index].transpose(order), order="C")  # A copy. [h, w] or [h, w, c]
 
-    names = [f"{i:0{len(str(len(rows) - 1))}}" for i in range(len(rows))]
+    names = [f"{i:0{len(str(len(pictures) - 1))}}" for i in range(len(pictures))]
     others = ", ".join(name for name in fitting if name != chosen)
     notes = (f"{path}: the pictures are those of {chosen}; passed over: {others}",) if others else ()
-    return Source(path, names, [identity] * len(rows), read, classes, notes=notes, unused_labels=unused_labels)
+    return Source(path, names, [identity] * len(pictures), read, classes, notes=notes, unused_labels=unused_labels)
 
 
 def _axes(shape: Sequence[int]) -> tuple[int, ...] | None:
@@ -103,7 +135,7 @@ def _own_classes(path: str, arrays: Mapping[str, Any], length: int) -> labels.Cl
     Raises:
         labels.NotClasses: there are several such arrays, or it holds no classes.
     """
-    fitting = [name for name, array in arrays.items() if array.shape[:1] == (length,) and array.ndim < 3]
+    fitting = [name for name, array in arrays.items() if array.shape[:1] == (length,) and len(array.shape) < 3]
     label = labels.label_name(fitting, path)
     if label is None:
         return None

@@ -1,6 +1,7 @@
 """Arrays in HDF5, .npy and .npz files are pictures by type and shape; what is none is named."""
 
 import fcntl
+import os
 import pathlib
 import pickle
 import zipfile
@@ -168,6 +169,27 @@ def test_npy_in_the_order_of_fortran_is_read(tmp_path):
     array = table_files.pixels(5, 8, 6, 3)
     opened = arrays.open_npy(table_files.write_npy(tmp_path / "a.npy", np.asfortranarray(array)))
     np.testing.assert_array_equal(np.stack(table_files.read_all(opened)), array)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_npy_is_not_mapped_into_memory(tmp_path, order):
+    path = table_files.write_npy(tmp_path / "a.npy", np.asarray(table_files.pixels(5, 3, 8, 6), order=order))
+    opened = arrays.open_npy(path)
+    opened.read_fn(0)
+    assert path not in pathlib.Path("/proc/self/maps").read_text()
+
+
+@pytest.mark.parametrize("shape", [(5, 8, 6, 3), (5, 3, 8, 6), (5, 8, 6)])
+def test_npy_that_is_cut_while_it_is_in_use_is_an_error_that_names_it(tmp_path, shape):
+    array = table_files.pixels(*shape)
+    path = table_files.write_npy(tmp_path / "a.npy", array)
+    opened, begin = arrays.open_npy(path), pathlib.Path(path).stat().st_size - array.nbytes
+    before = opened.read_fn(3)
+    os.truncate(path, begin + array[:4].nbytes + 1)
+    with pytest.raises(ValueError, match=f"the file was cut: it ends at byte {begin + array[:4].nbytes + 1}.*{path}"):
+        opened.read_fn(4)
+    np.testing.assert_array_equal(opened.read_fn(3), before)
+    assert not opened.unchanged_fn([3])
 
 
 def test_npz_too_large_for_memory_is_a_value_error(tmp_path):
