@@ -1,5 +1,6 @@
 """Pictures in a .zip or in .tar archives, read at their places; nothing is unpacked."""
 
+import errno
 import os
 import tarfile
 import threading
@@ -35,6 +36,10 @@ def open_zip(path: str) -> Source:
                 return file.read(entry.file_size)  # Without a limit, an entry can unpack to more than it says.
         except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as error:
             raise ValueError(f"damaged, encrypted or unknown zip entry ({error})") from error
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # Its place in the file is impossible.
+                raise ValueError("damaged zip entry (it lies outside of the file)") from None
+            raise
 
     names = [entry.filename for entry in archive.infolist() if not entry.filename.endswith("/")]
     try:

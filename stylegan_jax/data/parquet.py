@@ -179,7 +179,12 @@ def _own_classes(tables: _Tables, pictures: str) -> labels.Classes | None:
             f"{tables.path}: the type of the column {label} is {kind}; use whole numbers, names or one-hot vectors."
         )
     classes = labels.from_values(tables.read_column(label), f"{tables.path}, column {label}")
-    names = _class_names(tables.schemas[0], label)
+    names, *others = (_class_names(schema, label) for schema in tables.schemas)
+    if any(other != names for other in others):
+        raise labels.NotClasses(
+            f"{tables.path}: the files name the classes of {label} differently, so a number means several; write all "
+            "alike, or name one file."
+        )
     return labels.Classes(classes.labels, names) if len(names) >= len(classes.names) else classes
 
 

@@ -69,10 +69,24 @@ def open_source(data: Data, resolution: int) -> Source:
     """
     opened = _open(data, resolution)
     try:
+        _check_own_classes(opened)
         return _with_notes(opened if data.labels == "own" else _with_classes(opened, data))
     except BaseException:
         opened.close_fn()
         raise
+
+
+def _check_own_classes(source: Source) -> None:
+    """Raises ValueError if the classes that a source has itself cannot be those of its pictures."""
+    if source.classes is None:
+        return
+    found, num_classes = source.classes.labels, len(source.classes.names)
+    if len(found) != source.length or (len(found) and not 0 <= found.min() <= found.max() < num_classes):
+        raise ValueError(
+            f"{source.path} is damaged: it has {len(found)} labels for {source.length} pictures, and {num_classes} "
+            f"classes for labels from {found.min(initial=0)} to {found.max(initial=0)}. Copy it again, or prepare it "
+            "again."
+        )
 
 
 def check_classes(source: Source, data: Data, num_labels: int) -> None:

@@ -25,6 +25,7 @@ from stylegan_jax.data.source import Source, printable, unchanged_since_now
 RECORD = "prepared.json"
 LEFT_OUT = "left_out.jsonl"
 LABELS = "labels.npy"
+FEATURES = "features.json"  # TFDS's name.
 FORMAT = 1  # Format of the store; raised when an older package could not read it.
 MAX_LEVEL_PX = 256
 LEVELS_OF_RGBA = "colour weighed by alpha"  # How the levels of four channels are made.
@@ -115,7 +116,7 @@ def open_source(path: str) -> Source:
         raw_sizes, length, identity = level_sizes(resolution), sum(shard_lengths), record["sha256"]
         classes = None
         if record["class_names"]:
-            classes = labels.Classes(labels.load_npy(str(folder / LABELS)), tuple(record["class_names"]))
+            classes = labels.Classes(np.array(labels.load_npy(str(folder / LABELS))), tuple(record["class_names"]))
     except (FileNotFoundError, ValueError, KeyError, TypeError, EOFError) as error:
         raise ValueError(f"{path} is not a store that can be read ({error}); prepare it again.") from error
     _check_files(folder, raw_sizes, shard_lengths, channels)
@@ -251,7 +252,7 @@ def _check_header(file: rows.File, shape: tuple[int, ...]) -> int:
         try:
             np.lib.format.read_magic(stream)
             found, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-        except (ValueError, EOFError) as error:
+        except Exception as error:  # NumPy raises half a dozen unrelated types at damaged bytes.
             raise ValueError(f"{file.path} is damaged ({error}); prepare the store again.") from error
         if (found, is_fortran, dtype) != (shape, False, np.uint8):
             raise ValueError(f"{file.path} has {dtype}{list(found)}, not uint8{list(shape)}; prepare it again.")
@@ -268,7 +269,12 @@ def _picture_reader(
     def features() -> Any:
         import tensorflow_datasets as tfds  # Takes a second to import, and levels are read without it.
 
-        return tfds.features.FeaturesDict.from_config(str(folder))
+        try:
+            return tfds.features.FeaturesDict.from_config(str(folder))
+        except OSError:
+            raise
+        except Exception as error:  # JSON's, Protobuf's and TFDS's.
+            raise ValueError(f"{folder}/{FEATURES} is damaged ({error}); prepare the store again.") from error
 
     @rows.keep_open
     def open_shard(path: str) -> tuple[Any, threading.Lock]:
@@ -284,12 +290,14 @@ def _picture_reader(
         import tensorflow_datasets as tfds
 
         shard = int(np.searchsorted(ends, index, side="right"))
-        path = str(shard_path(folder, shard, len(ends)))
+        path, example_features = str(shard_path(folder, shard, len(ends))), features()
         try:
             reader, lock = open_shard(path)
             with lock:
                 example = reader.read([int(index - ends[shard] + shard_lengths[shard])])[0]
-            return features().deserialize_example_np(example, decoders={"image": tfds.decode.SkipDecoding()})["image"]
+            return example_features.deserialize_example_np(example, decoders={"image": tfds.decode.SkipDecoding()})[
+                "image"
+            ]
         except (OSError, PreparedAnew):
             raise
         except Exception as error:  # Errors of Riegeli, TFDS and Protobuf.

@@ -61,6 +61,11 @@ def square_of(source: Source, index: int, data: Data, model: Model) -> Square | 
         values = decode.deep_integers(image)
         return Square(pixels, picture, image, None if values is None else int(values.max()))
     except (ValueError, OSError) as error:
+        if isinstance(error, PermissionError):
+            raise SourceFailed(
+                f"{source.full_name(index)} may not be read by this user. Change that, or remove it, and give the same "
+                "command again."
+            ) from error
         if _is_of_disk(error):
             raise SourceFailed(
                 f"{source.full_name(index)} could not be read: {printable(str(error))}. The disk or network that it "

@@ -1,6 +1,5 @@
 """Tells whether a prepared store still has what was prepared."""
 
-import contextlib
 import hashlib
 import pathlib
 
@@ -30,7 +29,7 @@ def verify(path: str, num_workers: int, progress_fn: survey.ProgressFn | None = 
     record = store.read_record(folder)
     ends = np.cumsum(record["shard_lengths"])
     num_shards, raw_sizes = len(ends), store.level_sizes(record["resolution"])
-    hashes, bad_levels = [""] * num_shards, set()
+    hashes, bad_levels, errors = [""] * num_shards, set[pathlib.Path](), dict[int, str]()
 
     def look_at_shard(shard: int) -> str:
         digest, start, end = hashlib.sha256(), int(ends[shard]) - record["shard_lengths"][shard], int(ends[shard])
@@ -50,13 +49,19 @@ def verify(path: str, num_workers: int, progress_fn: survey.ProgressFn | None = 
 
     def look(shards: range) -> None:
         for shard in shards:
-            with contextlib.suppress(ValueError):  # A picture that cannot be decoded counts as another one.
+            try:
                 hashes[shard] = look_at_shard(shard)
+            except ValueError as error:
+                errors[shard] = str(error)
 
     survey.in_threads(look, num_shards, 1, num_workers, progress_fn)
-    sentences = [f"{file} differs from the pictures that it was made of" for file in sorted(bad_levels)]
+    sentences = [errors[shard] for shard in sorted(errors)]
+    sentences += [f"{file} differs from the pictures that it was made of" for file in sorted(bad_levels)]
     if hashlib.sha256("".join(hashes).encode()).hexdigest() == record["sha256"]:
         return sentences
-    bad = [i for i, known in enumerate(record.get("shard_sha256", [])) if known != hashes[i]]
-    files = [str(store.shard_path(folder, shard, num_shards)) for shard in bad] or [f"a file of {folder}"]
-    return [*sentences, *(f"{file} has other pictures, or classes, than were prepared" for file in files)]
+    known = record.get("shard_sha256", [])
+    bad = [i for i, of_shard in enumerate(known) if of_shard != hashes[i] and i not in errors]
+    files = [str(store.shard_path(folder, shard, num_shards)) for shard in bad]
+    files += [] if files or errors else [f"a file of {folder}"]
+    labels = "" if source.classes is None else f", or {folder / store.LABELS} other classes,"
+    return [*sentences, *(f"{file} has other pictures{labels} than were prepared" for file in files)]

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from stylegan_jax import config
-from stylegan_jax.data import inspection, prepare
+from stylegan_jax.data import inspection, prepare, sources
 
 R = 8
 
@@ -168,7 +168,7 @@ def test_a_class_or_a_shard_that_was_changed_is_found(prepared, tmp_path, is_old
         (prepared / "prepared.json").write_text(json.dumps(record))
     text = inspection.inspect(_config(str(prepared)), tmp_path / "out")
     name = f"a file of {prepared}" if is_old else f"{prepared}/pictures-train.array_record-00002-of-00004"
-    assert f"DAMAGED: {name} has other pictures, or classes, than were prepared" in text
+    assert f"DAMAGED: {name} has other pictures, or {prepared}/labels.npy other classes, than were prepared" in text
 
 
 def test_a_shard_that_cannot_be_decoded_is_found(prepared, tmp_path):
@@ -178,4 +178,12 @@ def test_a_shard_that_cannot_be_decoded_is_found(prepared, tmp_path):
         content[i] ^= 255
     file.write_bytes(content)
     text = inspection.inspect(_config(str(prepared)), tmp_path / "out")
-    assert f"DAMAGED: {file} has other pictures" in text
+    assert f"DAMAGED: {file} has no readable picture" in text and text.count("DAMAGED") == 1
+
+
+def test_what_describes_the_records_is_named_if_it_is_damaged(prepared, tmp_path):
+    (prepared / "features.json").write_text("{")
+    with pytest.raises(ValueError, match="features.json is damaged"):
+        sources.open_source(config.Data(source=str(prepared)), R).read_fn(0)
+    text = inspection.inspect(_config(str(prepared)), tmp_path / "out")
+    assert f"DAMAGED: {prepared}/features.json is damaged" in text and "array_record" not in text

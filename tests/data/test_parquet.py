@@ -306,3 +306,12 @@ def test_files_of_lost_and_found_are_no_part_of_the_set(tmp_path):
     (tmp_path / "lost+found").mkdir()
     (tmp_path / "lost+found" / "b.parquet").write_bytes(b"x")
     assert parquet.open_source(str(tmp_path)).length == 2
+
+
+def test_files_that_name_the_classes_differently_give_none(tmp_path):
+    for file, names in (("a", ["cat", "dog"]), ("b", ["dog", "cat"])):
+        metadata = json.dumps({"info": {"features": {"label": {"names": names}}}})
+        columns = {"image": table_files.images(range(2)), "label": [0, 1]}
+        table_files.write_parquet(tmp_path / f"{file}.parquet", columns, metadata=metadata)
+    opened = parquet.open_source(str(tmp_path))
+    assert opened.classes is None and "the files name the classes of label differently" in opened.unused_labels

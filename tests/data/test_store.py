@@ -139,6 +139,28 @@ def test_a_file_that_may_not_be_opened_is_no_reason_to_prepare_again(prepared, m
         source.read_fn(0)
 
 
+@pytest.mark.parametrize("byte", [0, 5, 8, 9, 10, 12, 15, 19])
+def test_a_damaged_header_of_a_level_is_an_error_that_names_the_file(folder, byte):
+    file = folder / "levels" / "4" / "00000-of-00120.npy"
+    content = bytearray(file.read_bytes())
+    content[byte] ^= 0xFF
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{file} (is damaged|has )"):
+        _open(folder).images_fn(ALL, 4)
+
+
+@pytest.mark.parametrize("numbers", [[0, 1], [0, 2, 1], [0, -1, 1]], ids=["too few", "too large", "negative"])
+def test_classes_that_cannot_be_those_of_the_pictures_are_refused(tmp_path, numbers):
+    for name in "abc":
+        (tmp_path / "pictures" / "xyx"["abc".index(name)]).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (R, R)).save(tmp_path / "pictures" / "xyx"["abc".index(name)] / f"{name}.png")
+    data = config.Data(source=str(tmp_path / "pictures"), labels="folders", num_workers=1)
+    prepare.prepare(data, MODEL, tmp_path / "store")
+    np.save(tmp_path / "store" / "labels.npy", np.array(numbers, np.int64))
+    with pytest.raises(ValueError, match=f"store is damaged: it has {len(numbers)} labels for 3 pictures"):
+        sources.open_source(config.Data(source=str(tmp_path / "store")), R)
+
+
 def test_a_damaged_record_is_named(folder):
     file = folder / f"pictures-train.array_record-00003-of-{NUM:05d}"
     content = bytearray(file.read_bytes())

@@ -55,12 +55,18 @@ def test_each_picture_left_out_has_its_name_its_kind_and_its_reason():
     assert [left_out[2].reason, left_out[3].reason] == ["no such entry", "4x4 px, with data.min_side_px 5"]
 
 
-@pytest.mark.parametrize("number", [errno.EIO, errno.ENOENT, errno.EACCES, errno.ESTALE, errno.ETIMEDOUT])
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOENT, errno.ESTALE, errno.ETIMEDOUT])
 def test_an_error_of_the_disk_is_not_taken_for_a_bad_picture_even_if_those_are_skipped(number):
     source = _source(_png(), OSError(number, os.strerror(number), "place/1.png"), _png())
     with pytest.raises(survey.SourceFailed, match=f"place/1.png could not be read: .*{os.strerror(number)}") as error:
         _survey(source, on_bad_image="skip", num_workers=1)
     assert "disk or network that it lies on failed" in str(error.value)
+
+
+def test_a_picture_that_this_user_may_not_read_is_said_to_be_that():
+    source = _source(_png(), PermissionError(errno.EACCES, os.strerror(errno.EACCES), "place/1.png"))
+    with pytest.raises(survey.SourceFailed, match="place/1.png may not be read by this user. Change that, or remove"):
+        _survey(source, on_bad_image="skip", num_workers=1)
 
 
 @pytest.mark.parametrize(
