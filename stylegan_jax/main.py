@@ -181,9 +181,8 @@ def find_devices() -> None:
 
 def run(config: Config, mode: str, folder: pathlib.Path) -> None:
     """Does what `mode`, which is not "sample", says. Raises ValueError if it cannot."""
-    if mode in ("train", "plan"):
-        for note in checks.without_effect(config, config_flags.get_override_values(flags.FLAGS["config"])):
-            print(f"note: {note}")
+    for note in checks.without_effect(config, config_flags.get_override_values(flags.FLAGS["config"])):
+        print(f"note: {note}")
     if mode != "plan" and remote.is_remote(config.data.source):
         with progress.counting("bytes") as progress_fn:
             sources.local_path(config.data.source, config.data, progress_fn)

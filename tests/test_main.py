@@ -262,6 +262,14 @@ def test_a_flag_without_effect_is_refused(monkeypatch, flag, mode, allowed):
     main.check_flags("sample" if "sample" in allowed else "plan")
 
 
+def test_a_setting_without_effect_is_noted_whatever_is_done_with_the_pictures(tmp_path):
+    source = [f"--config.data.source={tmp_path / 'nothing'}", "--config.data.split=test"]
+    for mode in ("prepare", "train"):
+        result = run("--config=demo", *source, f"--mode={mode}", f"--workdir={tmp_path / mode}")
+        note = "note: data.split='test' has no effect: data.source is not tfds:NAME. Change that, or leave this out.\n"
+        assert result.stdout.startswith(note) and "no such file or folder" in result.stderr
+
+
 def test_training_needs_a_config_and_sampling_does_not(tmp_path):
     result = run(f"--workdir={tmp_path}")
     assert result.stderr == "error: --config is missing, which --mode=train needs: a file, or a name such as demo.\n"

@@ -2,13 +2,18 @@
 
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 
 def _require(holds: bool, path: str, value: Any, rule: str) -> None:
     if not holds:
         raise ValueError(f"{path} is {value!r}; {rule}.")
+
+
+def _value(config: Any, path: str) -> Any:
+    """Returns the value of a setting, such as "schedule.batch"."""
+    return functools.reduce(getattr, path.split("."), config)
 
 
 def check(config: Any) -> None:
@@ -119,7 +124,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
 
 def _check_ranges(config: Any) -> None:
     for path, least, most in _RANGES:
-        value: Any = functools.reduce(getattr, path.split("."), config)
+        value = _value(config, path)
         _require(least <= value <= most, path, value, f"use {least:g} to {most:g}")
     report, num_heldout = config.report, config.data.num_heldout
     _require(
@@ -203,21 +208,42 @@ def check_devices(config: Any, num_devices: int) -> None:
         )
 
 
+def _has_gaps(config: Any, pairs: str) -> bool:
+    """Returns whether the pairs by resolution leave out a resolution that is trained at."""
+    used = {r for r in config.model.resolutions if r >= config.schedule.initial_resolution}
+    return not used <= set(dict(getattr(config.schedule, pairs)))
+
+
+# Settings that do not always act: (path, whether a config lets it act, why not).
+_ACT_SOMETIMES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    ("data.num_faces", lambda config: config.data.source == "faces", "data.source is not 'faces'"),
+    ("data.split", lambda config: config.data.source.startswith("tfds:"), "data.source is not tfds:NAME"),
+    ("model.embed_labels", lambda config: config.model.num_labels > 0, "model.num_labels is 0"),
+    ("train.gp_target", lambda config: config.train.gp_lambda > 0, "train.gp_lambda is 0"),
+    ("train.wgan_drift", lambda config: config.train.d_loss == "wgan", "train.d_loss is not 'wgan'"),
+    ("report.best_metric", lambda config: config.report.keep_best > 0, "report.keep_best is 0"),
+    *(
+        (
+            f"schedule.{name}",
+            functools.partial(_has_gaps, pairs=f"{name}_by_resolution"),
+            f"schedule.{name}_by_resolution names every resolution (--config.schedule.{name}_by_resolution='()' "
+            "empties it)",
+        )
+        for name in ("batch", "accumulation", "lr", "tick_kimg")
+    ),
+)
+
+
 def without_effect(config: Any, names: Iterable[str]) -> list[str]:
-    """Returns a sentence for each setting without effect, because pairs by resolution take its place everywhere.
+    """Returns a sentence for each setting that has no effect, because of what another one is.
 
     Args:
         config: the config.Config.
         names: settings to look at: those given on the command line, such as "schedule.batch".
     """
-    schedule, first = config.schedule, config.schedule.initial_resolution
-    used = [r for r in config.model.resolutions if r >= first]
-    given, notes = set(names), []
-    for name in ("batch", "accumulation", "lr", "tick_kimg"):
-        pairs = f"{name}_by_resolution"
-        if f"schedule.{name}" in given and set(used) <= set(dict(getattr(schedule, pairs))):
-            notes.append(
-                f"schedule.{name}={getattr(schedule, name)} has no effect: schedule.{pairs} names every resolution. "
-                f"Change that, or empty it with --config.schedule.{pairs}='()'."
-            )
-    return notes
+    given = set(names)
+    return [
+        f"{path}={_value(config, path)!r} has no effect: {reason}. Change that, or leave this out."
+        for path, acts_fn, reason in _ACT_SOMETIMES
+        if path in given and not acts_fn(config)
+    ]

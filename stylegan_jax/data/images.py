@@ -8,7 +8,7 @@ from concurrent import futures
 import numpy as np
 
 from stylegan_jax.config import Data, Model
-from stylegan_jax.data import decode, labels, sources, square, survey
+from stylegan_jax.data import decode, labels, sources, square, store, survey
 from stylegan_jax.data.source import Source, hash_lines, printable
 from stylegan_jax.data.survey import ProgressFn
 
@@ -78,11 +78,12 @@ def without_effect(source: Source, data: Data) -> list[str]:
     """Returns a sentence for each setting that has no effect, because a source has squares already."""
     if source.read_many_fn is None:
         return []
-    names = ("fit", "background", "min_side_px", "white_level")
+    recorded = store.SQUARE_SETTINGS if source.square_settings else ()
+    names = (*store.SQUARE_SETTINGS, "max_pixels")
     made = {name: source.square_settings.get(name, getattr(Data(), name)) for name in names}
     return [
         f"data.{name}={getattr(data, name)!r} has no effect: the pictures of {source.path} are squares already"
-        + (f", made with data.{name}={made[name]!r}" if source.square_settings else "")
+        + (f", made with data.{name}={made[name]!r}" if name in recorded else "")
         for name in names
         if getattr(data, name) != made[name]
     ]

@@ -97,3 +97,47 @@ def test_a_setting_that_cannot_act_is_told_if_it_was_given(name):
     assert note.startswith(f"schedule.{name}=") and f"--config.schedule.{name}_by_resolution='()'" in note
     assert notes((8,), f"schedule.{name}") == notes((4, 16, 32), f"schedule.{name}") == []
     assert notes((8, 16), "schedule.total_kimg") == []
+
+
+@pytest.mark.parametrize(
+    ("given", "values", "reason", "acting"),
+    [
+        (
+            "data.num_faces=64",
+            {"data": {"source": "digits"}},
+            "data.source is not 'faces'",
+            {"data": {"source": "faces"}},
+        ),
+        (
+            "data.split='test'",
+            {"data": {"split": "test"}},
+            "data.source is not tfds:NAME",
+            {"data": {"split": "test", "source": "tfds:mnist"}},
+        ),
+        ("train.gp_target=1.0", {"train": {"gp_lambda": 0.0}}, "train.gp_lambda is 0", {"train": {"gp_lambda": 10.0}}),
+        (
+            "train.wgan_drift=0.001",
+            {"train": {"d_loss": "hinge", "g_loss": "wgan"}},
+            "train.d_loss is not 'wgan'",
+            {"train": {"d_loss": "wgan", "g_loss": "wgan"}},
+        ),
+        (
+            "model.embed_labels=True",
+            {"model": {"num_labels": 0}},
+            "model.num_labels is 0",
+            {"model": {"num_labels": 2}},
+        ),
+        (
+            "report.best_metric='fd_faces'",
+            {"report": {"keep_best": 0}},
+            "report.keep_best is 0",
+            {"report": {"keep_best": 1, "metric_ticks": 5, "checkpoint_ticks": 5}},
+        ),
+    ],
+)
+def test_a_setting_that_acts_only_with_another_is_told_if_it_was_given(given, values, reason, acting):
+    name = given.partition("=")[0]
+    (note,) = checks.without_effect(settings(**values), [name, "schedule.total_kimg"])
+    assert note == f"{given} has no effect: {reason}. Change that, or leave this out."
+    assert checks.without_effect(settings(**acting), [name]) == []
+    assert checks.without_effect(settings(**values), ["schedule.total_kimg"]) == []
