@@ -10,13 +10,13 @@ import json
 import jax
 import jax.numpy as jnp
 
-from stylegan_jax import config
+from stylegan_jax.config import Model, from_dict
 from stylegan_jax.devices import backend, gpu_program, mesh, topology
 from stylegan_jax.networks import convolutions, discriminator, generator, layers
 from stylegan_jax.training import programs, state
 
 BATCH, PX = 4, 256  # Batch and resolution; the paper's model has 64 maps there, and 128 at half the resolution.
-MODEL = config.Model(compute_dtype="bfloat16")
+MODEL = Model(compute_dtype="bfloat16")
 
 
 def penalized(fn, params, x, *others):
@@ -87,9 +87,9 @@ def cases():
 
 def step_text(devices: jax.sharding.Mesh) -> str:
     """Returns four compiled training steps of the paper's model at 8 px; XLA would split gradients of this size."""
-    c = config.from_dict({"model": {"compute_dtype": "bfloat16"}})
+    config = from_dict({"model": {"compute_dtype": "bfloat16"}})
     return programs.train_program(
-        c, state.abstract(c, mesh.replicated(devices)), devices, 8, 8, 8, num_steps=4
+        config, state.abstract(config, mesh.replicated(devices)), devices, 8, 8, 8, num_steps=4
     ).as_text()
 
 

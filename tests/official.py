@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stylegan_jax import config
+from stylegan_jax.config import Model, Train
 from stylegan_jax.networks import discriminator, generator, ops, sampling
 from stylegan_jax.training import losses
 
@@ -174,7 +174,7 @@ OFFICIAL_DEFAULTS = {  # Those that differ from ours.
 }  # fmt: skip
 
 
-def to_model(func: str, kwargs: dict[str, Any]) -> config.Model:
+def to_model(func: str, kwargs: dict[str, Any]) -> Model:
     """Returns the settings that official keyword arguments of a network stand for."""
     kwargs = OFFICIAL_DEFAULTS.get(func, {}) | kwargs
     fields: dict[str, Any] = {}
@@ -190,29 +190,29 @@ def to_model(func: str, kwargs: dict[str, Any]) -> config.Model:
         fields |= {"z_size": z_size, "embed_labels": False, "w_size": z_size + fields.get("num_labels", 0)}
     if func == "D_paper":
         fields["num_labels"] = 0  # It takes labels and ignores them.
-    return config.Model(**fields)
+    return Model(**fields)
 
 
-def joined(g: config.Model, d: config.Model) -> config.Model:
+def joined(g: Model, d: Model) -> Model:
     """Returns the settings of a generator and a discriminator as one."""
     shared = ("resolution", "channels", "num_labels", "fmap_base", "fmap_decay", "fmap_max", "nonlinearity")
     assert all(getattr(g, field) == getattr(d, field) for field in shared), f"networks of different models: {g}, {d}"
     return dataclasses.replace(g, stddev_group=d.stddev_group, stddev_features=d.stddev_features)
 
 
-def to_train(func: str, kwargs: dict[str, Any], **others: Any) -> config.Train:
+def to_train(func: str, kwargs: dict[str, Any], **others: Any) -> Train:
     """Returns the settings that an official loss stands for; the other network's loss keeps its defaults."""
     func = func.rpartition(".")[2]
     fields: dict[str, Any] = {"r1_gamma": 0.0, "style_mixing_prob": 0.0} | others
     if func.startswith("G_"):
-        return config.Train(g_loss=func[2:], **fields)
+        return Train(g_loss=func[2:], **fields)
     fields["d_loss"] = func.split("_")[1]
     if func.endswith("_simplegp"):
         fields |= {"r1_gamma": kwargs.get("r1_gamma", 10.0), "r2_gamma": kwargs.get("r2_gamma", 0.0)}
     elif func.endswith("_gp"):
         fields |= {"gp_lambda": kwargs.get("wgan_lambda", 10.0), "gp_target": kwargs.get("wgan_target", 1.0)}
     fields["wgan_drift"] = kwargs.get("wgan_epsilon", 0.001)
-    return config.Train(**fields)
+    return Train(**fields)
 
 
 # ---- arrays
@@ -284,7 +284,7 @@ class Network:
 
     func: str
     kwargs: dict[str, Any]  # Recorded static keyword arguments.
-    model: config.Model
+    model: Model
     params: dict[str, Any]  # Our parameters; {"mapping", "synthesis"} for a generator.
     noise: tuple[Any, ...]  # Stored maps, [1, r, r, 1]; None where the model has no noise.
     w_avg: np.ndarray | None
@@ -357,7 +357,7 @@ class Network:
                 recorded.check(prefix + name, self.leaf(tree, name), convert, **options)
 
 
-def d_loss(values: dict[str, Any], train: config.Train, shape: tuple[int, int], restore: np.ndarray) -> np.ndarray:
+def d_loss(values: dict[str, Any], train: Train, shape: tuple[int, int], restore: np.ndarray) -> np.ndarray:
     """Returns a discriminator's loss in its official shape: [n, 1], or [n, n] if penalties were broadcast."""
     values = {name: np.asarray(value)[restore] for name, value in values.items() if np.ndim(value) == 1}
     loss = values["d_loss"]
@@ -375,27 +375,25 @@ def d_loss(values: dict[str, Any], train: config.Train, shape: tuple[int, int], 
 
 
 @functools.partial(jax.jit, static_argnames=("model", "resolution"))
-def synthesize(params: Any, ws: Any, noise: Any, alpha: Any, *, model: config.Model, resolution: int) -> jax.Array:
+def synthesize(params: Any, ws: Any, noise: Any, alpha: Any, *, model: Model, resolution: int) -> jax.Array:
     """Returns images of `resolution` px."""
     return generator.Synthesis(model).apply({"params": params}, ws, noise, alpha, resolution=resolution)
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def map_latents(params: Any, z: Any, labels: Any, *, model: config.Model) -> jax.Array:
+def map_latents(params: Any, z: Any, labels: Any, *, model: Model) -> jax.Array:
     """Returns w."""
     return generator.Mapping(model).apply({"params": params}, z, labels)
 
 
 @functools.partial(jax.jit, static_argnames=("model", "resolution"))
-def generate(
-    params: Any, latents: sampling.Latents, labels: Any, alpha: Any, *, model: config.Model, resolution: int
-) -> Any:
+def generate(params: Any, latents: sampling.Latents, labels: Any, alpha: Any, *, model: Model, resolution: int) -> Any:
     """Returns images and the batch mean of w."""
     return sampling.generate(params, latents, labels, alpha, model, resolution)
 
 
 @functools.partial(jax.jit, static_argnames=("model", "resolution"))
-def discriminate(params: Any, images: Any, labels: Any, alpha: Any, *, model: config.Model, resolution: int) -> Any:
+def discriminate(params: Any, images: Any, labels: Any, alpha: Any, *, model: Model, resolution: int) -> Any:
     """Returns scores of images of `resolution` px."""
     return discriminator.Discriminator(model).apply({"params": params}, images, labels, alpha, resolution=resolution)
 

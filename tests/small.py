@@ -4,7 +4,7 @@ import pathlib
 import runpy
 import types
 
-from stylegan_jax import config
+from stylegan_jax.config import Config, from_dict
 
 CONFIGS = sorted((pathlib.Path(__file__).parent.parent / "configs").glob("*.py"))
 MODEL = {"resolution": 16, "fmap_base": 128, "fmap_max": 16, "z_size": 16, "w_size": 16, "mapping_fmaps": 16}
@@ -22,7 +22,7 @@ def read_config(path: pathlib.Path) -> dict:
     return runpy.run_path(str(path))["get_config"]().to_dict()
 
 
-def settings(**changes) -> config.Config:
+def settings(**changes) -> Config:
     """Returns small settings; `changes` are dicts by group, such as train={"r1_gamma": 5.0}."""
     values = {
         "model": MODEL | {"mapping_layers": 2},
@@ -40,4 +40,4 @@ def settings(**changes) -> config.Config:
     }
     for group, fields in changes.items():
         values[group] = values.get(group, {}) | fields if isinstance(fields, dict) else fields
-    return config.from_dict(values)
+    return from_dict(values)

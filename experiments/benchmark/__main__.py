@@ -64,16 +64,16 @@ def cases(
 def main(argv: list[str]) -> None:
     """Measures as the flags say."""
     logging.set_verbosity(logging.WARNING)
-    c = Config()
+    config = Config()
     try:
         options.check_no_arguments(argv)
         platform = jax.devices()[0].platform
-        wanted = cases(c.model, platform, RESOLUTIONS.value, BATCH.value, PRECISION.value)
+        wanted = cases(config.model, platform, RESOLUTIONS.value, BATCH.value, PRECISION.value)
         out = options.checked_out(OUT.value)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}.")
     trace_dir = pathlib.Path(TRACE.value) if TRACE.value else None
-    summary.benchmark(c, wanted, REPEATS.value, functools.partial(options.write_json, out), trace_dir)
+    summary.benchmark(config, wanted, REPEATS.value, functools.partial(options.write_json, out), trace_dir)
     print(f"wrote {out}")
 
 

@@ -126,21 +126,21 @@ def compare(
     Raises:
         ValueError: a flag has an impossible value, or a process ended.
     """
-    m = Model()
+    model = Model()
     if not (port_dir / "model.py").is_file():
         raise ValueError(f"--port={port_dir}: there is no model.py; name a checkout of style-based-gan-pytorch")
     parsed = [
-        options.pairs(name, text or "", m.resolutions[1:]) for name, text in (("train", train), ("sample", sample))
+        options.pairs(name, text or "", model.resolutions[1:]) for name, text in (("train", train), ("sample", sample))
     ]
     for _, batch in parsed[0]:
-        options.check_group("train", batch, m.stddev_group)
+        options.check_group("train", batch, model.stddev_group)
     with children(port_dir, python) as (ours, port):
         about = {"ours": ours.ask({}), "port": port.ask({})}
         device = about["ours"]["device"]
         if device != about["port"]["device"]:
             raise ValueError(f"ours runs on {device}, the port on {about['port']['device']}: no comparison")
         if train is None:
-            parsed[0] = options.pairs("train", TRAIN_PAIRS.get(device, GPU_TRAIN_PAIRS), m.resolutions[1:])
+            parsed[0] = options.pairs("train", TRAIN_PAIRS.get(device, GPU_TRAIN_PAIRS), model.resolutions[1:])
         wanted = [(name, *pair) for name, pairs in zip(("train", "sample"), parsed, strict=True) for pair in pairs]
         rows, start_sec = [], time.monotonic()
         with contextlib.closing(progress.make_line(sys.stdout, len(wanted), time.monotonic)) as line:

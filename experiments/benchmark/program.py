@@ -64,15 +64,15 @@ def report(config: Config, devices: jax.sharding.Mesh, resolution: int, batch: i
 def main(argv: list[str]) -> None:
     """Compiles as the flags say, and prints a table."""
     logging.set_verbosity(logging.WARNING)
-    c = from_dict({"model": {"compute_dtype": PRECISION.value}})
+    config = from_dict({"model": {"compute_dtype": PRECISION.value}})
     try:
         options.check_no_arguments(argv)
-        wanted = options.pairs("train", TRAIN.value, c.model.resolutions[1:])
+        wanted = options.pairs("train", TRAIN.value, config.model.resolutions[1:])
         if not wanted:
             raise ValueError("--train names nothing; give resolutions and batches, such as 64:32")
         devices = mesh.make_mesh(topology.devices(TOPOLOGY.value))
         for _, batch in wanted:
-            options.check_group("train", batch, c.model.stddev_group)
+            options.check_group("train", batch, config.model.stddev_group)
             if batch % devices.devices.size:
                 raise ValueError(f"--train: a batch of {batch} does not divide among {devices.devices.size} devices")
     except ValueError as error:
@@ -80,7 +80,7 @@ def main(argv: list[str]) -> None:
     rows = []
     for resolution, batch in wanted:
         print(f"compiling {resolution} px for {TOPOLOGY.value}", flush=True)
-        rows.append(report(c, devices, resolution, batch))
+        rows.append(report(config, devices, resolution, batch))
     print(
         f"a device's step on {TOPOLOGY.value}, {PRECISION.value}, R1 in every step\n" + summary.aligned([HEADER, *rows])
     )

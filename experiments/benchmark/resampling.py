@@ -77,10 +77,10 @@ def milliseconds(fn: Callable[..., Any], *args: Array) -> str:
 def main(argv: list[str]) -> None:
     """Measures as the flags say, and prints a table."""
     logging.set_verbosity(logging.WARNING)
-    m = Model()
+    model = Model()
     try:
         options.check_no_arguments(argv)
-        cases = options.pairs("cases", CASES.value, m.resolutions[1:])
+        cases = options.pairs("cases", CASES.value, model.resolutions[1:])
     except ValueError as error:
         sys.exit(f"error: {error}.")
     rows = []
@@ -88,9 +88,9 @@ def main(argv: list[str]) -> None:
         for dtype in measure.PRECISIONS if PRECISION.value == "both" else (PRECISION.value,):
             for name, forms in FORMS.items():
                 sides = (
-                    (px // 2, m.fmaps(px // 2), m.fmaps(px))
+                    (px // 2, model.fmaps(px // 2), model.fmaps(px))
                     if name == "upscale_conv"
-                    else (px, m.fmaps(px), m.fmaps(px // 2))
+                    else (px, model.fmaps(px), model.fmaps(px // 2))
                 )
                 size, channels, features = sides
                 x = jax.random.normal(jax.random.key(0), (batch, size, size, channels)).astype(dtype)

@@ -95,9 +95,9 @@ def dollars(machine: Machine, num_hours: float) -> float:
 
 def table() -> str:
     """Returns the estimates as a table in Markdown, with the shares that they assume above it."""
-    c = Config()
-    stages = schedule.stages(schedule.chunks(c.schedule, c.model.resolution))
-    authors_work = run_work(c, stages, AUTHORS.num_chips, FLOAT32_BYTES)
+    config = Config()
+    stages = schedule.stages(schedule.chunks(config.schedule, config.model.resolution))
+    authors_work = run_work(config, stages, AUTHORS.num_chips, FLOAT32_BYTES)
     shares, best = reached(authors_work, AUTHORS, AUTHORS_HOURS), Shares(CPU_SHARE, CPU_SHARE)
     lines = [
         f"{AUTHORS.num_chips * authors_work.flops:.3g} operations in all. {AUTHORS.name}, {AUTHORS_HOURS} hours: "
@@ -108,11 +108,11 @@ def table() -> str:
         "| --- " * 10 + "|",
     ]
     for machine in MACHINES:
-        todo = run_work(c, stages, machine.num_chips)
+        todo = run_work(config, stages, machine.num_chips)
         arithmetic, memory = hours(todo, machine, shares)
         estimate, least = max(arithmetic, memory), max(hours(todo, machine, best))
-        step_hours = max(hours(_per_chip(c, 1024, machine.num_chips, BFLOAT16_BYTES), machine, shares))
-        speed = c.schedule.batch_at(1024) / (step_hours * SEC_PER_HOUR)
+        step_hours = max(hours(_per_chip(config, 1024, machine.num_chips, BFLOAT16_BYTES), machine, shares))
+        speed = config.schedule.batch_at(1024) / (step_hours * SEC_PER_HOUR)
         lines.append(
             f"| {machine.name} | {machine.num_chips} | {machine.dollars:.2f} | {arithmetic:.1f} | {memory:.0f} "
             f"| {estimate:.0f} | {dollars(machine, estimate):,.0f} | {speed:.0f} "

@@ -73,11 +73,11 @@ def main(argv: list[str]) -> None:
     del argv
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", max(map(int, DEVICES.value)))
-    c = settings()
+    config = settings()
     print("| devices | batch | operation | number | bytes a device and step | of the gradients |")
     print("| --- | --- | --- | --- | --- | --- |")
     for num_devices in map(int, DEVICES.value):
-        text, gradient_bytes = step_text(c, num_devices)
+        text, gradient_bytes = step_text(config, num_devices)
         by_kind = collections.defaultdict(list)
         for kind, size, name in collectives(text):
             by_kind[kind].append((size, name))

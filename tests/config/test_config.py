@@ -1,7 +1,8 @@
 import pytest
 
 from stylegan_jax import config
-from stylegan_jax.config import checks, schedule
+from stylegan_jax.config import checks
+from stylegan_jax.config.schedule import phase_at
 from tests.small import CONFIGS, read_config, settings
 
 
@@ -79,8 +80,8 @@ def test_the_best_checkpoints_are_kept_only_where_each_is_measured(report):
 
 
 def test_without_growth_training_begins_at_full_resolution():
-    s = settings(schedule={"stable_kimg": 0.0, "fade_kimg": 0.0, "initial_resolution": 16}).schedule
-    assert schedule.phase_at(0, s, 16).resolution == schedule.phase_at(10**6, s, 16).resolution == 16
+    schedule = settings(schedule={"stable_kimg": 0.0, "fade_kimg": 0.0, "initial_resolution": 16}).schedule
+    assert phase_at(0, schedule, 16).resolution == phase_at(10**6, schedule, 16).resolution == 16
 
 
 def test_images_need_not_be_held_out_where_nothing_is_measured():
@@ -90,8 +91,8 @@ def test_images_need_not_be_held_out_where_nothing_is_measured():
 @pytest.mark.parametrize("name", ["batch", "accumulation", "lr", "tick_kimg"])
 def test_a_setting_that_cannot_act_is_told_if_it_was_given(name):
     def notes(resolutions: tuple[int, ...], given: str) -> list[str]:
-        c = settings(schedule={f"{name}_by_resolution": tuple((r, 1) for r in resolutions)})
-        return checks.without_effect(c, ["model.resolution", given])
+        changes = {f"{name}_by_resolution": tuple((r, 1) for r in resolutions)}
+        return checks.without_effect(settings(schedule=changes), ["model.resolution", given])
 
     (note,) = notes((8, 16), f"schedule.{name}")
     assert note.startswith(f"schedule.{name}=") and f"--config.schedule.{name}_by_resolution='()'" in note

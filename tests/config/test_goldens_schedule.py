@@ -10,8 +10,8 @@ import runpy
 
 import pytest
 
-from stylegan_jax import config
-from stylegan_jax.config import schedule
+from stylegan_jax.config import Schedule, from_dict
+from stylegan_jax.config.schedule import chunks, phase_at
 from tests import official
 
 pytestmark = pytest.mark.goldens
@@ -51,7 +51,7 @@ def to_schedule(kwargs, resolution, num_gpus, **others):
     fields = {"initial_resolution": 4} | {ours: kwargs[name] for name, ours in names.items() if name in kwargs}
     if "tick_kimg_dict" in kwargs:
         fields["tick_kimg_by_resolution"] = tuple(integers(kwargs["tick_kimg_dict"]).items())
-    return config.Schedule(
+    return Schedule(
         batch_by_resolution=tuple(batch_by_resolution),
         lr_by_resolution=tuple(integers(kwargs.get("G_lrate_dict", {})).items()),
         **fields | others,
@@ -62,8 +62,8 @@ def to_schedule(kwargs, resolution, num_gpus, **others):
 def preset(file):
     """Returns (resolution, schedule) of a table named after a preset, such as schedule_ffhq1024_4gpu."""
     resolution, num_gpus = re.search(r"ffhq(\d+)_(\d+)gpu", file).groups()
-    c = config.from_dict(runpy.run_path(str(FFHQ))["get_config"](num_gpus).to_dict())
-    return int(resolution), c.schedule
+    config = from_dict(runpy.run_path(str(FFHQ))["get_config"](num_gpus).to_dict())
+    return int(resolution), config.schedule
 
 
 def lod_of(phase, resolution):
@@ -82,8 +82,8 @@ def settings_of(file, row):
 @pytest.mark.parametrize("file", official.files("schedule_*.csv"))
 def test_phases_agree_with_the_official_schedule(file):
     for row in rows_of(file):
-        resolution, s = settings_of(file, row)
-        phase = schedule.phase_at(round(float(row["kimg"]) * 1000), s, resolution)
+        resolution, schedule = settings_of(file, row)
+        phase = phase_at(round(float(row["kimg"]) * 1000), schedule, resolution)
         ours = (lod_of(phase, resolution), phase.lr, phase.lr, phase.tick_kimg)
         recorded = [float(row[name]) for name in ("lod", "G_lrate", "D_lrate", "tick_kimg")]
         assert ours == pytest.approx(recorded, rel=1e-9, abs=1e-9), row
@@ -93,9 +93,9 @@ def test_phases_agree_with_the_official_schedule(file):
 
 @pytest.mark.parametrize("file", official.files("ticks_*.csv"))
 def test_ticks_steps_and_optimizer_resets_agree_with_the_official_loop(file):
-    resolution, s = preset(file)
+    resolution, schedule = preset(file)
     ticks, steps, resets = {}, 0, 0
-    for chunk in schedule.chunks(s, resolution):
+    for chunk in chunks(schedule, resolution):
         steps += (chunk.end_nimg - chunk.start_nimg) // chunk.phase.batch
         resets += chunk.is_reset
         if chunk.is_tick:

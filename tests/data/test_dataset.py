@@ -6,14 +6,14 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from stylegan_jax import config
+from stylegan_jax.config import Data, Model
 from stylegan_jax.data import dataset, images, labels
 
 NUM_IMAGES, NUM_HELDOUT = 23, 5
 NUM_TRAIN = NUM_IMAGES - NUM_HELDOUT
 
 
-def _images(data: config.Data, model: config.Model, progress_fn=None) -> images.Images:
+def _images(data: Data, model: Model, progress_fn=None) -> images.Images:
     """Returns images at 8 and 4 px, of which number i is filled with i and of class i mod 3."""
     numbers = np.arange(NUM_IMAGES, dtype=np.uint8)[:, None, None, None]
     return images.Images(
@@ -37,7 +37,7 @@ def _numbers(monkeypatch):
 
 def _open(seed: int = 0, num_labels: int = 0, num_heldout: int = NUM_HELDOUT) -> dataset.Dataset:
     return dataset.open_dataset(
-        config.Data(source="numbers", num_heldout=num_heldout), config.Model(resolution=8, num_labels=num_labels), seed
+        Data(source="numbers", num_heldout=num_heldout), Model(resolution=8, num_labels=num_labels), seed
     )
 
 
@@ -139,7 +139,7 @@ def test_a_batch_has_the_smallest_stored_size_that_is_not_below_the_resolution()
 
 
 def test_metrics_see_the_resolution_of_the_model_where_only_larger_images_are_stored():
-    small = dataclasses.replace(_open(), model=config.Model(resolution=2))
+    small = dataclasses.replace(_open(), model=Model(resolution=2))
     assert small.sample_reals(3).shape == small.heldout(3).shape == (3, 2, 2, 3)
     np.testing.assert_array_equal(_numbers_of(small.sample_reals(3)), _numbers_of(_open().sample_reals(3)))
 
@@ -197,7 +197,7 @@ def test_one_to_three_images_are_trained_on_without_held_out_ones_and_the_error_
 
 
 def test_a_batch_of_many_classes_has_no_square_matrix_in_it():
-    many = dataclasses.replace(_open(num_labels=3), model=config.Model(resolution=8, num_labels=50_000))
+    many = dataclasses.replace(_open(num_labels=3), model=Model(resolution=8, num_labels=50_000))
     tracemalloc.start()
     batch = many.batch(0, 4, 8)
     assert tracemalloc.get_traced_memory()[1] < 2**22  # Such a matrix is of 10 GB.

@@ -8,7 +8,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from stylegan_jax import config
+from stylegan_jax.config import Data
 from stylegan_jax.data import builders, faces
 from stylegan_jax.data.faces import builder
 
@@ -60,7 +60,7 @@ def test_named_configurations_have_as_many_faces_as_the_default_source():
     configs = builder.ProceduralFaces.builder_configs
     assert set(configs) == {"32px", "64px", "128px", "256px", "512px", "1024px"}
     for name, settings in configs.items():
-        assert (f"{settings.resolution}px", settings.num_faces) == (name, config.Data.num_faces)
+        assert (f"{settings.resolution}px", settings.num_faces) == (name, Data.num_faces)
 
 
 def test_description_names_all_factors_and_attributes(prepared):

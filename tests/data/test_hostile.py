@@ -24,12 +24,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stylegan_jax import config
+from stylegan_jax.config import Config, Data, Model
 from stylegan_jax.data import decode, images, inspection, listing, prepare, sources, store
 from tests import tfrecord_writer
 
 R = 8
-MODEL = config.Model(resolution=R)
+MODEL = Model(resolution=R)
 COLOUR = (200, 100, 50)
 WHITE = (255, 255, 255)
 BOMB_BYTES = listing.MAX_FILE_BYTES + 2**20
@@ -300,24 +300,24 @@ def _partial(target: pathlib.Path) -> pathlib.Path:
     return target.with_name(f"{target.name}.partial")
 
 
-def _data(path: str, on_bad_image: str = "skip", **others) -> config.Data:
-    return config.Data(source=path, on_bad_image=on_bad_image, num_workers=1, **others)
+def _data(path: str, on_bad_image: str = "skip", **others) -> Data:
+    return Data(source=path, on_bad_image=on_bad_image, num_workers=1, **others)
 
 
-def _open(data: config.Data, folder: pathlib.Path | None = None) -> images.Images:
+def _open(data: Data, folder: pathlib.Path | None = None) -> images.Images:
     return images.open_images(data, MODEL)
 
 
-def _prepare(data: config.Data, folder: pathlib.Path) -> tuple[dict, list[dict]]:
+def _prepare(data: Data, folder: pathlib.Path) -> tuple[dict, list[dict]]:
     """Prepares a store; returns what its prepared.json and its left_out.jsonl say."""
     prepare.prepare(data, MODEL, folder)
     lines = (folder / store.LEFT_OUT).read_bytes().splitlines()
     return json.loads((folder / store.RECORD).read_bytes()), [json.loads(line) for line in lines]
 
 
-def _inspect(data: config.Data, folder: pathlib.Path) -> tuple[dict, list[dict]]:
+def _inspect(data: Data, folder: pathlib.Path) -> tuple[dict, list[dict]]:
     """Inspects a source; returns what its inspect.json says, and of that what is left out."""
-    inspection.inspect(config.Config(data=data, model=MODEL), folder)
+    inspection.inspect(Config(data=data, model=MODEL), folder)
     report = json.loads((folder / "inspect.json").read_bytes())
     return report, report["left_out"]
 
@@ -564,7 +564,7 @@ def test_an_odd_label_is_a_note_and_with_a_model_of_classes_a_refusal_with_the_s
     assert opened.classes is None and any("there are no classes" in note and words in note for note in opened.notes)
     assert _open(_data(path)).length == 1
     with pytest.raises(ValueError, match=re.escape(words)) as error:
-        images.open_images(_data(path), config.Model(resolution=R, num_labels=2))
+        images.open_images(_data(path), Model(resolution=R, num_labels=2))
     assert "model.num_labels is 2" in str(error.value) and path in str(error.value)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stylegan_jax import config
+from stylegan_jax.config import Data, Model
 from stylegan_jax.data import images as images_room
 from stylegan_jax.data import sources, survey, waiting
 
@@ -54,9 +54,7 @@ def _write(root: pathlib.Path, files: dict[str, bytes], kind: str) -> str:
 
 
 def _open(source: str, *, channels: int = 3, progress_fn=None, **data) -> images_room.Images:
-    return images_room.open_images(
-        config.Data(source=source, **data), config.Model(resolution=R, channels=channels), progress_fn
-    )
+    return images_room.open_images(Data(source=source, **data), Model(resolution=R, channels=channels), progress_fn)
 
 
 def _all(found: images_room.Images) -> np.ndarray:
@@ -105,7 +103,7 @@ def test_of_links_to_one_folder_the_first_by_name_counts(tmp_path):
     (tmp_path / "pictures").mkdir()
     for name in "dgbheacf":
         (tmp_path / "pictures" / name).symlink_to(tmp_path / "elsewhere")
-    assert sources.open_source(config.Data(source=str(tmp_path / "pictures")), R).names == ["a/1.png"]
+    assert sources.open_source(Data(source=str(tmp_path / "pictures")), R).names == ["a/1.png"]
 
 
 @all_kinds
@@ -372,7 +370,7 @@ def test_digits_have_ten_labelled_classes(channels):
 
 
 def test_digits_are_enlarged_to_the_model():
-    source = images_room.open_images(config.Data(source="digits"), config.Model(resolution=16, channels=1))
+    source = images_room.open_images(Data(source="digits"), Model(resolution=16, channels=1))
     assert source.images_fn(np.arange(3), 16).shape == (3, 16, 16, 1)
     assert source.num_enlarged == 1797 and _open("digits").num_enlarged == 0
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stylegan_jax import config
+from stylegan_jax.config import Config, Data, Model
 from stylegan_jax.data import inspection, prepare, sources
 
 R = 8
@@ -27,16 +27,14 @@ def _folder(root: pathlib.Path) -> str:
     return str(root / "pictures")
 
 
-def _config(source: str, num_heldout: int = 2, **others) -> config.Config:
-    return config.Config(
-        model=config.Model(resolution=R), data=config.Data(source=source, num_heldout=num_heldout, **others)
-    )
+def _config(source: str, num_heldout: int = 2, **others) -> Config:
+    return Config(model=Model(resolution=R), data=Data(source=source, num_heldout=num_heldout, **others))
 
 
 def test_counts_sizes_modes_and_classes_are_what_is_there(tmp_path):
     calls = []
-    c = _config(_folder(tmp_path), labels="folders")
-    text = inspection.inspect(c, tmp_path / "out", lambda *counts: calls.append(counts))
+    config = _config(_folder(tmp_path), labels="folders")
+    text = inspection.inspect(config, tmp_path / "out", lambda *counts: calls.append(counts))
     found = json.loads((tmp_path / "out" / "inspect.json").read_text())
     assert (found["pictures"], found["unreadable"], found["other_files"]) == (13, 1, 1)
     assert found["sizes"] == {"16x24": 6, "8x8": 6} and found["modes"] == {"RGB": 11, "L": 1}
@@ -49,13 +47,13 @@ def test_counts_sizes_modes_and_classes_are_what_is_there(tmp_path):
         }
     ]
     assert found["training"]["images"] == 10 and found["training"]["heldout"] == 2
-    assert f"{c.data.source}/dog/bad.jpg: not a readable" in text and "it would refuse to start: mend" in text
+    assert f"{config.data.source}/dog/bad.jpg: not a readable" in text and "it would refuse to start: mend" in text
     assert calls[-1] == (13, 13)
 
 
 def test_the_contact_sheet_shows_the_squares_that_training_would_see(tmp_path):
-    c = _config(_folder(tmp_path))
-    inspection.inspect(c, tmp_path / "out")
+    config = _config(_folder(tmp_path))
+    inspection.inspect(config, tmp_path / "out")
     sheet = np.asarray(Image.open(tmp_path / "out" / "contact_sheet.png"))
     assert sheet.shape == (2 * R, 8 * R, 3)  # 12 pictures in rows of 8.
     first = np.asarray(Image.open(tmp_path / "pictures" / "cat" / "1.png"))
@@ -75,11 +73,9 @@ def test_it_says_what_training_would_do(tmp_path, settings, line):
 
 
 def test_other_classes_than_the_models_are_foretold(tmp_path):
-    c = config.Config(
-        model=config.Model(resolution=R, num_labels=5), data=config.Data(source=_folder(tmp_path), labels="folders")
-    )
+    config = Config(model=Model(resolution=R, num_labels=5), data=Data(source=_folder(tmp_path), labels="folders"))
     assert "refuse to start: model.num_labels is 5, but data.source" in (
-        text := inspection.inspect(c, tmp_path / "out")
+        text := inspection.inspect(config, tmp_path / "out")
     )
     assert "has 2 classes with data.labels='folders'; use model.num_labels=2" in text
 
@@ -90,8 +86,8 @@ def test_a_conditional_model_of_pictures_without_classes_is_refused_with_the_rea
     for i in range(12 if cls else 0):
         (tmp_path / "pictures" / ("cat" if i % 3 else "dog") / f"{i}.cls").write_text(cls)
     (tmp_path / "pictures" / "dog" / "bad.jpg").unlink()
-    c = config.Config(model=config.Model(resolution=R, num_labels=2), data=config.Data(source=source, num_heldout=2))
-    (line,) = (row for row in inspection.inspect(c, tmp_path / "out").splitlines() if "refuse to start" in row)
+    config = Config(model=Model(resolution=R, num_labels=2), data=Data(source=source, num_heldout=2))
+    (line,) = (row for row in inspection.inspect(config, tmp_path / "out").splitlines() if "refuse to start" in row)
     assert "has 0 classes with data.labels='own'" in line and line.endswith("use model.num_labels=0, or other labels.")
     assert reason in line
 
@@ -126,18 +122,18 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_so_few_pictures_that_they_are_learnt_by_heart_are_told(tmp_path):
-    c = _config(_folder(tmp_path), on_bad_image="skip")
+    config = _config(_folder(tmp_path), on_bad_image="skip")
     for kimg, is_told in ((9.9, False), (10.1, True)):  # Of 10 pictures to train on.
-        schedule = dataclasses.replace(c.schedule, total_kimg=kimg)
-        text = inspection.inspect(dataclasses.replace(c, schedule=schedule), tmp_path / "out")
+        schedule = dataclasses.replace(config.schedule, total_kimg=kimg)
+        text = inspection.inspect(dataclasses.replace(config, schedule=schedule), tmp_path / "out")
         assert ("more than 1000 epochs" in text) == is_told
 
 
 @pytest.fixture
 def prepared(tmp_path) -> pathlib.Path:
     """A store of 12 pictures of two classes, in shards of 4."""
-    data = config.Data(source=_folder(tmp_path), labels="folders", on_bad_image="skip", num_workers=1)
-    prepare.prepare(data, config.Model(resolution=R), tmp_path / "store", pictures_per_shard=4)
+    data = Data(source=_folder(tmp_path), labels="folders", on_bad_image="skip", num_workers=1)
+    prepare.prepare(data, Model(resolution=R), tmp_path / "store", pictures_per_shard=4)
     return tmp_path / "store"
 
 
@@ -184,6 +180,6 @@ def test_a_shard_that_cannot_be_decoded_is_found(prepared, tmp_path):
 def test_what_describes_the_records_is_named_if_it_is_damaged(prepared, tmp_path):
     (prepared / "features.json").write_text("{")
     with pytest.raises(ValueError, match="features.json is damaged"):
-        sources.open_source(config.Data(source=str(prepared)), R).read_fn(0)
+        sources.open_source(Data(source=str(prepared)), R).read_fn(0)
     text = inspection.inspect(_config(str(prepared)), tmp_path / "out")
     assert f"DAMAGED: {prepared}/features.json is damaged" in text and "array_record" not in text

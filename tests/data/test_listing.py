@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from stylegan_jax import config
+from stylegan_jax.config import Data, Model
 from stylegan_jax.data import images, sources
 from stylegan_jax.data.source import Source
 from tests import picture_files
@@ -16,7 +16,7 @@ all_kinds = pytest.mark.parametrize("kind", picture_files.KINDS)
 
 
 def _open(path: str, labels: str = "own") -> Source:
-    return sources.open_source(config.Data(source=path, labels=labels), 8)
+    return sources.open_source(Data(source=path, labels=labels), 8)
 
 
 def _open_files(root: pathlib.Path, files, kind: str, **others) -> Source:
@@ -195,10 +195,10 @@ def test_one_missing_label_drops_the_classes_with_a_count(tmp_path, kind):
 )
 def test_an_odd_label_refuses_a_model_of_classes_alone(tmp_path, kind, label, words):
     path = picture_files.write(tmp_path / "set", {"1.png": GOOD, "1.cls": label, "2.png": GOOD, "2.cls": b"0"}, kind)
-    data = config.Data(source=path)
-    assert images.open_images(data, config.Model(resolution=8)).length == 2
+    data = Data(source=path)
+    assert images.open_images(data, Model(resolution=8)).length == 2
     with pytest.raises(ValueError, match=f"model.num_labels is 2, but .*{words}"):
-        images.open_images(data, config.Model(resolution=8, num_labels=2))
+        images.open_images(data, Model(resolution=8, num_labels=2))
 
 
 @all_kinds

@@ -18,21 +18,21 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from stylegan_jax import config
+from stylegan_jax.config import Data, Model
 from stylegan_jax.data import decode, images, labels, prepare, shards, sources, store, workers
 from stylegan_jax.networks import ops
 
 R = 16
-MODEL = config.Model(resolution=R)
+MODEL = Model(resolution=R)
 NUM = 23
 PER_SHARD = 5
 ROOT = pathlib.Path(__file__).parent.parent.parent
 RUN = """
 import json, sys
-from stylegan_jax import config
+from stylegan_jax.config import Data, Model
 from stylegan_jax.data import prepare
 if __name__ == "__main__":
-    prepare.prepare(config.Data(**json.loads(sys.argv[1])), config.Model(resolution=16), sys.argv[2], None, 5)
+    prepare.prepare(Data(**json.loads(sys.argv[1])), Model(resolution=16), sys.argv[2], None, 5)
 """
 
 
@@ -51,11 +51,11 @@ def _folder(root: pathlib.Path, bad: dict[int, bytes] | None = None) -> str:
     return str(root / "pictures")
 
 
-def _data(source: str, **others) -> config.Data:
-    return config.Data(source=source, labels="folders", num_workers=1, **others)
+def _data(source: str, **others) -> Data:
+    return Data(source=source, labels="folders", num_workers=1, **others)
 
 
-def _prepare(data: config.Data, folder: pathlib.Path, **others) -> dict:
+def _prepare(data: Data, folder: pathlib.Path, **others) -> dict:
     return prepare.prepare(data, MODEL, folder, pictures_per_shard=PER_SHARD, **others)
 
 
@@ -66,7 +66,7 @@ def _hashes(folder: pathlib.Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory) -> tuple[config.Data, pathlib.Path, dict]:
+def prepared(tmp_path_factory) -> tuple[Data, pathlib.Path, dict]:
     """Returns the settings, the store's folder, and its record."""
     root = tmp_path_factory.mktemp("prepared")
     data = _data(_folder(root))
@@ -76,7 +76,7 @@ def prepared(tmp_path_factory) -> tuple[config.Data, pathlib.Path, dict]:
 def test_a_store_gives_the_images_and_classes_that_its_source_gives(prepared):
     data, folder, _ = prepared
     decoded = images.open_images(data, MODEL)
-    stored = images.open_images(config.Data(source=str(folder)), MODEL)
+    stored = images.open_images(Data(source=str(folder)), MODEL)
     assert stored.sizes == (4, 8, 16) and stored.length == NUM
     everything = np.arange(NUM)
     np.testing.assert_array_equal(stored.images_fn(everything, R), decoded.images_fn(everything, R))
@@ -86,7 +86,7 @@ def test_a_store_gives_the_images_and_classes_that_its_source_gives(prepared):
 
 def test_the_levels_are_the_box_means_that_the_device_makes(prepared):
     _, folder, _ = prepared
-    stored = images.open_images(config.Data(source=str(folder)), MODEL)
+    stored = images.open_images(Data(source=str(folder)), MODEL)
     order = np.random.default_rng(0).permutation(NUM)
     full = stored.images_fn(order, R)
     for size in (4, 8):
@@ -101,7 +101,7 @@ def test_a_store_is_a_data_set_to_tfds(prepared):
     assert len(records) == NUM
     names = sources.open_source(data, R).names
     assert [records[i]["name"].decode() for i in (0, 7, 22)] == [names[i] for i in (0, 7, 22)]
-    full = images.open_images(config.Data(source=str(folder)), MODEL).images_fn(np.arange(NUM), R)
+    full = images.open_images(Data(source=str(folder)), MODEL).images_fn(np.arange(NUM), R)
     for i in (0, 7, 22):
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(records[i]["image"]))), full[i])
         assert records[i]["label"] == names[i].startswith("class1")
@@ -109,7 +109,7 @@ def test_a_store_is_a_data_set_to_tfds(prepared):
 
 def test_pictures_that_fit_already_are_kept_as_they_are(prepared):
     data, folder, _ = prepared
-    original, stored = sources.open_source(data, R), sources.open_source(config.Data(source=str(folder)), R)
+    original, stored = sources.open_source(data, R), sources.open_source(Data(source=str(folder)), R)
     sizes = [decode.load(original.read_fn(i)).size for i in range(NUM)]
     assert {size == (R, R) for size in sizes} == {True, False}
     for i, size in enumerate(sizes):
@@ -134,7 +134,7 @@ def test_a_resolution_above_the_levels_is_decoded_when_it_is_asked_for(tmp_path,
     for shard in range(plan.num_shards):
         workers.write_shard(plan, source, shard, lambda: None)
     prepare._finish(plan, source, settings)
-    stored = images.open_images(config.Data(source=str(plan.store)), MODEL)
+    stored = images.open_images(Data(source=str(plan.store)), MODEL)
     assert stored.sizes == (4, 8, 16)
     decoded = images.open_images(_data(source.path), MODEL)
     np.testing.assert_array_equal(stored.images_fn(np.arange(NUM), R), decoded.images_fn(np.arange(NUM), R))
@@ -182,11 +182,7 @@ def test_skipped_and_small_pictures_are_recorded_with_their_reasons(tmp_path):
     assert {row["name"] for row in rows if row["kind"] == "unreadable"} == {"class1/03.png", "class0/04.png"}
     assert (record["num_unreadable"], record["num_filtered"]) == (2, len(rows) - 2)
     assert all("16x16 px" in row["reason"] for row in rows if row["kind"] == "filtered")
-    assert (
-        record["length"]
-        == NUM - len(rows)
-        == images.open_images(config.Data(source=str(tmp_path / "store")), MODEL).length
-    )
+    assert record["length"] == NUM - len(rows) == images.open_images(Data(source=str(tmp_path / "store")), MODEL).length
     assert 0 in record["shard_lengths"] or min(record["shard_lengths"]) < PER_SHARD
 
 
@@ -291,9 +287,9 @@ def test_the_squares_of_a_store_are_not_shaped_again(tmp_path):
     (tmp_path / "pictures").mkdir()
     for i in range(3):
         Image.fromarray(rng.integers(1, 256, (3 * R, 4 * R, 3), np.uint8)).save(tmp_path / "pictures" / f"{i}.png")
-    data = config.Data(source=str(tmp_path / "pictures"), fit="wide", num_workers=1)
+    data = Data(source=str(tmp_path / "pictures"), fit="wide", num_workers=1)
     _prepare(data, tmp_path / "store")
-    gray = config.Model(resolution=R, channels=1)
+    gray = Model(resolution=R, channels=1)
     stored = images.open_images(dataclasses.replace(data, source=str(tmp_path / "store")), gray)
     np.testing.assert_array_equal(
         stored.images_fn(np.arange(3), R)[:, :, 0, 0] > 0, [[2 <= y < 14 for y in range(R)]] * 3
@@ -303,7 +299,7 @@ def test_the_squares_of_a_store_are_not_shaped_again(tmp_path):
 def test_classes_that_the_model_lacks_are_refused_before_anything_is_decoded(tmp_path):
     data = dataclasses.replace(_data(_folder(tmp_path)), labels="own")
     with pytest.raises(ValueError, match="model.num_labels is 2, but .* has 0 classes with data.labels='own'"):
-        prepare.prepare(data, config.Model(resolution=R, num_labels=2), tmp_path / "store")
+        prepare.prepare(data, Model(resolution=R, num_labels=2), tmp_path / "store")
 
 
 def test_a_store_has_its_classes_already(prepared):
@@ -327,7 +323,7 @@ def test_a_damaged_store_is_named(tmp_path, damage, message):
     _prepare(_data(_folder(tmp_path)), tmp_path / "store")
     damage(tmp_path / "store")
     with pytest.raises(ValueError, match=message):
-        stored = images.open_images(config.Data(source=str(tmp_path / "store")), MODEL)
+        stored = images.open_images(Data(source=str(tmp_path / "store")), MODEL)
         stored.images_fn(np.arange(NUM), 8)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stylegan_jax import config
+from stylegan_jax.config import Data, Model
 from stylegan_jax.data import images, remote
 
 
@@ -30,8 +30,8 @@ def _fill(fs, num: int = 5, value: int = 0) -> None:
 
 def test_a_remote_folder_gives_the_pictures_that_are_in_it(bucket, tmp_path):
     _fill(bucket)
-    data = config.Data(source="memory://bucket/faces", remote_copy=str(tmp_path / "copies"), num_heldout=2)
-    found = images.open_images(data, config.Model(resolution=8))
+    data = Data(source="memory://bucket/faces", remote_copy=str(tmp_path / "copies"), num_heldout=2)
+    found = images.open_images(data, Model(resolution=8))
     assert sorted(found.images_fn(np.arange(5), 8)[:, 0, 0, 0].tolist()) == [0, 1, 2, 3, 4]
     assert found.name == "memory://bucket/faces"
 

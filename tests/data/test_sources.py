@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from stylegan_jax import config
+from stylegan_jax.config import Data, Model
 from stylegan_jax.data import images, sources
 from stylegan_jax.data.source import Source
 from tests import picture_files, table_files
@@ -15,7 +15,7 @@ GOOD = picture_files.png()
 
 
 def _open(path: object, **data) -> Source:
-    return sources.open_source(config.Data(source=str(path), **data), 8)
+    return sources.open_source(Data(source=str(path), **data), 8)
 
 
 def _refused(path: object, **data) -> str:
@@ -152,9 +152,9 @@ def test_labels_that_are_asked_for_stand_for_odd_ones_of_the_source(tmp_path):
 
 def test_a_model_of_other_classes_is_refused_before_pictures_are_read(tmp_path):
     path = picture_files.write(tmp_path / "set", {"a/1.png": b"no picture", "b/2.png": GOOD}, "folder")
-    data = config.Data(source=path, labels="folders")
+    data = Data(source=path, labels="folders")
     with pytest.raises(ValueError, match="model.num_labels is 3, but .* has 2 classes with data.labels='folders'"):
-        images.open_images(data, config.Model(resolution=8, num_labels=3))
+        images.open_images(data, Model(resolution=8, num_labels=3))
     for num_labels in (0, 2):
         with pytest.raises(ValueError, match="1 of 2 pictures cannot be read"):
-            images.open_images(data, config.Model(resolution=8, num_labels=num_labels))
+            images.open_images(data, Model(resolution=8, num_labels=num_labels))

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stylegan_jax import config
+from stylegan_jax.config import Data, Model
 from stylegan_jax.data import images, prepare, rows, sources, store
 from tests import picture_files
 
 R = 8
 NUM = 120
-MODEL = config.Model(resolution=R)
+MODEL = Model(resolution=R)
 ROOT = pathlib.Path(__file__).parent.parent.parent
 ALL = np.arange(NUM)
 
@@ -33,7 +33,7 @@ def prepared(tmp_path_factory) -> pathlib.Path:
     (root / "pictures").mkdir()
     for i in range(NUM):
         Image.new("RGB", (R, R), (i, i, i)).save(root / "pictures" / f"{i:03d}.png")
-    prepare.prepare(config.Data(source=str(root / "pictures"), num_workers=1), MODEL, root / "store", None, 1)
+    prepare.prepare(Data(source=str(root / "pictures"), num_workers=1), MODEL, root / "store", None, 1)
     return root / "store"
 
 
@@ -50,7 +50,7 @@ def way(request, monkeypatch) -> None:
 
 
 def _open(folder: pathlib.Path, **others) -> images.Images:
-    return images.open_images(config.Data(source=str(folder), **others), MODEL)
+    return images.open_images(Data(source=str(folder), **others), MODEL)
 
 
 @pytest.mark.usefixtures("way")
@@ -68,11 +68,11 @@ def test_many_more_shards_than_a_process_may_open_files_are_read(prepared, max_w
 import resource
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 import numpy as np
-from stylegan_jax import config
+from stylegan_jax.config import Data, Model
 from stylegan_jax.data import images, sources, store
 store.MAX_WHOLE_BYTES = {max_whole_bytes}
-data = config.Data(source={str(prepared)!r})
-stored = images.open_images(data, config.Model(resolution={R}))
+data = Data(source={str(prepared)!r})
+stored = images.open_images(data, Model(resolution={R}))
 found = [stored.images_fn(np.arange({NUM}), size)[:, 0, 0, 0].tolist() for size in (4, 8)]
 source = sources.open_source(data, {R})
 assert found == [list(range({NUM}))] * 2 and all(source.read_fn(i)[1:4] == b"PNG" for i in range({NUM}))
@@ -90,7 +90,7 @@ def test_a_level_is_read_once_by_however_many_threads_ask_for_it(prepared, monke
         read_into(self, offset, room)
 
     monkeypatch.setattr(rows.File, "read_into", slow)
-    source = sources.open_source(config.Data(source=str(prepared)), R)
+    source = sources.open_source(Data(source=str(prepared)), R)
 
     def ask(_):
         begun.wait()
@@ -127,7 +127,7 @@ def test_a_read_that_fails_is_the_disks_fault_and_not_the_stores(prepared, monke
 
 
 def test_a_file_that_may_not_be_opened_is_no_reason_to_prepare_again(prepared, monkeypatch):
-    source, opened = sources.open_source(config.Data(source=str(prepared)), R), os.open
+    source, opened = sources.open_source(Data(source=str(prepared)), R), os.open
 
     def deny(path, *args, **options) -> int:
         if "array_record" in str(path):
@@ -168,7 +168,7 @@ def test_a_damaged_record_is_named(folder):
         content[i] ^= 255
     file.write_bytes(content)
     with pytest.raises(ValueError, match=f"{file} has no readable picture 3 .*; prepare the store again"):
-        sources.open_source(config.Data(source=str(folder)), R).read_fn(3)
+        sources.open_source(Data(source=str(folder)), R).read_fn(3)
 
 
 def test_no_file_of_a_store_is_mapped_into_memory(prepared, monkeypatch):
@@ -192,7 +192,7 @@ def test_a_store_that_is_prepared_anew_is_noticed_at_the_next_size(folder):
 @pytest.mark.parametrize("read", ["level", "picture"])
 def test_a_store_that_is_prepared_anew_is_noticed_at_the_first_read_of_each_shard(folder, monkeypatch, read, part):
     monkeypatch.setattr(store, "MAX_WHOLE_BYTES", 0)
-    source, room = sources.open_source(config.Data(source=str(folder)), R), np.empty((1, R, R, 3), np.uint8)
+    source, room = sources.open_source(Data(source=str(folder)), R), np.empty((1, R, R, 3), np.uint8)
 
     def read_shard(number: int) -> None:
         if read == "level":
@@ -202,7 +202,7 @@ def test_a_store_that_is_prepared_anew_is_noticed_at_the_first_read_of_each_shar
 
     read_shard(0)
     if part == "all":  # With fewer shards, so that no file of the former store is there.
-        settings = config.Data(source=str(folder.with_name("pictures")), num_workers=1)
+        settings = Data(source=str(folder.with_name("pictures")), num_workers=1)
         picture_files.write(folder.with_name("pictures"), {"1.png": picture_files.png(9)}, "folder")
         shutil.rmtree(folder)
         prepare.prepare(settings, MODEL, folder)
@@ -216,7 +216,7 @@ def test_a_store_that_is_prepared_anew_is_noticed_at_the_first_read_of_each_shar
 
 @pytest.mark.usefixtures("way")
 def test_a_store_that_is_copied_to_its_place_again_is_read_on(folder):
-    source, room = sources.open_source(config.Data(source=str(folder)), R), np.empty((1, R, R, 3), np.uint8)
+    source, room = sources.open_source(Data(source=str(folder)), R), np.empty((1, R, R, 3), np.uint8)
     source.read_many_fn(ALL[:1], room)
     shutil.copytree(folder, folder.with_name("copy"))
     shutil.rmtree(folder)
@@ -238,7 +238,7 @@ def test_settings_that_a_store_cannot_follow_are_named_with_those_that_made_it(p
     _open(prepared, **others)
     assert len(caplog.messages) == len(others)
     for name, value in others.items():
-        made = getattr(config.Data(), name)
+        made = getattr(Data(), name)
         said = f"data.{name}={value!r} has no effect: the pictures of {prepared} are squares already"
         told = "" if name == "max_pixels" else f", made with data.{name}={made!r}"  # It makes no other squares.
         assert f"{said}{told}" in caplog.messages
@@ -251,14 +251,14 @@ def test_levels_of_rgba_in_which_hidden_colours_show_are_told(tmp_path, caplog):
     (tmp_path / "pictures").mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (R, R, 4), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "pictures" / "1.png")
-    folder, model = tmp_path / "store", config.Model(resolution=R, channels=4)
-    prepare.prepare(config.Data(source=str(tmp_path / "pictures"), num_workers=1), model, folder)
-    images.open_images(config.Data(source=str(folder)), model)
+    folder, model = tmp_path / "store", Model(resolution=R, channels=4)
+    prepare.prepare(Data(source=str(tmp_path / "pictures"), num_workers=1), model, folder)
+    images.open_images(Data(source=str(folder)), model)
     assert not caplog.messages
     record = json.loads((folder / store.RECORD).read_text())
     del record["levels"]
     (folder / store.RECORD).write_text(json.dumps(record))
-    images.open_images(config.Data(source=str(folder)), model)
+    images.open_images(Data(source=str(folder)), model)
     assert "hidden colours show in its levels" in caplog.text
 
 

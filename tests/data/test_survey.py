@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stylegan_jax import config
+from stylegan_jax.config import Config, Data, Model
 from stylegan_jax.data import decode, images, inspection, prepare, sources, survey
 from stylegan_jax.data.source import Source, readable
 from tests import picture_files
 
 R = 8
-MODEL = config.Model(resolution=R)
+MODEL = Model(resolution=R)
 
 
 def _png(size: int = R) -> bytes:
@@ -43,7 +43,7 @@ def _source(*contents: bytes | Exception) -> Source:
 
 
 def _survey(source: Source, **data) -> dict[int, survey.LeftOut]:
-    return survey.look_at_all(source, config.Data(**data), MODEL, lambda i, found: None, None)
+    return survey.look_at_all(source, Data(**data), MODEL, lambda i, found: None, None)
 
 
 def test_each_picture_left_out_has_its_name_its_kind_and_its_reason():
@@ -92,13 +92,13 @@ def test_damage_that_a_library_tells_as_an_error_without_a_number_is_of_the_pict
     assert left_out[0].kind == "unreadable"
 
 
-def _with_a_file_that_fails(root: pathlib.Path) -> config.Data:
+def _with_a_file_that_fails(root: pathlib.Path) -> Data:
     """Returns settings for sound pictures, and one of which each read is an input/output error."""
     (root / "pictures").mkdir()
     for name in ("a", "c"):
         (root / "pictures" / f"{name}.png").write_bytes(_png())
     (root / "pictures" / "b.png").symlink_to("/proc/self/mem")
-    return config.Data(source=str(root / "pictures"), on_bad_image="skip", num_workers=1)
+    return Data(source=str(root / "pictures"), on_bad_image="skip", num_workers=1)
 
 
 def test_a_disk_that_fails_ends_training_inspecting_and_preparing(tmp_path):
@@ -106,7 +106,7 @@ def test_a_disk_that_fails_ends_training_inspecting_and_preparing(tmp_path):
     with pytest.raises(OSError, match=message):
         images.open_images(data, MODEL)
     with pytest.raises(OSError, match=message):
-        inspection.inspect(config.Config(data=data, model=MODEL), tmp_path / "out")
+        inspection.inspect(Config(data=data, model=MODEL), tmp_path / "out")
     with pytest.raises(ValueError, match=message) as error:
         prepare.prepare(data, MODEL, tmp_path / "store")
     assert "cannot write" not in str(error.value) and not (tmp_path / "store").exists()
@@ -134,12 +134,12 @@ def test_pictures_that_change_after_the_listing_are_no_bad_pictures(tmp_path, mo
         return found
 
     monkeypatch.setattr(sources, "open_source", open_and_change)
-    data = config.Data(source=path, on_bad_image="skip", num_workers=1)
+    data = Data(source=path, on_bad_image="skip", num_workers=1)
     with pytest.raises(survey.SourceFailed, match=f"{path} changed while it was read.* give the same command again"):
         if run == "train":
             images.open_images(data, MODEL)
         else:
-            inspection.inspect(config.Config(data=data, model=MODEL), tmp_path / "out")
+            inspection.inspect(Config(data=data, model=MODEL), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -148,7 +148,7 @@ def test_bad_pictures_of_a_source_that_does_not_change_are_bad_pictures(tmp_path
     path = picture_files.write(tmp_path / "set", {"1.png": _png(), "2.png": b"text"}, kind)
     if kind == "folder":
         (tmp_path / "set" / "3.png").symlink_to("nowhere")
-    source = sources.open_source(config.Data(source=path), R)
+    source = sources.open_source(Data(source=path), R)
     assert [row.kind for row in _survey(source).values()] == ["unreadable"] * (source.length - 1)
 
 
@@ -170,18 +170,18 @@ def test_the_text_of_a_failure_lists_the_first_pictures_and_counts_the_others():
     source = _source(*[b""] * (survey.MAX_LISTED + 5), _png())
     left_out = list(_survey(source).values())
     with pytest.raises(ValueError) as error:
-        survey.check(left_out, source, config.Data(), "list.txt", ", and go on")
+        survey.check(left_out, source, Data(), "list.txt", ", and go on")
     lines = str(error.value).splitlines()
     assert lines[0] == f"{survey.MAX_LISTED + 5} of {survey.MAX_LISTED + 6} pictures cannot be read:"
     assert lines[1].startswith("  place/0.png: not a readable") and lines[-2] == "  and 5 more, all in list.txt"
     assert lines[-1] == "Mend or remove them, or set data.on_bad_image=skip, and go on."
-    assert survey.check(left_out, source, config.Data(on_bad_image="skip"))[0].startswith("Skipping 25 of 26 pictures")
+    assert survey.check(left_out, source, Data(on_bad_image="skip"))[0].startswith("Skipping 25 of 26 pictures")
 
 
 def test_no_picture_left_is_an_error_of_its_own():
     source = _source(b"", b"")
     with pytest.raises(ValueError, match="2 of 2 pictures cannot be read:(.|\n)*No picture is left."):
-        survey.check(list(_survey(source).values()), source, config.Data(on_bad_image="skip"))
+        survey.check(list(_survey(source).values()), source, Data(on_bad_image="skip"))
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_no_picture_left_is_an_error_of_its_own():
     ],
 )
 def test_integers_far_below_their_white_are_told_with_the_white_that_is_likely(brightest, white_level, said):
-    found = survey.dark(brightest, config.Data(white_level=white_level))
+    found = survey.dark(brightest, Data(white_level=white_level))
     if said is None:
         assert found is None
     else:
@@ -205,13 +205,13 @@ def test_integers_far_below_their_white_are_told_with_the_white_that_is_likely(b
             raise ValueError(found)
 
 
-def _dark_pictures(root: pathlib.Path) -> config.Data:
+def _dark_pictures(root: pathlib.Path) -> Data:
     """Returns settings for 12-bit pictures in 16 bits."""
     (root / "pictures").mkdir()
     for i in range(3):
         values = np.random.default_rng(i).integers(0, 4096, (R, R)).astype(np.uint16)
         Image.fromarray(values).save(root / "pictures" / f"{i}.tif")
-    return config.Data(source=str(root / "pictures"), num_workers=1, num_heldout=0)
+    return Data(source=str(root / "pictures"), num_workers=1, num_heldout=0)
 
 
 def test_dark_pictures_are_told_by_training_inspecting_and_preparing(tmp_path, caplog):
@@ -221,7 +221,7 @@ def test_dark_pictures_are_told_by_training_inspecting_and_preparing(tmp_path, c
     )
     assert images.open_images(data, MODEL).images_fn(np.arange(3), R).max() <= 16
     assert said in caplog.text
-    assert said in inspection.inspect(config.Config(data=data, model=MODEL), tmp_path / "out")
+    assert said in inspection.inspect(Config(data=data, model=MODEL), tmp_path / "out")
     assert any(said in note for note in prepare.prepare(data, MODEL, tmp_path / "store")["notes"])
 
 
@@ -231,7 +231,7 @@ def test_with_their_white_level_they_are_bright_and_a_store_is_of_that_level(tmp
     assert pixels.max() > 240 and not caplog.messages
     record = prepare.prepare(data, MODEL, tmp_path / "store")
     assert record["white_level"] == 4095 and not record["notes"]
-    stored = images.open_images(config.Data(source=str(tmp_path / "store")), MODEL)
+    stored = images.open_images(Data(source=str(tmp_path / "store")), MODEL)
     np.testing.assert_array_equal(stored.images_fn(np.arange(3), R), pixels)
     with pytest.raises(ValueError, match="white_level: 4095 there, None now"):
         prepare.prepare(dataclasses.replace(data, white_level=None), MODEL, tmp_path / "store")

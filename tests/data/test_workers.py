@@ -12,20 +12,20 @@ import time
 import pytest
 from PIL import Image
 
-from stylegan_jax import config
+from stylegan_jax.config import Data, Model
 from stylegan_jax.data import images, prepare, sources, survey, waiting, workers
 from tests import picture_files
 
 R = 8
-MODEL = config.Model(resolution=R)
+MODEL = Model(resolution=R)
 ROOT = pathlib.Path(__file__).parent.parent.parent
 
 
-def _data(root: pathlib.Path, num: int = 6, **others) -> config.Data:
+def _data(root: pathlib.Path, num: int = 6, **others) -> Data:
     (root / "pictures").mkdir()
     for i in range(num):
         Image.new("RGB", (R, R), (i, i, i)).save(root / "pictures" / f"{i}.png")
-    return config.Data(source=str(root / "pictures"), num_workers=2, **others)
+    return Data(source=str(root / "pictures"), num_workers=2, **others)
 
 
 def _encoded(value: int, ending: str, size: int = R) -> bytes:
@@ -34,7 +34,7 @@ def _encoded(value: int, ending: str, size: int = R) -> bytes:
     return file.getvalue()
 
 
-def _prepare(data: config.Data, folder: pathlib.Path) -> dict:
+def _prepare(data: Data, folder: pathlib.Path) -> dict:
     return prepare.prepare(data, MODEL, folder, pictures_per_shard=2)
 
 
@@ -76,7 +76,7 @@ def test_a_shard_of_pictures_that_changed_after_the_listing_counts_as_missing(tm
     ending = "bmp" if kind == "bmp" else "png"
     contents = {f"{i}.{ending}": _encoded(i, ending) for i in range(4)}
     path = picture_files.write(tmp_path / "set", contents, kind.replace("bmp", "folder"))
-    data = config.Data(source=path, on_bad_image="skip")
+    data = Data(source=path, on_bad_image="skip")
     source, others = sources.open_source(data, R), {f"{i}.{ending}": _encoded(9 - i, ending) for i in range(4)}
     plan = workers.Plan(data, MODEL, tmp_path / "partial", source.length, 2)
     workers.write_shard(plan, source, 0, lambda: None)
@@ -129,11 +129,11 @@ def test_ctrl_c_prints_no_traceback_of_a_process(tmp_path, delay_sec):
     script = tmp_path / "run.py"
     script.write_text(f"""
 import sys
-from stylegan_jax import config
+from stylegan_jax.config import Data, Model
 from stylegan_jax.data import prepare
 if __name__ == "__main__":
     try:
-        prepare.prepare(config.Data(source={data.source!r}, num_workers=4), config.Model(resolution={R}),
+        prepare.prepare(Data(source={data.source!r}, num_workers=4), Model(resolution={R}),
                         {str(tmp_path / "store")!r}, None, 1)
     except KeyboardInterrupt:
         sys.exit(130)

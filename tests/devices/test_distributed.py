@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import pytest
 
-from stylegan_jax import config
+from stylegan_jax.config import Config, to_dict
 from stylegan_jax.devices import distributed
 from stylegan_jax.runs import checkpoint, restoring
 from stylegan_jax.training import state
@@ -27,9 +27,9 @@ STEPS = 10
 CONFIG = """
 from stylegan_jax import config
 def get_config():
-    c = config.default()
-    c.update({values})
-    return c
+    settings = config.default()
+    settings.update({values})
+    return settings
 """
 
 
@@ -137,7 +137,7 @@ def test_a_second_interrupt_ends_at_once():
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def _settings(steps: int) -> config.Config:
+def _settings(steps: int) -> Config:
     """Returns settings with a checkpoint after every step of 8 images."""
     return settings(
         model={"resolution": 8},
@@ -158,7 +158,7 @@ def _start(
     """Starts a run of several processes with some devices each."""
     folder.mkdir(exist_ok=True)
     config_file = folder / "config_of_test.py"
-    config_file.write_text(CONFIG.format(values=config.to_dict(_settings(steps))))
+    config_file.write_text(CONFIG.format(values=to_dict(_settings(steps))))
     port = _free_port()
     command = [sys.executable, "-m", "stylegan_jax.main", f"--config={config_file}", f"--workdir={folder}"]
     environment = os.environ | {

@@ -12,7 +12,7 @@ import jax
 import pytest
 
 from experiments.benchmark import measure, options, port_child, summary, work
-from stylegan_jax import config
+from stylegan_jax.config import Config, Train
 from stylegan_jax.training import state
 from tests.small import settings
 
@@ -28,16 +28,16 @@ RESOLUTIONS = (8, 16, 32, 64, 128, 256, 512, 1024)
     ],
 )  # fmt: skip
 def test_an_image_takes_the_operations_counted_by_hand(resolution, forward, step, lazy_step):
-    c = config.Config()
-    for flops in work.forward_flops(c.model, resolution):
+    config = Config()
+    for flops in work.forward_flops(config.model, resolution):
         assert flops / 1e9 == pytest.approx(forward, abs=0.06)  # G and D share a column.
-    assert work.step_work(c, resolution, 1, 4).flops / 1e9 == pytest.approx(step, abs=0.51)
-    c = dataclasses.replace(c, train=dataclasses.replace(c.train, r1_interval=16))
-    assert work.step_work(c, resolution, 1, 4).flops / 1e9 == pytest.approx(lazy_step, abs=0.51)
+    assert work.step_work(config, resolution, 1, 4).flops / 1e9 == pytest.approx(step, abs=0.51)
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, r1_interval=16))
+    assert work.step_work(config, resolution, 1, 4).flops / 1e9 == pytest.approx(lazy_step, abs=0.51)
 
 
 def test_a_step_is_four_passes_of_the_generator_and_eleven_of_the_discriminator():
-    train = config.Train()
+    train = Train()
     assert work.num_passes(train) == (4, 11)
     assert work.num_passes(dataclasses.replace(train, r1_gamma=0.0)) == (4, 8)
     assert work.num_passes(dataclasses.replace(train, r2_gamma=1.0)) == (4, 14)
@@ -45,10 +45,10 @@ def test_a_step_is_four_passes_of_the_generator_and_eleven_of_the_discriminator(
 
 
 def test_layers_have_the_weights_of_the_networks():
-    c = settings()
-    names = {"g_params": work.mapping_layers(c.model) + work.synthesis_layers(c.model, 16)}
-    names["d_params"] = work.discriminator_layers(c.model, 16)
-    shapes = jax.eval_shape(lambda key: state.create(key, c), jax.random.key(0))
+    config = settings()
+    names = {"g_params": work.mapping_layers(config.model) + work.synthesis_layers(config.model, 16)}
+    names["d_params"] = work.discriminator_layers(config.model, 16)
+    shapes = jax.eval_shape(lambda key: state.create(key, config), jax.random.key(0))
     for name, layers in names.items():
         leaves = jax.tree_util.tree_leaves_with_path(getattr(shapes, name))
         paths = {jax.tree_util.keystr(path): x for path, x in leaves}
@@ -62,11 +62,11 @@ def test_layers_have_the_weights_of_the_networks():
 
 
 def test_bytes_grow_with_the_batch_and_with_the_size_of_an_element():
-    c = config.Config()
-    one, two, half = (work.step_work(c, 64, *sizes).num_bytes for sizes in ((8, 4), (16, 4), (8, 2)))
+    config = Config()
+    one, two, half = (work.step_work(config, 64, *sizes).num_bytes for sizes in ((8, 4), (16, 4), (8, 2)))
     assert one < two < 2 * one and one / 2 < half < one
-    sample = work.sample_work(c.model, 64, 1, 4)
-    assert sample.flops == work.forward_flops(c.model, 64)[0]
+    sample = work.sample_work(config.model, 64, 1, 4)
+    assert sample.flops == work.forward_flops(config.model, 64)[0]
     assert sample.num_bytes > 4 * 64 * 64 * 256
 
 
@@ -89,9 +89,9 @@ def test_a_batch_is_doubled_as_long_as_that_pays():
 
 def test_hours_are_projected_where_every_resolution_was_measured():
     rows = [row(resolution=r, images_per_sec=10.0) for r in RESOLUTIONS]
-    hours = summary.projected_hours(config.Config(), rows)
+    hours = summary.projected_hours(Config(), rows)
     assert hours == {"float32": pytest.approx(25_000_000 / 10 / 3600, rel=1e-4)}
-    assert summary.projected_hours(config.Config(), rows[1:]) == {}
+    assert summary.projected_hours(Config(), rows[1:]) == {}
 
 
 def test_a_benchmark_of_a_small_model_fills_every_field(tmp_path, monkeypatch):
@@ -100,11 +100,11 @@ def test_a_benchmark_of_a_small_model_fills_every_field(tmp_path, monkeypatch):
     monkeypatch.setattr(measure, "MIN_SEC", 0.0)
     # What compiles fast.
     plain = {"mapping_layers": 1, "use_noise": False, "use_styles": False, "use_instance_norm": False}
-    c = settings(model={"resolution": 8, "blur_filter": None} | plain, train={"r1_gamma": 0.0})
+    config = settings(model={"resolution": 8, "blur_filter": None} | plain, train={"r1_gamma": 0.0})
     stream = io.StringIO()
     out = options.checked_out(str(tmp_path / "new" / "out.json"))
     save_fn = functools.partial(options.write_json, out)
-    summary.benchmark(c, [measure.Case("float32", 8, 4)], 2, save_fn, tmp_path / "trace", stream)
+    summary.benchmark(config, [measure.Case("float32", 8, 4)], 2, save_fn, tmp_path / "trace", stream)
     values = json.loads(out.read_text())
     assert values["platform"] == "cpu" and values["versions"]["jax"] == jax.__version__
     assert min(*values["peaks"]["flops_per_sec"].values(), values["peaks"]["copy_bytes_per_sec"]) > 0

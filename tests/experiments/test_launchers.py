@@ -15,8 +15,8 @@ from absl import flags
 
 from experiments.benchmark import work
 from experiments.cloud_tpu import cost, is_complete
-from stylegan_jax import config, main
-from stylegan_jax.config import checks, schedule
+from stylegan_jax import main
+from stylegan_jax.config import Config, checks, default, schedule
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 EXPERIMENTS = ROOT / "experiments"
@@ -58,7 +58,7 @@ def test_scripts_are_bash(script):
 def test_commands_have_only_flags_and_settings_that_exist():
     commands = _commands()
     assert len(commands) == 4  # settings.sh, train.sbatch and two manifests.
-    settings = main._field_names(config.default())
+    settings = main._field_names(default())
     for command in commands:
         names = dict(argument.removeprefix("--").split("=", 1) for argument in command)
         assert {"config", "workdir", "config.data.source"} <= names.keys()
@@ -69,7 +69,7 @@ def test_commands_have_only_flags_and_settings_that_exist():
 
 
 def test_pages_and_comments_name_only_settings_that_exist():
-    settings = main._field_names(config.default())
+    settings = main._field_names(default())
     for file in FILES:
         for name in re.findall(r"--config\.([\w.]+)", file.read_text()):
             assert name in settings, f"{file}: {name}"
@@ -77,7 +77,7 @@ def test_pages_and_comments_name_only_settings_that_exist():
 
 @pytest.mark.parametrize("num_devices", [machine.num_chips for machine in cost.MACHINES])
 def test_the_official_batches_divide_among_the_machines(num_devices):
-    checks.check_devices(config.Config(), num_devices)
+    checks.check_devices(Config(), num_devices)
 
 
 @pytest.mark.parametrize("file", MANIFESTS, ids=lambda file: file.name)
@@ -197,11 +197,11 @@ def test_hours_are_work_by_share_of_the_limit_and_dollars_count_all_chips():
 
 
 def test_a_run_is_the_sum_of_its_steps():
-    c = config.Config()
+    config = Config()
     stages = [schedule.Stage(8, False, 0, 2560, 256, 0.1), schedule.Stage(16, True, 2560, 3840, 128, 0.1)]
-    steps = [work.step_work(c, 8, 64, 2)] * 10 + [work.step_work(c, 16, 32, 2)] * 10
+    steps = [work.step_work(config, 8, 64, 2)] * 10 + [work.step_work(config, 16, 32, 2)] * 10
     expected = work.Work(sum(step.flops for step in steps), sum(step.num_bytes for step in steps))
-    assert cost.run_work(c, stages, 4) == pytest.approx(expected)
+    assert cost.run_work(config, stages, 4) == pytest.approx(expected)
 
 
 def test_the_page_has_what_the_script_prints():

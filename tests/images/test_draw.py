@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stylegan_jax import config
+from stylegan_jax.config import Config, to_dict
 from stylegan_jax.devices import mesh
 from stylegan_jax.images import draw
 from stylegan_jax.runs import checkpoint, workdir
@@ -17,28 +17,28 @@ from tests.small import settings
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> tuple[config.Config, object]:
+def run(tmp_path_factory) -> tuple[Config, object]:
     """Returns the settings and the folder of a conditional run."""
     folder = tmp_path_factory.mktemp("run")
-    c = settings(
+    config = settings(
         model={"resolution": 8, "num_labels": 10},
         data={"source": "digits"},
         report={"grid_columns": 2, "grid_rows": 2, "metric_ticks": 0},
     )
-    workdir.record_config(folder, config.to_dict(c))
+    workdir.record_config(folder, to_dict(config))
     manager = checkpoint.open_manager(folder / "checkpoints", 2)
     for nimg in (1024, 2048):
-        train_state = jax.jit(state.create, static_argnums=1)(jax.random.key(nimg), c)
+        train_state = jax.jit(state.create, static_argnums=1)(jax.random.key(nimg), config)
         checkpoint.save(manager, nimg, train_state, {"class_names": [str(i) for i in range(10)]})
     checkpoint.close(manager)
-    return c, folder
+    return config, folder
 
 
 def test_a_grid_is_drawn_for_each_class_and_each_differs(run):
-    c, folder = run
+    config, folder = run
     other_save = folder / "checkpoints/4096.orbax-checkpoint-tmp"  # Of training that goes on meanwhile.
     other_save.mkdir(exist_ok=True)
-    paths = draw.draw(c, folder, ["7", "3"])
+    paths = draw.draw(config, folder, ["7", "3"])
     assert [path.name for path in paths] == ["samples000002-class7.png", "samples000002-class3.png"]
     grids = [np.asarray(Image.open(path)) for path in paths]
     assert [g.shape for g in grids] == [(16, 16, 3)] * 2 and (grids[0] != grids[1]).any()
@@ -46,25 +46,25 @@ def test_a_grid_is_drawn_for_each_class_and_each_differs(run):
 
 
 def test_without_names_the_classes_take_turns(run):
-    c, folder = run
-    (path,) = draw.draw(c, folder)
-    all_classes, seven = (np.asarray(Image.open(p)) for p in (path, *draw.draw(c, folder, ["0"])))
+    config, folder = run
+    (path,) = draw.draw(config, folder)
+    all_classes, seven = (np.asarray(Image.open(p)) for p in (path, *draw.draw(config, folder, ["0"])))
     np.testing.assert_array_equal(all_classes[:8, :8], seven[:8, :8])
     assert (all_classes != seven).any()
 
 
 def test_classes_without_pictures_take_no_turn_and_are_told(run, tmp_path, caplog):
-    c, folder = run
+    config, folder = run
     folder = shutil.copytree(folder, tmp_path / "copy", ignore=shutil.ignore_patterns("*tmp*"))
     manager = checkpoint.open_manager(folder / "checkpoints", 2)
-    train_state = jax.jit(state.create, static_argnums=1)(jax.random.key(3), c)
+    train_state = jax.jit(state.create, static_argnums=1)(jax.random.key(3), config)
     meta = {"class_names": [str(i) for i in range(10)], "class_counts": [0, 0, 5, 0, 0, 0, 0, 0, 0, 0]}
     checkpoint.save(manager, 3072, train_state, meta)
     checkpoint.close(manager)
-    (path,) = draw.draw(c, folder)
+    (path,) = draw.draw(config, folder)
     turns = np.asarray(Image.open(path))
     assert not caplog.records
-    two, zero = (np.asarray(Image.open(path)) for path in draw.draw(c, folder, ["2", "0"]))
+    two, zero = (np.asarray(Image.open(path)) for path in draw.draw(config, folder, ["2", "0"]))
     np.testing.assert_array_equal(turns, two)
     assert (turns != zero).any()
     assert [record.getMessage() for record in caplog.records] == [
@@ -91,8 +91,8 @@ def _content(folder: pathlib.Path) -> dict[str, int]:
 
 
 def test_settings_are_those_of_the_run_and_another_folder_takes_the_pictures(run, tmp_path):
-    c, folder = run
-    (expected,) = draw.draw(c, folder)
+    config, folder = run
+    (expected,) = draw.draw(config, folder)
     before = _content(folder)
     (path,) = draw.draw(None, folder, out=tmp_path / "new" / "pictures")
     assert path == tmp_path / "new" / "pictures" / expected.name and path.read_bytes() == expected.read_bytes()
@@ -100,9 +100,9 @@ def test_settings_are_those_of_the_run_and_another_folder_takes_the_pictures(run
 
 
 def test_other_settings_than_the_runs_are_refused(run, tmp_path):
-    c = settings(model={"resolution": 16, "num_labels": 10}, data={"source": "digits"})
+    config = settings(model={"resolution": 16, "num_labels": 10}, data={"source": "digits"})
     with pytest.raises(ValueError, match="model.resolution: 8 in .*, 16 now"):
-        draw.draw(c, run[1], out=tmp_path)
+        draw.draw(config, run[1], out=tmp_path)
 
 
 def test_a_run_without_its_settings_needs_them_said(tmp_path):
@@ -115,28 +115,28 @@ def test_a_run_without_its_settings_needs_them_said(tmp_path):
 
 
 def test_an_older_checkpoint_is_drawn_from_if_it_is_named(run, tmp_path):
-    c, folder = run
-    (newest,), (older,) = draw.draw(c, folder, out=tmp_path), draw.draw(c, folder, out=tmp_path, nimg=1024)
+    config, folder = run
+    (newest,), (older,) = draw.draw(config, folder, out=tmp_path), draw.draw(config, folder, out=tmp_path, nimg=1024)
     assert (newest.name, older.name) == ("samples000002.png", "samples000001.png")
     assert newest.read_bytes() != older.read_bytes()
 
 
 def test_what_is_restored_is_the_part_of_a_training_state_that_draws(run):
-    c, _ = run
-    wanted = draw._abstract_generator(c.model, mesh.replicated(mesh.make_mesh()))
-    whole = state.abstract(c)
+    config, _ = run
+    wanted = draw._abstract_generator(config.model, mesh.replicated(mesh.make_mesh()))
+    whole = state.abstract(config)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), wanted) == jax.tree.map(
         lambda x: (x.shape, x.dtype), {"ema_params": whole.ema_params, "w_avg": whole.w_avg}
     )
 
 
 def test_a_damaged_checkpoint_is_told_and_left_where_it_is(run, tmp_path, caplog):
-    c, folder = run
+    config, folder = run
     place = folder / "checkpoints" / "2048" / "record" / "metadata"
     content = place.read_bytes()
     place.write_bytes(b"{")
     try:
-        (path,) = draw.draw(c, folder, out=tmp_path)
+        (path,) = draw.draw(config, folder, out=tmp_path)
     finally:
         place.write_bytes(content)
     assert path.name == "samples000001.png" and (folder / "checkpoints" / "2048").is_dir()

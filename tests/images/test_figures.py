@@ -19,8 +19,8 @@ def test_coarse_middle_and_fine_styles_have_the_layers_of_the_paper_or_thirds(nu
 
 
 def test_each_row_of_style_mixing_takes_its_third_of_the_layers(monkeypatch):
-    c = settings()
-    params = jax.jit(state.create, static_argnums=1)(jax.random.key(0), c).g_params
+    config = settings()
+    params = jax.jit(state.create, static_argnums=1)(jax.random.key(0), config).g_params
     taken = []
 
     def images_of(params, ws, noise, alpha, *, model, resolution):
@@ -28,7 +28,7 @@ def test_each_row_of_style_mixing_takes_its_third_of_the_layers(monkeypatch):
         return np.zeros((len(ws), resolution, resolution, 3), np.uint8)
 
     monkeypatch.setattr(sampling, "images_of", images_of)
-    figures.style_mixing(params, jax.random.key(1), jnp.float32(1), c.model, 16)
+    figures.style_mixing(params, jax.random.key(1), jnp.float32(1), config.model, 16)
     givers, *rows = taken
     for row in range(figures.MIXING_ROWS):
         source, mixed = rows[2 * row : 2 * row + 2]
@@ -39,9 +39,9 @@ def test_each_row_of_style_mixing_takes_its_third_of_the_layers(monkeypatch):
 
 
 def test_classes_without_pictures_are_not_shown(monkeypatch):
-    c = settings(model={"num_labels": 3})
+    config = settings(model={"num_labels": 3})
     seen = []
     monkeypatch.setattr(sampling, "draw_ws", lambda params, z, labels, *, model: seen.append(labels.argmax(1)))
-    figures._random_ws({}, jax.random.key(0), 4, c.model, np.asarray([0, 2]))
-    figures._random_ws({}, jax.random.key(0), 4, c.model, None)
+    figures._random_ws({}, jax.random.key(0), 4, config.model, np.asarray([0, 2]))
+    figures._random_ws({}, jax.random.key(0), 4, config.model, None)
     assert [found.tolist() for found in seen] == [[0, 2, 0, 2], [0, 1, 2, 0]]

@@ -69,12 +69,12 @@ def test_synthesis_and_its_gradients_agree_with_the_official_code(file):
 def test_each_layer_of_synthesis_agrees_with_the_official_code(file):
     inputs = official.load("synthesis")
     network = official.Network.read("synthesis", "vars")
-    m, ws = network.model, inputs["dlatents_in"]
-    _, captured = generator.Synthesis(m).apply(
-        {"params": network.params["synthesis"]}, ws, network.noise, jnp.ones(()), resolution=m.resolution,
+    model, ws = network.model, inputs["dlatents_in"]
+    _, captured = generator.Synthesis(model).apply(
+        {"params": network.params["synthesis"]}, ws, network.noise, jnp.ones(()), resolution=model.resolution,
         capture_intermediates=True, mutable=["intermediates"],
     )  # fmt: skip
-    blocks, last = captured["intermediates"], len(m.resolutions) - 1
+    blocks, last = captured["intermediates"], len(model.resolutions) - 1
     with Recorded(file) as r:
         for name in r.names():
             lod, layer = official.lod_of(name), name.partition("/")[2]
@@ -84,14 +84,14 @@ def test_each_layer_of_synthesis_agrees_with_the_official_code(file):
                 epilogue = "epilogue0" if block[2] in ("Const", "Dense", "Conv0_up") else "epilogue1"
                 y = blocks[f"b{block[1]}"][epilogue]["__call__"][0]
             elif layer.startswith("ToRGB_lod"):
-                y = blocks[f"to_rgb{m.resolution >> int(layer[9:])}"]["__call__"][0]
+                y = blocks[f"to_rgb{model.resolution >> int(layer[9:])}"]["__call__"][0]
             elif layer.startswith("Upscale2D"):
                 k = last - int(image[2] or 0)  # The image that is enlarged has this level of detail.
-                y = official.images_at(network, ws, max(lod, k), 2 * (m.resolution >> k))
+                y = official.images_at(network, ws, max(lod, k), 2 * (model.resolution >> k))
             else:
                 assert image is not None, f"unknown layer {layer!r}"
                 k = int(image[1] or 0)
-                y = official.images_at(network, ws, max(lod, k), m.resolution >> k)
+                y = official.images_at(network, ws, max(lod, k), model.resolution >> k)
             r.check(name, y[:1], nhwc)
 
 
@@ -146,22 +146,24 @@ def test_ablation_agrees_with_the_official_code(case):
 def test_training_generator_mixes_styles_and_tracks_w_as_the_official_code(file):
     with Recorded(file) as r:
         network, before = r.take_network("vars"), r.take("dlatent_avg_before")
-        m, z, z_mix = network.model, r.take("latents"), r.take("latents2")
+        model, z, z_mix = network.model, r.take("latents"), r.take("latents2")
         labels = r.take("labels") if "labels" in r else None
-        noise = tuple(nhwc(r.take(f"noise{i}")) for i in range(2 * len(m.resolutions)))
+        noise = tuple(nhwc(r.take(f"noise{i}")) for i in range(2 * len(model.resolutions)))
         for name in r.names("images/"):
             case = official.meta(file)["cases"][name]
-            cutoff = m.num_layers
+            cutoff = model.num_layers
             if case["uniform_draw"] is not None:  # Without mixing, layers that are not in use still take the second w.
                 is_mixed = case["uniform_draw"] < case["kw"]["style_mixing_prob"]
                 cutoff = case["cutoff_draw"] if is_mixed else case["cur_layers"]
             cutoff = np.full(len(z), cutoff)
-            resolution, alpha = official.level(official.lod_of(name), m.resolution)
+            resolution, alpha = official.level(official.lod_of(name), model.resolution)
             latents = sampling.Latents(z, z_mix, cutoff, noise)
-            images, w_mean = official.generate(network.params, latents, labels, alpha, model=m, resolution=resolution)
-            r.check(f"images/{name}", ops.upscale(images, m.resolution // resolution), nhwc)
-            w, w_mix = (official.map_latents(network.params["mapping"], x, labels, model=m) for x in (z, z_mix))
-            r.check(f"dlatents/{name}", generator.mix_styles(w, w_mix, cutoff, m.num_layers))
+            images, w_mean = official.generate(
+                network.params, latents, labels, alpha, model=model, resolution=resolution
+            )
+            r.check(f"images/{name}", ops.upscale(images, model.resolution // resolution), nhwc)
+            w, w_mix = (official.map_latents(network.params["mapping"], x, labels, model=model) for x in (z, z_mix))
+            r.check(f"dlatents/{name}", generator.mix_styles(w, w_mix, cutoff, model.num_layers))
             beta = case["kw"].get("dlatent_avg_beta", 0.995)
             r.check(f"dlatent_avg_after/{name}", ops.lerp(w_mean, before, beta))
 
@@ -217,25 +219,25 @@ def test_discriminator_and_its_second_derivatives_agree_with_the_official_code(f
 
 def check_discriminator_layers(r, network, images):
     """Compares features of the first image of the batch."""
-    m = network.model
-    images = nhwc(images)[official.image_order(len(images), m.stddev_group)]
-    scores, captured = discriminator.Discriminator(m).apply(
-        {"params": network.params}, images, None, jnp.ones(()), resolution=m.resolution,
+    model = network.model
+    images = nhwc(images)[official.image_order(len(images), model.stddev_group)]
+    scores, captured = discriminator.Discriminator(model).apply(
+        {"params": network.params}, images, None, jnp.ones(()), resolution=model.resolution,
         capture_intermediates=True, mutable=["intermediates"],
     )  # fmt: skip
-    act = ops.NONLINEARITIES[m.nonlinearity]
+    act = ops.NONLINEARITIES[model.nonlinearity]
 
     def output(*path):
         return functools.reduce(lambda d, p: d[p], path, captured["intermediates"])["__call__"][0]
 
     for name in r.names("layers/"):
         level = re.search(r"lod(\d+)", name)
-        resolution = m.resolution >> int(level[1]) if level else None
+        resolution = model.resolution >> int(level[1]) if level else None
         block = re.fullmatch(r"(\d+)x\d+/(Conv0|Conv1_down)", name)
         if block and block[2] == "Conv0":  # Ours includes the blur, the recorded one does not.
             size = int(block[1])
-            before = output(f"from_rgb{size}") if size == m.resolution else output(f"b{2 * size}")
-            conv0 = layers.Conv(m.fmaps(size), use_equalized_lr=m.use_equalized_lr)
+            before = output(f"from_rgb{size}") if size == model.resolution else output(f"b{2 * size}")
+            conv0 = layers.Conv(model.fmaps(size), use_equalized_lr=model.use_equalized_lr)
             y = act(conv0.apply({"params": network.params[f"b{size}"]["conv0"]}, before))
         elif block:
             y = output(f"b{block[1]}", "conv1")
@@ -246,7 +248,7 @@ def check_discriminator_layers(r, network, images):
         elif name.startswith("Downscale2D"):
             y = ops.downscale(images, 2 ** (int(name.partition("_")[2] or 0) + 1))
         elif name == "4x4/MinibatchStddev":
-            y = ops.minibatch_stddev(output("b8"), m.stddev_group, m.stddev_features)
+            y = ops.minibatch_stddev(output("b8"), model.stddev_group, model.stddev_features)
         elif name in ("4x4/Conv", "4x4/Dense0"):
             y = output(name[4:].lower())
         else:

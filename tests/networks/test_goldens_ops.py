@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stylegan_jax import config
+from stylegan_jax.config import Model
 from stylegan_jax.networks import convolutions, layers, ops
 from stylegan_jax.runs import grid
 from tests import official
@@ -96,7 +96,7 @@ def check_dense(r, kwargs):
 def check_noise(r):
     """Compares the noise of an epilogue alone."""
     noise = nhwc(r.take("noise"))
-    model = config.Model(use_instance_norm=False, use_styles=False)
+    model = Model(use_instance_norm=False, use_styles=False)
 
     def apply(x, p):
         return layers.Epilogue(model).apply({"params": p | {"bias": jnp.zeros(x.shape[-1])}}, x, None, noise)

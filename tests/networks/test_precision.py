@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stylegan_jax import config
+from stylegan_jax.config import Config, Model
 from stylegan_jax.devices import backend
 from stylegan_jax.networks import discriminator, generator, layers, ops, sampling
 from stylegan_jax.training import losses, state, step
@@ -16,7 +16,7 @@ from tests.small import settings
 N, ALPHA = 8, np.float32(0.5)
 
 
-def settings_in(dtype: str) -> config.Config:
+def settings_in(dtype: str) -> Config:
     return settings(model={"compute_dtype": dtype, "num_labels": 3})
 
 
@@ -26,39 +26,39 @@ FLOAT32, BFLOAT16 = settings_in("float32"), settings_in("bfloat16")
 @functools.cache
 def given() -> tuple:
     """Returns a state with noise in every weight, so that styles, biases and noise strengths matter, and a batch."""
-    s = jax.jit(state.create, static_argnums=1)(jax.random.key(0), FLOAT32)
+    train_state = jax.jit(state.create, static_argnums=1)(jax.random.key(0), FLOAT32)
     rng = np.random.default_rng(0)
 
     def jittered(tree):
         return jax.tree.map(lambda x: x + 0.1 * rng.standard_normal(x.shape, np.float32), tree)
 
-    s = s.replace(g_params=jittered(s.g_params), d_params=jittered(s.d_params))
+    train_state = train_state.replace(g_params=jittered(train_state.g_params), d_params=jittered(train_state.d_params))
     images = rng.integers(0, 256, (N, 16, 16, 3), np.uint8)
     labels = jax.nn.one_hot(jnp.arange(N) % 3, 3)
-    return s, images, labels, sampling.draw_latents(jax.random.key(2), N, FLOAT32.model, 16, 0.9)
+    return train_state, images, labels, sampling.draw_latents(jax.random.key(2), N, FLOAT32.model, 16, 0.9)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def forward(c, s, images, labels, latents):
+def forward(config, train_state, images, labels, latents):
     """Returns images, their scores, and the gradients of the scores that R1 takes."""
-    fakes, _ = sampling.generate(s.g_params, latents, labels, ALPHA, c.model, 16)
-    d = discriminator.Discriminator(c.model)
+    fakes, _ = sampling.generate(train_state.g_params, latents, labels, ALPHA, config.model, 16)
+    d = discriminator.Discriminator(config.model)
     scores, gradients = losses.scores_and_gradients(
-        lambda x: d.apply({"params": s.d_params}, x, labels, ALPHA, resolution=16),
+        lambda x: d.apply({"params": train_state.d_params}, x, labels, ALPHA, resolution=16),
         ops.process_reals(images, None, ALPHA),
     )
     return {"images": fakes, "scores": scores, "gradients": gradients}
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def gradients(c, s, images, labels, latents):
+def gradients(config, train_state, images, labels, latents):
     """Returns the training gradients of the discriminator and of the generator."""
     reals = ops.process_reals(images, None, ALPHA)
     fakes = reals[:, ::-1]
     d = jax.grad(losses.discriminator_loss, has_aux=True)
     g = jax.grad(losses.generator_loss, has_aux=True)
-    d_grads, _ = d(s.d_params, c, 16, reals, fakes, labels, ALPHA, jnp.zeros(N))
-    g_grads, _ = g(s.g_params, s.d_params, c, 16, latents, labels, ALPHA)
+    d_grads, _ = d(train_state.d_params, config, 16, reals, fakes, labels, ALPHA, jnp.zeros(N))
+    g_grads, _ = g(train_state.g_params, train_state.d_params, config, 16, latents, labels, ALPHA)
     return {"d": d_grads, "g": g_grads}
 
 
@@ -73,10 +73,10 @@ def equations(jaxpr):
                     yield from equations(inner)
 
 
-def training_equations(c):
+def training_equations(config):
     """Returns all equations of `gradients`: both networks, forward and backward."""
     # Not the jitted function: its trace would be reused for the next backend's forms.
-    return list(equations(jax.make_jaxpr(functools.partial(gradients.__wrapped__, c))(*given()).jaxpr))
+    return list(equations(jax.make_jaxpr(functools.partial(gradients.__wrapped__, config))(*given()).jaxpr))
 
 
 def is_product(equation) -> bool:
@@ -92,16 +92,19 @@ def rms(x) -> float:
 
 
 def test_in_bfloat16_parameters_images_scores_and_gradients_are_float32():
-    made = [jax.eval_shape(lambda c=c: state.create(jax.random.key(0), c)) for c in (FLOAT32, BFLOAT16)]
+    create = functools.partial(state.create, jax.random.key(0))
+    made = [jax.eval_shape(functools.partial(create, config)) for config in (FLOAT32, BFLOAT16)]
     assert made[0] == made[1]
     outputs = [jax.eval_shape(functools.partial(fn, BFLOAT16), *given()) for fn in (forward, gradients)]
-    s, _, labels, latents = given()  # At 4 px there is no fade, whose weight is float32.
-    outputs.append(jax.eval_shape(lambda: sampling.generate(s.g_params, latents, labels, ALPHA, BFLOAT16.model, 4)))
+    train_state, _, labels, latents = given()  # At 4 px there is no fade, whose weight is float32.
+    outputs.append(
+        jax.eval_shape(lambda: sampling.generate(train_state.g_params, latents, labels, ALPHA, BFLOAT16.model, 4))
+    )
     assert dtypes(outputs) == {np.dtype(np.float32)}
 
 
 def test_in_bfloat16_images_and_scores_are_near_those_in_float32():
-    exact, rounded = (forward(c, *given()) for c in (FLOAT32, BFLOAT16))
+    exact, rounded = (forward(config, *given()) for config in (FLOAT32, BFLOAT16))
     # Rounding to 8 bits errs by 2**-8 at most, 0.2 % in the mean square; some 20 roundings add up to 1 %. The gradient
     # errs more: where a feature changes its sign, the slope of the leaky ReLU jumps by a factor of five.
     for name, tolerance in {"images": 0.02, "scores": 0.02, "gradients": 0.1}.items():
@@ -112,11 +115,11 @@ def test_in_bfloat16_images_and_scores_are_near_those_in_float32():
 @pytest.mark.slow
 def test_in_bfloat16_gradients_point_where_they_do_in_float32():
     # Four draws: in a single batch of eight, one image whose features change their sign can turn the sum.
-    s, images, labels, _ = given()
+    train_state, images, labels, _ = given()
     draws = [sampling.draw_latents(jax.random.key(i), N, FLOAT32.model, 16, 0.9) for i in range(2, 6)]
     exact, rounded = (
-        jax.tree.map(lambda *g: sum(g), *(gradients(c, s, images, labels, latents) for latents in draws))
-        for c in (FLOAT32, BFLOAT16)
+        jax.tree.map(lambda *g: sum(g), *(gradients(config, train_state, images, labels, latents) for latents in draws))
+        for config in (FLOAT32, BFLOAT16)
     )
     for (path, a), b in zip(jax.tree.leaves_with_path(exact), jax.tree.leaves(rounded), strict=True):
         assert np.all(np.isfinite(b))
@@ -157,10 +160,10 @@ def test_in_bfloat16_pixels_are_not_rounded_to_bfloat16():
 
 
 def test_statistics_of_bfloat16_features_are_exact_where_the_mean_is_large():
-    m = config.Model(use_noise=False, use_styles=False, compute_dtype="bfloat16")
+    model = Model(use_noise=False, use_styles=False, compute_dtype="bfloat16")
     x = jnp.asarray(100 + np.random.default_rng(0).standard_normal((2, 64, 64, 3)), jnp.bfloat16)
     params = {"bias": jnp.zeros(3)}
-    y = layers.Epilogue(m).apply({"params": params}, x, None, None)
+    y = layers.Epilogue(model).apply({"params": params}, x, None, None)
     centered = np.asarray(x, np.float64)
     centered -= centered.mean((1, 2), keepdims=True)
     expected = centered / np.sqrt(np.mean(centered**2, (1, 2), keepdims=True) + ops.EPSILON)
@@ -170,10 +173,12 @@ def test_statistics_of_bfloat16_features_are_exact_where_the_mean_is_large():
 
 @pytest.mark.slow
 def test_in_bfloat16_a_training_step_keeps_the_dtypes_and_skips_nothing():
-    s, images, labels, _ = given()
-    phase = (ALPHA, np.float32(1e-3))
-    after, metrics = step.train_step(jax.tree.map(jnp.copy, s), images, labels, *phase, config=BFLOAT16, resolution=8)
-    assert jax.tree.map(lambda x: x.dtype, after) == jax.tree.map(lambda x: x.dtype, s)
+    train_state, images, labels, _ = given()
+    scalars = (ALPHA, np.float32(1e-3))
+    after, metrics = step.train_step(
+        jax.tree.map(jnp.copy, train_state), images, labels, *scalars, config=BFLOAT16, resolution=8
+    )
+    assert jax.tree.map(lambda x: x.dtype, after) == jax.tree.map(lambda x: x.dtype, train_state)
     assert dtypes({name: x for name, x in metrics.items() if name != "num_skipped"}) == {np.dtype(np.float32)}
     assert all(np.isfinite(x).all() for x in metrics.values()) and not metrics["num_skipped"].any()
 
@@ -185,8 +190,8 @@ def test_in_bfloat16_a_training_step_keeps_the_dtypes_and_skips_nothing():
 )
 def test_every_product_has_the_stated_precision(monkeypatch, stated, expected, platform):
     monkeypatch.setattr(backend, "platform", lambda: platform)
-    c = settings(model={"matmul_precision": stated, "num_labels": 3})
-    products = [e for e in training_equations(c) if is_product(e)]
+    config = settings(model={"matmul_precision": stated, "num_labels": 3})
+    products = [e for e in training_equations(config) if is_product(e)]
     of_features = {e.params["precision"] for e in products if any(v.aval.ndim > 2 for v in e.invars)}
     of_vectors = {e.params["precision"] for e in products if all(v.aval.ndim == 2 for v in e.invars)}
     assert of_features == {(expected, expected)}
@@ -196,11 +201,11 @@ def test_every_product_has_the_stated_precision(monkeypatch, stated, expected, p
 
 @pytest.mark.parametrize("part", ["style", "start"])
 def test_products_of_latents_are_float32_whatever_is_asked_for(part):
-    m = config.Model(const_input=False)
+    model = Model(const_input=False)
     if part == "style":
-        module, args = layers.Epilogue(m), (jnp.zeros((1, 4, 4, 8)), jnp.zeros((1, 512)), jnp.zeros((1, 4, 4, 1)))
+        module, args = layers.Epilogue(model), (jnp.zeros((1, 4, 4, 8)), jnp.zeros((1, 512)), jnp.zeros((1, 4, 4, 1)))
     else:
-        module, args = generator.Start(m), (jnp.zeros((1, 512)),)
+        module, args = generator.Start(model), (jnp.zeros((1, 512)),)
     params = jax.eval_shape(module.init, jax.random.key(0), *args)
     with jax.default_matmul_precision("default"):
         found = equations(jax.make_jaxpr(module.apply)(params, *args).jaxpr)

@@ -29,9 +29,9 @@ def test_the_keys_of_the_first_parameters_are_none_of_the_first_steps():
 def test_the_first_parameters_come_from_their_stream_on_all_devices():
     from stylegan_jax.devices import mesh
 
-    c = settings()
-    found = state.create_on(mesh.make_mesh(), c)
-    expected = jax.jit(state.create, static_argnums=1)(streams.key_for(c.seed, streams.Stream.INIT), c)
+    config = settings()
+    found = state.create_on(mesh.make_mesh(), config)
+    expected = jax.jit(state.create, static_argnums=1)(streams.key_for(config.seed, streams.Stream.INIT), config)
     assert jax.tree.all(jax.tree.map(np.array_equal, found, expected))
     assert all(len(x.sharding.device_set) == 4 for x in jax.tree.leaves(found))
 

@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from stylegan_jax import config
+from stylegan_jax.config import Config, to_dict
 from stylegan_jax.devices import distributed
 from stylegan_jax.runs import workdir
 
@@ -88,7 +88,7 @@ def test_what_a_run_reports_and_keeps_can_change(tmp_path):
 
 
 def test_a_run_from_before_there_was_a_setting_has_its_default(tmp_path):
-    now = config.to_dict(config.Config())
+    now = to_dict(Config())
     before = json.loads(json.dumps(now))
     del before["train"]["r1_interval"]
     workdir.record_config(tmp_path, before)

@@ -55,29 +55,31 @@ def test_a_group_of_the_minibatch_deviation_may_lie_on_several_devices(num_devic
 
 @pytest.mark.parametrize("num_parts", [1, 2])
 def test_devices_exchange_a_networks_gradients_once(num_parts):
-    c = settings(model={"resolution": 8}, schedule={"batch": 16, "accumulation": num_parts})
+    config = settings(model={"resolution": 8}, schedule={"batch": 16, "accumulation": num_parts})
     devices = mesh.make_mesh(jax.devices()[:2])
-    abstract = state.abstract(c, mesh.replicated(devices))
-    text = programs.train_program(c, abstract, devices, 8, 16, 8, num_steps=1).as_text()
+    abstract = state.abstract(config, mesh.replicated(devices))
+    text = programs.train_program(config, abstract, devices, 8, 16, 8, num_steps=1).as_text()
     assert len(re.findall(r" all-reduce(?:-start)?\(", text)) == 2
     assert not re.search(r" (all-gather|all-to-all|collective-permute|reduce-scatter)", text)
 
 
 def _after_a_step(num_parts: int, num_devices: int, **train) -> tuple[state.TrainState, dict]:
-    c = settings(schedule={"batch": 16, "accumulation": num_parts}, train=train)
+    config = settings(schedule={"batch": 16, "accumulation": num_parts}, train=train)
     devices = mesh.make_mesh(jax.devices()[:num_devices])
-    s = jax.jit(state.create, static_argnums=1, out_shardings=mesh.replicated(devices))(jax.random.key(0), c)
+    train_state = jax.jit(state.create, static_argnums=1, out_shardings=mesh.replicated(devices))(
+        jax.random.key(0), config
+    )
     images = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), np.uint8)
     images = mesh.put(images, mesh.split(devices))
     sharding = mesh.split(devices)
-    phase = mesh.put((ALPHA, LR), mesh.replicated(devices))
-    return step.train_step(s, images, None, *phase, config=c, resolution=8, batch_sharding=sharding)
+    scalars = mesh.put((ALPHA, LR), mesh.replicated(devices))
+    return step.train_step(train_state, images, None, *scalars, config=config, resolution=8, batch_sharding=sharding)
 
 
 def _assert_same_gradients(ours: state.TrainState, theirs: state.TrainState, *names: str) -> None:
     """Compares by the moments after one step: Adam makes steps of like size from gradients of any."""
     for name in names:
-        a, b = (jax.tree.map(np.sqrt, getattr(s, name).nu) for s in (ours, theirs))
+        a, b = (jax.tree.map(np.sqrt, getattr(train_state, name).nu) for train_state in (ours, theirs))
         largest = max(x.max() for x in jax.tree.leaves(b))
         for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
             np.testing.assert_allclose(x, y, rtol=0, atol=2e-5 * largest)
@@ -97,10 +99,10 @@ def test_a_step_in_parts_is_the_step_of_the_whole_batch(num_devices):
 @pytest.mark.slow
 def test_lazy_r1_is_accumulated_too():
     def after(num_parts: int) -> state.TrainState:
-        c = settings(schedule={"batch": 16, "accumulation": num_parts}, train={"r1_interval": 4})
-        s = jax.jit(state.create, static_argnums=1)(jax.random.key(0), c)
+        config = settings(schedule={"batch": 16, "accumulation": num_parts}, train={"r1_interval": 4})
+        train_state = jax.jit(state.create, static_argnums=1)(jax.random.key(0), config)
         images = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), np.uint8)
-        return step.lazy_r1_step(s, images, None, ALPHA, LR, config=c, resolution=8)[0]
+        return step.lazy_r1_step(train_state, images, None, ALPHA, LR, config=config, resolution=8)[0]
 
     _assert_same_gradients(after(2), after(1), "d_opt")
 
@@ -108,9 +110,9 @@ def test_lazy_r1_is_accumulated_too():
 @pytest.mark.slow
 def test_rematerialization_changes_no_gradient():
     def after(remat: bool) -> state.TrainState:
-        c = settings(model=MODEL | {"remat": remat})
-        s = jax.jit(state.create, static_argnums=1)(jax.random.key(0), c)
+        config = settings(model=MODEL | {"remat": remat})
+        train_state = jax.jit(state.create, static_argnums=1)(jax.random.key(0), config)
         images = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), np.uint8)
-        return step.train_step(s, images, None, ALPHA, LR, config=c, resolution=8)[0]
+        return step.train_step(train_state, images, None, ALPHA, LR, config=config, resolution=8)[0]
 
     _assert_same_gradients(after(True), after(False), "g_opt", "d_opt")

@@ -23,21 +23,22 @@ class Clock:
         return self.sec
 
 
-def open_all(c, num_steps: int) -> list[dataset.Batch]:
-    data, chunks = dataset.open_dataset(c.data, c.model, c.seed), list(schedule.chunks(c.schedule, 16))
-    with contextlib.closing(feed.Feed(chunks, c, data, mesh.make_mesh(), num_steps)) as batches:
+def open_all(config, num_steps: int) -> list[dataset.Batch]:
+    data = dataset.open_dataset(config.data, config.model, config.seed)
+    chunks = list(schedule.chunks(config.schedule, 16))
+    with contextlib.closing(feed.Feed(chunks, config, data, mesh.make_mesh(), num_steps)) as batches:
         return [batch for _ in chunks for batch in batches.take(lambda: None)]
 
 
 def test_batches_are_the_same_however_they_are_stacked():
-    c = settings(model={"num_labels": 10}, data={"source": "digits"})
-    single, stacked = (open_all(c, num_steps) for num_steps in (1, 4))
+    config = settings(model={"num_labels": 10}, data={"source": "digits"})
+    single, stacked = (open_all(config, num_steps) for num_steps in (1, 4))
     assert {b.images.shape for b in stacked} == {(4, 8, 16, 16, 3)}
     assert {b.images.sharding.spec for b in stacked} == {jax.sharding.PartitionSpec(None, "data")}
     for name in ("images", "labels"):
         a, b = (np.concatenate([getattr(batch, name) for batch in batches]) for batches in (single, stacked))
         np.testing.assert_array_equal(a, b)
-    data = dataset.open_dataset(c.data, c.model, c.seed)
+    data = dataset.open_dataset(config.data, config.model, config.seed)
     np.testing.assert_array_equal(np.concatenate(stacked[1].images), data.batch(32, 32, 8).images)
 
 
@@ -50,8 +51,8 @@ def opened(monkeypatch, made_first: int, read_sec: float, clock: Clock) -> feed.
             yield put_fn(np.zeros((1, phase.batch), np.uint8))
 
     monkeypatch.setattr(feed.prefetch, "prefetch", prefetch)
-    c = settings()
-    found = feed.Feed(list(schedule.chunks(c.schedule, 16)), c, None, mesh.make_mesh(), 4, clock)
+    config = settings()
+    found = feed.Feed(list(schedule.chunks(config.schedule, 16)), config, None, mesh.make_mesh(), 4, clock)
     found._num_made = made_first
     return found
 
@@ -78,8 +79,9 @@ def test_no_one_waits_for_what_is_ready(monkeypatch):
 
 
 def test_what_ends_the_reading_is_raised_before_a_chunk_has_begun(monkeypatch):
-    c = settings()
-    data, chunks = dataset.open_dataset(c.data, c.model, c.seed), list(schedule.chunks(c.schedule, 16))
+    config = settings()
+    data = dataset.open_dataset(config.data, config.model, config.seed)
+    chunks = list(schedule.chunks(config.schedule, 16))
 
     def batch(self, nimg, n, resolution, part):
         if nimg == 8:
@@ -89,7 +91,7 @@ def test_what_ends_the_reading_is_raised_before_a_chunk_has_begun(monkeypatch):
     original = dataset.Dataset.batch
     monkeypatch.setattr(dataset.Dataset, "batch", batch)
     with (
-        contextlib.closing(feed.Feed(chunks, c, data, mesh.make_mesh(), 1)) as batches,
+        contextlib.closing(feed.Feed(chunks, config, data, mesh.make_mesh(), 1)) as batches,
         pytest.raises(OSError, match="too many open files"),
     ):
         batches.take(lambda: None)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stylegan_jax import config
+from stylegan_jax.config import Config
 from stylegan_jax.networks import ops, sampling
 from stylegan_jax.training import losses
 from tests import official
@@ -50,21 +50,21 @@ def test_loss_and_its_gradients_agree_with_the_official_code(file, lod):
     with Recorded(settings["common"]) as common, Recorded(file, f"{lod}/") as r:
         g, d = common.take_network("G/vars"), common.take_network("D/vars")
         train = official.to_train(settings["fn"], settings["kwargs"])
-        c = config.Config(model=official.joined(g.model, d.model), train=train)
-        full, n = c.model.resolution, len(common.take("latents"))
-        order = official.image_order(n, c.model.stddev_group)
+        config = Config(model=official.joined(g.model, d.model), train=train)
+        full, n = config.model.resolution, len(common.take("latents"))
+        order = official.image_order(n, config.model.stddev_group)
         reals, d_labels, g_labels, t, z = take_inputs(common, order)
         resolution, alpha = official.level(official.lod_of(lod), full)
         noise = tuple(None if x is None else jnp.broadcast_to(x, (n, *x.shape[1:])) for x in g.noise)
-        latents = sampling.Latents(z, z, np.full(n, c.model.num_layers), noise)
+        latents = sampling.Latents(z, z, np.full(n, config.model.num_layers), noise)
         images, column = official.converters(order)
         enlarge = functools.partial(ops.upscale, factor=full // resolution)
         labels = d_labels if settings["net"] == "D" else g_labels
-        fakes, w_mean = official.generate(g.params, latents, labels, alpha, model=c.model, resolution=resolution)
+        fakes, w_mean = official.generate(g.params, latents, labels, alpha, model=config.model, resolution=resolution)
         if settings["net"] == "D":
             own = ops.downscale(jnp.asarray(reals), full // resolution)
             (mean, values), grads = discriminator_values(
-                d.params, own, fakes, labels, alpha, t, config=c, resolution=resolution
+                d.params, own, fakes, labels, alpha, t, config=config, resolution=resolution
             )
             r.check("loss", official.d_loss(values, train, official.load(file)[f"{lod}/loss"].shape, np.argsort(order)))
             r.check("scores_real", values["real_scores"], column)
@@ -76,9 +76,9 @@ def test_loss_and_its_gradients_agree_with_the_official_code(file, lod):
             d.check_tree(r, "grads/", grads)
         else:
             (mean, values), grads = generator_values(
-                g.params, d.params, latents, labels, alpha, config=c, resolution=resolution
+                g.params, d.params, latents, labels, alpha, config=config, resolution=resolution
             )
-            scores = official.discriminate(d.params, fakes, labels, alpha, model=c.model, resolution=resolution)
+            scores = official.discriminate(d.params, fakes, labels, alpha, model=config.model, resolution=resolution)
             r.check("loss", values["g_loss"], column)
             r.check("scores_fake", scores, column)
             g.check_tree(r, "grads/", grads)

@@ -12,8 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from stylegan_jax import config
-from stylegan_jax.config import schedule
+from stylegan_jax.config import schedule, to_dict
 from stylegan_jax.data import dataset
 from stylegan_jax.devices import mesh
 from stylegan_jax.runs import checkpoint
@@ -27,9 +26,9 @@ import json, pathlib, sys
 import jax
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
-from stylegan_jax import config
+from stylegan_jax.config import from_dict
 from stylegan_jax.training import loop
-loop.train(config.from_dict(json.loads(sys.argv[1])), pathlib.Path(sys.argv[2]))
+loop.train(from_dict(json.loads(sys.argv[1])), pathlib.Path(sys.argv[2]))
 """
 
 
@@ -81,7 +80,7 @@ def test_a_run_leaves_its_pictures_scalars_and_checkpoints(undisturbed):
 
 @pytest.mark.slow
 def test_a_run_of_four_steps_a_call_is_that_of_single_calls(undisturbed, tmp_path, monkeypatch):
-    monkeypatch.setattr(programs, "steps_per_call", lambda c, devices: c.schedule.refresh_steps)
+    monkeypatch.setattr(programs, "steps_per_call", lambda config, devices: config.schedule.refresh_steps)
     last = loop.train(settings(), tmp_path)
     assert int(last.nimg) == int(undisturbed[1].nimg) and last.num_skipped.tolist() == [0, 0]
     ours, single = logged(tmp_path), logged(undisturbed[0])
@@ -113,21 +112,21 @@ def test_a_chunk_refuses_batches_that_are_not_on_the_devices():
 
 
 def test_on_a_gpu_programs_are_made_when_they_are_due_and_the_device_is_idle(monkeypatch):
-    events, c, devices = [], settings(), mesh.make_mesh()
+    events, config, devices = [], settings(), mesh.make_mesh()
     monkeypatch.setattr(mesh, "platform_of", lambda devices: "gpu")
-    monkeypatch.setattr(programs, "make", lambda c, state, devices, *request: events.append(request) or request)
+    monkeypatch.setattr(programs, "make", lambda config, state, devices, *request: events.append(request) or request)
     data = types.SimpleNamespace(size=lambda resolution: 16)
-    chunks = list(schedule.chunks(c.schedule, 16))
-    made = loop._programs(chunks, c, data, devices, 4, lambda: events.append("idle"))
+    chunks = list(schedule.chunks(config.schedule, 16))
+    made = loop._programs(chunks, config, data, devices, 4, lambda: events.append("idle"))
     assert events == [] and next(made) == (8, 8, 16, 4, False)
     assert list(made)[-1] == (16, 8, 16, 4, False)
     assert events == ["idle", (8, 8, 16, 4, False), "idle", (16, 8, 16, 4, True), "idle", (16, 8, 16, 4, False)]
 
 
 def test_lazy_r1_comes_before_every_kth_iteration():
-    c = settings(train={"r1_interval": 8}, schedule={"batch_by_resolution": ((16, 16),), "total_kimg": 1.0})
-    chunks = [chunk for chunk in schedule.chunks(c.schedule, 16) if chunk.phase.batch == 16]
-    iterations = [chunk.start_nimg // 16 for chunk in chunks if loop._has_lazy_r1(chunk, c)]
+    config = settings(train={"r1_interval": 8}, schedule={"batch_by_resolution": ((16, 16),), "total_kimg": 1.0})
+    chunks = [chunk for chunk in schedule.chunks(config.schedule, 16) if chunk.phase.batch == 16]
+    iterations = [chunk.start_nimg // 16 for chunk in chunks if loop._has_lazy_r1(chunk, config)]
     assert len(iterations) > 2 and np.all(np.diff(iterations) == 8)
     assert not any(loop._has_lazy_r1(chunk, settings()) for chunk in chunks)
 
@@ -140,13 +139,13 @@ def test_a_run_with_lazy_r1_logs_it(tmp_path):
 
 @pytest.mark.slow
 def test_scalars_are_means_of_the_tick_also_if_it_was_interrupted(tmp_path, monkeypatch):
-    c = settings(schedule={"stable_kimg": 1.0, "total_kimg": 0.256, "tick_kimg": 0.128})
-    loop.train(c, tmp_path / "whole")
+    config = settings(schedule={"stable_kimg": 1.0, "total_kimg": 0.256, "tick_kimg": 0.128})
+    loop.train(config, tmp_path / "whole")
     calls = iter([None] * 2 + ["a signal"] + [None] * 100)
     monkeypatch.setattr(loop.distributed, "stop_requests", lambda: contextlib.nullcontext(lambda: next(calls)))
-    loop.train(c, tmp_path / "interrupted")
+    loop.train(config, tmp_path / "interrupted")
     assert [int(place.name) for place in (tmp_path / "interrupted/checkpoints").iterdir()] == [96]
-    loop.train(c, tmp_path / "interrupted")
+    loop.train(config, tmp_path / "interrupted")
     assert logged(tmp_path / "interrupted") == logged(tmp_path / "whole")
     each = settings(schedule={"stable_kimg": 1.0, "total_kimg": 0.256})
     loop.train(each, tmp_path / "each")  # A tick a chunk.
@@ -162,9 +161,9 @@ def test_scalars_are_means_of_the_tick_also_if_it_was_interrupted(tmp_path, monk
     "stop_nimg", [32, 96, 128], ids=["before the resolution changes", "in mid-fade", "before the fade ends"]
 )
 def test_resumed_equals_uninterrupted_bit_for_bit(undisturbed, tmp_path, number, stop_nimg):
-    c = settings()
+    config = settings()
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_DEFAULT_MATMUL_PRECISION": "highest"}
-    command = [sys.executable, "-c", RUN, json.dumps(config.to_dict(c)), str(tmp_path)]
+    command = [sys.executable, "-c", RUN, json.dumps(to_dict(config)), str(tmp_path)]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 300
     while not (tmp_path / "checkpoints" / str(stop_nimg)).exists() and process.poll() is None:
@@ -172,7 +171,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit(undisturbed, tmp_path, number,
         time.sleep(0.01)
     process.send_signal(number)
     process.wait(120)
-    resumed = loop.train(c, tmp_path)
+    resumed = loop.train(config, tmp_path)
     assert_equal(undisturbed[1], resumed)
     assert logged(tmp_path) == logged(undisturbed[0])
 
@@ -180,8 +179,8 @@ def test_resumed_equals_uninterrupted_bit_for_bit(undisturbed, tmp_path, number,
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_a_signal_saves_where_the_run_is_and_ends_it_well(tmp_path, number):
-    c = settings(schedule={"stable_kimg": 1e6, "total_kimg": 1e5, "tick_kimg": 1e4})
-    command = [sys.executable, "-c", RUN, json.dumps(config.to_dict(c)), str(tmp_path)]
+    config = settings(schedule={"stable_kimg": 1e6, "total_kimg": 1e5, "tick_kimg": 1e4})
+    command = [sys.executable, "-c", RUN, json.dumps(to_dict(config)), str(tmp_path)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     assert any(" of 100000 kimg" in line for line in process.stdout)  # It trains, and no tick is near.
@@ -216,11 +215,11 @@ def test_hosts_compare_their_settings_and_pictures_before_checkpoints_are_opened
     compared = {}
     monkeypatch.setattr(loop.distributed, "check_same", compared.__setitem__)
     (tmp_path / "checkpoints").touch()  # It ends there.
-    c = settings()
+    config = settings()
     with pytest.raises(ValueError, match="checkpoints cannot be written"):
-        loop.train(c, tmp_path)
-    assert json.loads(compared["settings (--config)"])["train"]["r1_gamma"] == c.train.r1_gamma
-    data = dataset.open_dataset(c.data, c.model, c.seed)
+        loop.train(config, tmp_path)
+    assert json.loads(compared["settings (--config)"])["train"]["r1_gamma"] == config.train.r1_gamma
+    data = dataset.open_dataset(config.data, config.model, config.seed)
     assert compared["pictures (data.source)"] == data.fingerprint
 
 
@@ -228,7 +227,7 @@ def test_hosts_may_read_their_pictures_from_places_of_their_own():
     first, second = (settings(data={"source": source, "num_workers": n}) for source, n in (("/a", 1), ("/b", 2)))
     assert loop._shared_settings(first) == loop._shared_settings(second)
     other = settings(report={"metric_ticks": 3}, model={"remat": True})  # Programs, and when they are called.
-    assert loop._shared_settings(first).keys() == config.to_dict(first).keys()
+    assert loop._shared_settings(first).keys() == to_dict(first).keys()
     for group in ("report", "model"):
         assert loop._shared_settings(other)[group] != loop._shared_settings(first)[group]
 
@@ -244,27 +243,27 @@ def test_what_ends_the_reading_of_pictures_is_raised_after_saving(tmp_path, monk
             raise OSError(24, "Too many open files")
         return original(self, nimg, n, resolution, part)
 
-    c = settings(schedule={"tick_kimg": 1.0})  # No checkpoint is due before.
+    config = settings(schedule={"tick_kimg": 1.0})  # No checkpoint is due before.
     monkeypatch.setattr(dataset.Dataset, "batch", batch)
     monkeypatch.setattr(pending.Pending, "is_stuck", lambda self: bool(num_skipped))
     with pytest.raises(OSError, match="Too many open files"):
-        loop.train(c, tmp_path)
+        loop.train(config, tmp_path)
     saved = [int(place.name) for place in (tmp_path / "checkpoints").iterdir()]
     assert saved == ([] if num_skipped else [96])
     assert ("is saved at 96 images; the same command goes on" in capsys.readouterr().out) != bool(num_skipped)
     if not num_skipped:
         fails_at = None
-        resumed = loop.train(c, tmp_path)
-        assert_equal(resumed, loop.train(c, tmp_path / "undisturbed"))
+        resumed = loop.train(config, tmp_path)
+        assert_equal(resumed, loop.train(config, tmp_path / "undisturbed"))
         assert logged(tmp_path) == logged(tmp_path / "undisturbed")
 
 
 @pytest.mark.slow
 def test_a_program_that_does_not_fit_ends_the_run_after_saving(tmp_path, monkeypatch):
-    def make(c, state, devices, resolution, *how):
+    def make(config, state, devices, resolution, *how):
         if resolution == 16:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
-        return original(c, state, devices, resolution, *how)
+        return original(config, state, devices, resolution, *how)
 
     original = programs.make
     monkeypatch.setattr(programs, "make", make)
@@ -329,29 +328,29 @@ def test_a_folder_that_another_run_is_in_is_refused(tmp_path):
 
 @pytest.mark.slow
 def test_a_run_that_goes_back_comes_to_the_same_end_and_keeps_what_it_left(undisturbed, tmp_path):
-    c = settings(report={"keep_checkpoints": 100})
-    whole = loop.train(c, tmp_path)
+    config = settings(report={"keep_checkpoints": 100})
+    whole = loop.train(config, tmp_path)
     lines = logged(tmp_path)
     assert_equal(undisturbed[1], whole)
-    assert_equal(whole, loop.train(c, tmp_path, back_to_nimg=96))
+    assert_equal(whole, loop.train(config, tmp_path, back_to_nimg=96))
     assert logged(tmp_path) == lines
     kept = [json.loads(line)["nimg"] for line in (tmp_path / "scalars-after-96.jsonl").read_text().splitlines()]
     assert kept == list(range(128, 257, 32))
     assert sorted(int(place.name) for place in (tmp_path / "checkpoints/after-96").iterdir()) == kept
     with pytest.raises(ValueError, match="Leave --checkpoint out to go on"):
-        loop.train(c, tmp_path, back_to_nimg=96)
+        loop.train(config, tmp_path, back_to_nimg=96)
     with pytest.raises(ValueError, match="has no checkpoint of image 100; it has: 32, 64"):
-        loop.train(c, tmp_path, back_to_nimg=100)
+        loop.train(config, tmp_path, back_to_nimg=100)
 
 
 @pytest.mark.slow
 def test_a_run_whose_checkpoints_are_gone_is_refused_and_its_log_stays(tmp_path):
-    c = settings(schedule={"total_kimg": 0.064})
-    loop.train(c, tmp_path)
+    config = settings(schedule={"total_kimg": 0.064})
+    loop.train(config, tmp_path)
     (tmp_path / "checkpoints").rename(tmp_path / "elsewhere")
     before = (tmp_path / "scalars.jsonl").read_bytes()
     with pytest.raises(ValueError, match="saved checkpoints, but .* has none. Bring them back"):
-        loop.train(c, tmp_path)
+        loop.train(config, tmp_path)
     assert (tmp_path / "scalars.jsonl").read_bytes() == before
     (tmp_path / "elsewhere").rename(tmp_path / "checkpoints")
     longer = settings(schedule={"total_kimg": 0.128})
@@ -375,11 +374,11 @@ def test_settings_say_which_checkpoints_are_kept(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_checkpoints_have_the_score_that_was_measured_and_none_is_made_without_updates(tmp_path, monkeypatch):
-    c = settings(
+    config = settings(
         schedule={"stable_kimg": 1.0, "total_kimg": 0.096},
         report={"metric_ticks": 1, "keep_best": 1, "keep_checkpoints": 1, "best_metric": "fd_faces"},
     )
-    loop.train(c, tmp_path / "run")
+    loop.train(config, tmp_path / "run")
     scores = {line["nimg"]: line["fd_faces"] for line in logged(tmp_path / "run") if line["nimg"]}
     kept = {int(place.name) for place in (tmp_path / "run/checkpoints").iterdir()}
     assert len(scores) == 3 and kept == {96, min((32, 64), key=scores.__getitem__)}
@@ -387,12 +386,12 @@ def test_checkpoints_have_the_score_that_was_measured_and_none_is_made_without_u
         record = json.loads((tmp_path / f"run/checkpoints/{nimg}/record/metadata").read_text())
         assert record["record"]["score"] == pytest.approx(scores[nimg])
     monkeypatch.setattr(pending.Pending, "is_stuck", lambda self: True)
-    loop.train(c, tmp_path / "stuck")
+    loop.train(config, tmp_path / "stuck")
     assert not list((tmp_path / "stuck/checkpoints").iterdir())
 
 
 def test_another_configuration_on_the_same_folder_is_refused(tmp_path):
-    loop.workdir.record_config(tmp_path, config.to_dict(settings()))
+    loop.workdir.record_config(tmp_path, to_dict(settings()))
     with pytest.raises(ValueError, match=r"train\.r1_gamma: 10\.0 in .*, 5\.0 now"):
         loop.train(settings(train={"r1_gamma": 5.0}), tmp_path)
 
@@ -405,8 +404,8 @@ def test_other_pictures_in_mid_run_are_refused(tmp_path):
 
     for i in range(9):
         Image.new("RGB", (16, 16), (i, i, i)).save(source / f"{i}.png")
-    c = settings(data={"source": str(source), "num_heldout": 2}, schedule={"total_kimg": 0.032})
-    loop.train(c, tmp_path / "run")
+    config = settings(data={"source": str(source), "num_heldout": 2}, schedule={"total_kimg": 0.032})
+    loop.train(config, tmp_path / "run")
     (source / "0.png").unlink()
     with pytest.raises(ValueError, match="are not those that this run began with"):
-        loop.train(c, tmp_path / "run")
+        loop.train(config, tmp_path / "run")

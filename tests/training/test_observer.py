@@ -43,15 +43,16 @@ class Log:
 
 
 def opened(**changes) -> tuple[observer.Observer, Log, dataset.Dataset]:
-    c = settings(**{"model": {"num_labels": 3}, "data": {"num_heldout": 150}, "report": {"metric_ticks": 1}} | changes)
+    usual = {"model": {"num_labels": 3}, "data": {"num_heldout": 150}, "report": {"metric_ticks": 1}}
+    config = settings(**usual | changes)
     classes = np.where(np.arange(N) % 10 == 0, 1, 0)
     all_pictures = pictures(classes, 0)
     stored = images.Images(
         "unequal", N, (16,), lambda i, size: all_pictures[i], "f", labels.Classes(classes, ("a", "b", "c"))
     )
-    train, heldout = np.arange(c.data.num_heldout, N), np.arange(c.data.num_heldout)
-    data, log = dataset.Dataset(stored, train, heldout, c.model, c.seed), Log()
-    return observer.Observer(c, data, mesh.make_mesh(), log, []), log, data
+    train, heldout = np.arange(config.data.num_heldout, N), np.arange(config.data.num_heldout)
+    data, log = dataset.Dataset(stored, train, heldout, config.model, config.seed), Log()
+    return observer.Observer(config, data, mesh.make_mesh(), log, []), log, data
 
 
 STATE = types.SimpleNamespace(ema_params=None)

@@ -11,9 +11,9 @@ from tests.small import settings
 
 def finished(counts: list[tuple[int, int]], averages: report.Averages | None = None) -> pending.Pending:
     """Returns what has finished chunks with these counts of skipped updates of G and D after each."""
-    c = settings()
-    found = pending.Pending(c, averages or report.Averages(), np.asarray(counts[0], np.int32))
-    chunk = next(schedule.chunks(c.schedule, 16))
+    config = settings()
+    found = pending.Pending(config, averages or report.Averages(), np.asarray(counts[0], np.int32))
+    chunk = next(schedule.chunks(config.schedule, 16))
     for i, count in enumerate(counts[1:]):
         found.add(chunk, [{"d_loss": np.float32(i), "num_skipped": np.asarray(count, np.int32)}])
     list(found.finish())
@@ -67,9 +67,9 @@ def test_means_are_those_since_the_last_tick():
 
 
 def test_the_last_chunks_are_left_to_the_devices():
-    c = settings()
-    found = pending.Pending(c, report.Averages(), np.zeros(2, np.int32))
-    chunks = list(schedule.chunks(c.schedule, 16))[:3]
+    config = settings()
+    found = pending.Pending(config, report.Averages(), np.zeros(2, np.int32))
+    chunks = list(schedule.chunks(config.schedule, 16))[:3]
     for chunk in chunks:
         found.add(chunk, [{"num_skipped": np.zeros(2, np.int32)}])
     assert list(found.finish(1)) == chunks[:2] and list(found.finish(1)) == [] and list(found.finish()) == chunks[2:]

@@ -10,7 +10,7 @@ import jax
 import pytest
 from jax.experimental import topologies
 
-from stylegan_jax import config
+from stylegan_jax.config import Config, from_dict
 from stylegan_jax.devices import gpu_program, mesh, topology
 from stylegan_jax.training import estimate, plan, programs, state, trials
 from tests.small import settings
@@ -20,13 +20,13 @@ GIB = plan.GIB
 BATCH = 32
 
 
-def trial(c: config.Config, limit_gib: float, resolution: int = 16) -> trials.Trial:
+def trial(config: Config, limit_gib: float, resolution: int = 16) -> trials.Trial:
     """Returns a trial on a device where two images take a GiB, or half with remat, and all else one."""
-    parts = c.schedule.num_parts(resolution)
-    temp_gib = c.schedule.batch_at(resolution) / parts / 2 / (2 if c.model.remat else 1)
+    parts = config.schedule.num_parts(resolution)
+    temp_gib = config.schedule.batch_at(resolution) / parts / 2 / (2 if config.model.remat else 1)
     fits = temp_gib + 1 <= limit_gib
     bytes_of = {"temp_bytes": int(temp_gib * GIB), "peak_bytes": int((temp_gib + 1) * GIB)}
-    return trials.Trial(parts, c.model.remat, 10.0, **bytes_of, fits=fits, images_per_sec=50.0 if fits else None)
+    return trials.Trial(parts, config.model.remat, 10.0, **bytes_of, fits=fits, images_per_sec=50.0 if fits else None)
 
 
 def row(trials: tuple[trials.Trial, ...], resolution: int = 16, kimg: float = 180.0) -> plan.Row:
@@ -40,8 +40,8 @@ def about(**changes) -> dict:
 
 
 def trials_at(limit_gib: float, **model) -> tuple[trials.Trial, ...]:
-    c = settings(model=model, schedule={"batch": BATCH})
-    return trials.find_fitting(trials.choices(c, 16, 4), lambda changed: trial(changed, limit_gib))
+    config = settings(model=model, schedule={"batch": BATCH})
+    return trials.find_fitting(trials.choices(config, 16, 4), lambda changed: trial(changed, limit_gib))
 
 
 @pytest.mark.parametrize(("limit_gib", "parts"), [(17, [1]), (16.9, [1, 2]), (5, [1, 2, 4])])
@@ -61,8 +61,8 @@ def test_where_no_parts_fit_the_most_are_tried_with_remat(limit_gib, fits):
 
 def test_parts_are_of_whole_groups_and_divide_among_the_devices():
     def parts(num_devices: int, **schedule) -> list[int]:
-        c = settings(schedule={"batch": 24} | schedule)
-        return [changed.schedule.num_parts(16) for changed in trials.choices(c, 16, num_devices)[:-1]]
+        config = settings(schedule={"batch": 24} | schedule)
+        return [changed.schedule.num_parts(16) for changed in trials.choices(config, 16, num_devices)[:-1]]
 
     assert parts(4) == [1, 2]
     assert parts(8) == [1]
@@ -71,9 +71,9 @@ def test_parts_are_of_whole_groups_and_divide_among_the_devices():
 
 
 def test_advice_is_one_flag_for_all_resolutions_that_can_be_given():
-    c = settings(schedule={"batch": BATCH, "accumulation_by_resolution": ((4, 2), (8, 1))})
+    config = settings(schedule={"batch": BATCH, "accumulation_by_resolution": ((4, 2), (8, 1))})
     rows = [row(trials_at(17), 4), row(trials_at(16), 8), row(trials_at(2.5), 16)]
-    first, second = plan.advice(c, rows)
+    first, second = plan.advice(config, rows)
     flag = "--config.schedule.accumulation_by_resolution='((4, 2), (8, 2), (16, 8))'"
     assert first == f"8 px does not fit: use {flag}, or 2 there"
     assert second == f"16 px does not fit: use --config.model.remat=True and {flag}, or 8 there"
@@ -82,9 +82,9 @@ def test_advice_is_one_flag_for_all_resolutions_that_can_be_given():
 
 
 def test_nothing_is_advised_where_all_fits_and_less_where_nothing_does():
-    c = settings()
-    assert plan.advice(c, [row(trials_at(17))]) == []
-    (line,) = plan.advice(c, [row(trials_at(1))])
+    config = settings()
+    assert plan.advice(config, [row(trials_at(17))]) == []
+    (line,) = plan.advice(config, [row(trials_at(1))])
     assert line == ("16 px does not fit in 8 parts, even with model.remat: use more devices, or a smaller batch there")
 
 
@@ -130,7 +130,7 @@ def test_the_table_has_a_line_a_trial_under_its_header():
 
 
 def test_the_parameters_of_each_network_are_listed_with_their_shapes_and_sum():
-    text = plan.parameters_text(state.abstract(config.Config()))
+    text = plan.parameters_text(state.abstract(Config()))
     generator, discriminator = text.split("parameters of the discriminator:")
     assert "| synthesis/b8/conv0/weight " in generator and "(3, 3, 512, 512)" in generator
     assert "26,219,627" in generator and "23,087,249" in discriminator
@@ -180,9 +180,9 @@ def test_a_gpus_least_time_is_added_up_kernel_by_kernel():
 
 
 def test_reading_is_timed_where_pictures_have_to_be_decoded():
-    c = config.from_dict({"data": {"source": "somewhere"}})
-    assert estimate.reading_speed(c, 256) is None
-    assert estimate.reading_speed(c, 512) > 1
+    config = from_dict({"data": {"source": "somewhere"}})
+    assert estimate.reading_speed(config, 256) is None
+    assert estimate.reading_speed(config, 512) > 1
     assert estimate.reading_speed(settings(), 512) is None
 
 
@@ -213,9 +213,9 @@ def test_the_cost_is_of_all_devices_where_prices_are_known():
 
 
 def test_images_are_given_at_the_size_of_a_store_and_procedural_ones_at_full_size():
-    c = config.from_dict({"data": {"source": "somewhere"}})
-    assert [trials.images_size(c, r) for r in (8, 256, 512, 1024)] == [8, 256, 1024, 1024]
-    assert trials.images_size(config.from_dict({"data": {"source": "faces"}}), 8) == 1024
+    config = from_dict({"data": {"source": "somewhere"}})
+    assert [trials.images_size(config, r) for r in (8, 256, 512, 1024)] == [8, 256, 1024, 1024]
+    assert trials.images_size(from_dict({"data": {"source": "faces"}}), 8) == 1024
 
 
 def test_memory_is_the_devices_own_or_published_or_a_share_of_the_machines():

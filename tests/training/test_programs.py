@@ -65,18 +65,18 @@ def test_a_stable_resolution_has_a_program_of_its_own_but_on_cpus():
 
 @pytest.mark.parametrize("num_steps", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_a_program_takes_the_state_that_it_returns(num_steps):
-    c, devices = settings(model={"num_labels": 3}), mesh.make_mesh()
+    config, devices = settings(model={"num_labels": 3}), mesh.make_mesh()
     whole = mesh.replicated(devices)
-    s = jax.jit(state.create, static_argnums=1, out_shardings=whole)(jax.random.key(0), c)
-    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), s)
-    program = programs.train_program(c, abstract, devices, resolution=8, batch=8, size=16, num_steps=num_steps)
+    train_state = jax.jit(state.create, static_argnums=1, out_shardings=whole)(jax.random.key(0), config)
+    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), train_state)
+    program = programs.train_program(config, abstract, devices, resolution=8, batch=8, size=16, num_steps=num_steps)
     stack = np.zeros((num_steps, 8, 16, 16, 3), np.uint8), np.zeros((num_steps, 8, 3), np.float32)
     batches = mesh.put(stack, mesh.split_stack(devices))
-    phase = mesh.put((None, np.float32(1e-3)), whole)
+    scalars = mesh.put((None, np.float32(1e-3)), whole)
     for _ in range(2):
-        s, metrics = program(s, *batches, *phase)
-    assert {x.sharding for x in jax.tree.leaves(s)} == {whole}
-    assert int(s.nimg) == 16 * num_steps
+        train_state, metrics = program(train_state, *batches, *scalars)
+    assert {x.sharding for x in jax.tree.leaves(train_state)} == {whole}
+    assert int(train_state.nimg) == 16 * num_steps
     assert all(np.isfinite(value).all() for value in metrics.values())
 
 

@@ -60,8 +60,8 @@ def test_several_processes_take_the_answer_of_the_first_now_and_then(monkeypatch
 def test_two_processes_save_together_when_time_is_up(tmp_path, monkeypatch):
     changes = {"checkpoint_minutes": 1e-9, "checkpoint_ticks": 1000, "image_ticks": 1000}
     schedule = {"refresh_steps": 1, "total_kimg": 0.32, "tick_kimg": 0.008, "stable_kimg": 10.0}
-    c = settings(model={"resolution": 8}, schedule=schedule, report=changes)
-    monkeypatch.setattr(test_distributed, "_settings", lambda steps: c)
+    config = settings(model={"resolution": 8}, schedule=schedule, report=changes)
+    monkeypatch.setattr(test_distributed, "_settings", lambda steps: config)
     processes = test_distributed._start(tmp_path / "two", processes=2, devices=1)
     assert test_distributed._finish(processes) == [0, 0], test_distributed._log(tmp_path / "two", 1)
     assert test_distributed._saved(tmp_path / "two") == [8 * saving.CHUNKS_BETWEEN_AGREEMENTS, 320]

@@ -19,9 +19,9 @@ def test_pictures_are_told_in_words_without_what_there_is_none_of():
 
 
 def test_a_run_begins_with_its_pictures_parameters_devices_and_place():
-    c = settings()
-    data = dataset.open_dataset(c.data, c.model, c.seed)
-    pictures, parameters, devices, place = start.about(c, data, mesh.make_mesh(), 64)
+    config = settings()
+    data = dataset.open_dataset(config.data, config.model, config.seed)
+    pictures, parameters, devices, place = start.about(config, data, mesh.make_mesh(), 64)
     assert pictures == "pictures: 64 to train on, 32 held out"
     assert parameters.startswith("parameters: ") and parameters.endswith("of the discriminator")
     assert devices == "devices: 4 CPU" and place == "starting at 0.064 kimg"
@@ -42,22 +42,22 @@ def test_a_run_begins_with_its_pictures_parameters_devices_and_place():
     ],
 )
 def test_a_run_that_ends_before_full_resolution_is_told_so(changes, message):
-    c = settings(schedule=changes)
-    *_, last = schedule.chunks(c.schedule, 16)
-    (note,) = start.schedule_notes(c, last)
+    config = settings(schedule=changes)
+    *_, last = schedule.chunks(config.schedule, 16)
+    (note,) = start.schedule_notes(config, last)
     assert re.search(message, note)
 
 
 def test_a_run_that_grows_to_the_end_needs_no_note():
-    c = settings()
-    *_, last = schedule.chunks(c.schedule, 16)
-    assert start.schedule_notes(c, last) == []
+    config = settings()
+    *_, last = schedule.chunks(config.schedule, 16)
+    assert start.schedule_notes(config, last) == []
 
 
 def test_classes_that_the_model_does_not_use_are_told():
     def notes(num_labels: int) -> list[str]:
-        c = settings(model={"num_labels": num_labels}, data={"source": "digits"})
-        return start.class_notes(c, dataset.open_dataset(c.data, c.model, c.seed))
+        config = settings(model={"num_labels": num_labels}, data={"source": "digits"})
+        return start.class_notes(config, dataset.open_dataset(config.data, config.model, config.seed))
 
     (note,) = notes(0)
     assert note.startswith("the pictures have 10 classes, and the model is unconditional") and "num_labels=10" in note
@@ -65,7 +65,7 @@ def test_classes_that_the_model_does_not_use_are_told():
 
 
 def test_a_run_that_is_complete_says_so_and_one_beyond_its_total_too():
-    c = settings()
-    assert start.ending(c, 256, 256) == "complete at 0.256 kimg"
+    config = settings()
+    assert start.ending(config, 256, 256) == "complete at 0.256 kimg"
     text = start.ending(settings(schedule={"total_kimg": 0.1}), 256, 128)
     assert text == "nothing to train: the run is at 0.256 kimg, and schedule.total_kimg is 0.1. Raise it to train on."
