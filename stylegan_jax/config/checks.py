@@ -148,14 +148,14 @@ def _check_ranges(config: Any) -> None:
 
 def _check_schedule(config: Any) -> None:
     schedule, model = config.schedule, config.model
-    r = schedule.initial_resolution
-    _require(r in model.resolutions, "schedule.initial_resolution", r, f"use one of {model.resolutions}")
+    initial = schedule.initial_resolution
+    _require(initial in model.resolutions, "schedule.initial_resolution", initial, f"use one of {model.resolutions}")
     _require(
-        schedule.stable_kimg + schedule.fade_kimg > 0 or r == model.resolution,
+        schedule.stable_kimg + schedule.fade_kimg > 0 or initial == model.resolution,
         "schedule.stable_kimg",
         schedule.stable_kimg,
-        f"with schedule.fade_kimg (={schedule.fade_kimg}) it must be more than 0, or training would stay at {r} px: "
-        f"to train at full resolution from the beginning use schedule.initial_resolution={model.resolution}",
+        f"with schedule.fade_kimg (={schedule.fade_kimg}) it must be more than 0, or training would stay at {initial} "
+        f"px: to train at full resolution from the beginning use schedule.initial_resolution={model.resolution}",
     )
     pairs = {
         "accumulation_by_resolution": schedule.accumulation,

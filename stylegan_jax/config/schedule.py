@@ -85,15 +85,16 @@ def phase_at(nimg: int, schedule: Schedule, resolution: int) -> Phase:
         schedule: settings.
         resolution: the model's resolution, px.
     """
-    s, kimg = schedule, nimg / 1000
-    length = s.stable_kimg + s.fade_kimg
+    kimg = nimg / 1000
+    length = schedule.stable_kimg + schedule.fade_kimg
     level = math.floor(kimg / length) if length > 0 else 0
-    fade = max(kimg - level * length - s.stable_kimg, 0) / s.fade_kimg if s.fade_kimg > 0 else 0
+    faded_kimg = max(kimg - level * length - schedule.stable_kimg, 0)
+    fade = faded_kimg / schedule.fade_kimg if schedule.fade_kimg > 0 else 0
     # Number of levels below full resolution, the official "lod"; its fraction is the weight of the lower level.
-    missing = max(math.log2(resolution) - math.floor(math.log2(s.initial_resolution)) - level - fade, 0)
+    missing = max(math.log2(resolution) - math.floor(math.log2(schedule.initial_resolution)) - level - fade, 0)
     current = resolution >> math.floor(missing)
-    rampup = min(kimg / s.lr_rampup_kimg, 1) if s.lr_rampup_kimg > 0 else 1
-    batch, lr, tick_kimg = _values_at(s, current)
+    rampup = min(kimg / schedule.lr_rampup_kimg, 1) if schedule.lr_rampup_kimg > 0 else 1
+    batch, lr, tick_kimg = _values_at(schedule, current)
     return Phase(current, 1 - (missing - math.floor(missing)), batch, lr * rampup, tick_kimg)
 
 
@@ -140,7 +141,7 @@ def stages(run: Iterable[Chunk]) -> list[Stage]:
     """Returns the run as parts of one growth state each, with the learning rate at its end."""
     result: list[Stage] = []
     for chunk in run:
-        p = chunk.phase
+        phase = chunk.phase
         start = chunk.start_nimg if chunk.is_reset else result.pop().start_nimg
-        result.append(Stage(p.resolution, p.alpha < 1, start, chunk.end_nimg, p.batch, p.lr))
+        result.append(Stage(phase.resolution, phase.alpha < 1, start, chunk.end_nimg, phase.batch, phase.lr))
     return result

@@ -62,12 +62,7 @@ def _train(
     with progress.counting("pictures") as progress_fn:
         data = dataset.open_dataset(config.data, config.model, config.seed, progress_fn)
     distributed.check_same("pictures (data.source)", data.fingerprint)
-    r = config.report
-    manager = checkpoint.open_manager(
-        folder / "checkpoints", r.keep_checkpoints, round(1000 * r.keep_every_kimg), r.keep_best
-    )
-    train_state, nimg, averages = start.restore_or_create(config, manager, data, devices, back_to_nimg)
-    checkpoint.check_room(manager, train_state, r.keep_checkpoints + r.keep_best + 1)
+    manager, train_state, nimg, averages = start.open_run(config, folder, data, devices, back_to_nimg)
     workdir.record_config(folder, to_dict(config))
     run = list(schedule.chunks(config.schedule, config.model.resolution, nimg))
     rest, stages = [chunk for chunk in run if chunk.start_nimg >= nimg], schedule.stages(run)
@@ -75,10 +70,7 @@ def _train(
         stop_fn = stack.enter_context(distributed.stop_requests())
         stack.callback(checkpoint.close, manager)  # After what it is writing is on disk.
         log = stack.enter_context(report.Report(folder, run[-1].end_nimg, nimg, stages))
-        for line in (report.schedule_text(stages), *start.about(config, data, devices, nimg)):
-            log.log(line)
-        for note in (*start.schedule_notes(config, run[-1]), *start.class_notes(config, data)):
-            log.log(f"note: {note}")
+        start.log_start(log, config, data, devices, nimg, run[-1], stages)
         watcher = observer.Observer(config, data, devices, log, stages)
         num_steps = programs.steps_per_call(config, devices)
 
@@ -104,16 +96,14 @@ def _train(
             running.add(chunk, metrics)
             stop, is_late = stop_fn(), saver.is_late()
             for done in running.finish(0 if chunk.is_tick or stop or is_late else 1):  # One keeps the devices busy.
-                fields = {"alpha": done.phase.alpha} | running.means(("d_loss", "g_loss"))
-                fields["waiting for pictures"] = f"{batches.waiting_share():.0%}"
-                log.progress(done.end_nimg, done.phase.resolution, **fields)
+                _log_progress(log, done, running, batches)
             distances = {}
             if chunk.is_tick:
                 distances = watcher.tick(train_state, chunk, running.averages.take())
                 batches.restart_clock()
-            is_due = chunk.is_last or is_late or (chunk.is_tick and chunk.tick % r.checkpoint_ticks == 0)
+            is_due = chunk.is_last or is_late or (chunk.is_tick and chunk.tick % config.report.checkpoint_ticks == 0)
             if stop or (is_due and not running.is_stuck()):
-                saver.save(chunk.end_nimg, train_state, running.averages, distances.get(r.best_metric))
+                saver.save(chunk.end_nimg, train_state, running.averages, distances.get(config.report.best_metric))
             if stop:
                 saver.wait()
                 log.log(f"stopped by {stop} and saved at {chunk.end_nimg} images; the same command goes on from here")
@@ -121,6 +111,13 @@ def _train(
         else:
             log.log(start.ending(config, max(nimg, run[-1].end_nimg), run[-1].end_nimg))
     return train_state
+
+
+def _log_progress(log: report.Report, done: schedule.Chunk, running: pending.Pending, batches: feed.Feed) -> None:
+    """Writes the status line after the chunk `done`."""
+    fields = {"alpha": done.phase.alpha} | running.means(("d_loss", "g_loss"))
+    fields["waiting for pictures"] = f"{batches.waiting_share():.0%}"
+    log.progress(done.end_nimg, done.phase.resolution, **fields)
 
 
 @contextlib.contextmanager

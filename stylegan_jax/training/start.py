@@ -14,16 +14,33 @@ from stylegan_jax.runs import checkpoint, report, restoring
 from stylegan_jax.training import saving, state
 
 
-def restore_or_create(
-    config: Config, manager: Any, data: dataset.Dataset, devices: jax.sharding.Mesh, back_to_nimg: int | None
-) -> tuple[state.TrainState, int, report.Averages]:
-    """Returns the state to go on from, whole on each device, its nimg, and the averages of the tick so far.
+def open_run(
+    config: Config, folder: pathlib.Path, data: dataset.Dataset, devices: jax.sharding.Mesh, back_to_nimg: int | None
+) -> tuple[Any, state.TrainState, int, report.Averages]:
+    """Opens the checkpoints of the run in `folder`.
 
-    It is the state of the checkpoint at `back_to_nimg`, for which newer ones are moved aside, or of the newest.
+    The state to go on from is that of the checkpoint at `back_to_nimg`, for which newer ones are moved aside, or of the
+    newest; without checkpoints it is a new one.
+
+    Returns:
+        The manager of the checkpoints, the state, whole on each device, its nimg, and the averages of the tick so far.
 
     Raises:
-        ValueError: there is no such sound checkpoint, or it is of another model, other pictures or other classes.
+        ValueError: there is no such sound checkpoint, it is of another model, other pictures or other classes, or the
+            disk is too small.
     """
+    kept = config.report
+    manager = checkpoint.open_manager(
+        folder / "checkpoints", kept.keep_checkpoints, round(1000 * kept.keep_every_kimg), kept.keep_best
+    )
+    train_state, nimg, averages = _restore_or_create(config, manager, data, devices, back_to_nimg)
+    checkpoint.check_room(manager, train_state, kept.keep_checkpoints + kept.keep_best + 1)
+    return manager, train_state, nimg, averages
+
+
+def _restore_or_create(
+    config: Config, manager: Any, data: dataset.Dataset, devices: jax.sharding.Mesh, back_to_nimg: int | None
+) -> tuple[state.TrainState, int, report.Averages]:
     restored = restoring.restore(manager, state.abstract(config, mesh.replicated(devices)), back_to_nimg)
     if restored is None:
         checkpoint.check_none_missing(manager)
@@ -45,6 +62,32 @@ def _keep_lines_after(manager: Any, nimg: int) -> None:
     kept = report.keep_lines_after(pathlib.Path(manager.directory).parent, nimg)
     if kept:
         logging.warning("the lines of scalars.jsonl after image %d are kept in %s", nimg, kept)
+
+
+def log_start(
+    log: report.Report,
+    config: Config,
+    data: dataset.Dataset,
+    devices: jax.sharding.Mesh,
+    nimg: int,
+    last: schedule.Chunk,
+    stages: list[schedule.Stage],
+) -> None:
+    """Logs the schedule, what the run consists of, and notes on what the user may not expect.
+
+    Args:
+        log: where to.
+        config: the run's settings.
+        data: its pictures.
+        devices: its devices.
+        nimg: images after which it goes on.
+        last: its last chunk.
+        stages: its schedule.
+    """
+    for line in (report.schedule_text(stages), *about(config, data, devices, nimg)):
+        log.log(line)
+    for note in (*schedule_notes(config, last), *class_notes(config, data)):
+        log.log(f"note: {note}")
 
 
 def about(config: Config, data: dataset.Dataset, devices: jax.sharding.Mesh, nimg: int) -> list[str]:
@@ -75,8 +118,8 @@ def pictures_text(counts: dict[str, int]) -> str:
 
 def schedule_notes(config: Config, last: schedule.Chunk) -> list[str]:
     """Returns a sentence if the run ends, with the chunk `last`, before full resolution is stable."""
-    phase, plan, resolution = last.phase, config.schedule, config.model.resolution
-    full_kimg, end = schedule.full_kimg(plan, resolution), f"{last.end_nimg / 1000:g} kimg"
+    phase, resolution = last.phase, config.model.resolution
+    full_kimg, end = schedule.full_kimg(config.schedule, resolution), f"{last.end_nimg / 1000:g} kimg"
     if phase.resolution < resolution:
         return [
             f"the run ends at {end} with images of {phase.resolution} px: full resolution, {resolution} px, begins at "
@@ -85,7 +128,7 @@ def schedule_notes(config: Config, last: schedule.Chunk) -> list[str]:
     if phase.alpha < 1:
         return [
             f"the run ends at {end} while full resolution, {resolution} px, still fades in: it is stable from "
-            f"{full_kimg + plan.fade_kimg:g} kimg on. Use a longer schedule.total_kimg."
+            f"{full_kimg + config.schedule.fade_kimg:g} kimg on. Use a longer schedule.total_kimg."
         ]
     return []
 
