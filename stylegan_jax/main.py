@@ -203,7 +203,7 @@ def run(config: Config, mode: str, folder: pathlib.Path) -> None:
         print(text)
     else:
         with progress.counting("pictures") as progress_fn:
-            record = prepare.prepare(config.data, config.model, folder, progress_fn)
+            record = prepare.make_store(config.data, config.model, folder, progress_fn)
         for note in record["notes"]:
             print(f"note: {note}")
         left_out = record["num_unreadable"] + record["num_filtered"]
@@ -235,7 +235,7 @@ def main(argv: list[str]) -> None:
         if MODE.value == "sample":
             find_devices()
             out = None if OUT.value is None else workdir.resolve(OUT.value, "--out")
-            print(*draw.draw(config, folder, CLASSES.value, out, CHECKPOINT.value), sep="\n")
+            print(*draw.save_grids(config, folder, CLASSES.value, out, CHECKPOINT.value), sep="\n")
         elif config is None:
             raise ValueError(f"--config is missing, which --mode={MODE.value} needs: a file, or a name such as demo.")
         else:

@@ -1,4 +1,4 @@
-"""Estimates the time to prepare FFHQ: times `prepare` on 1024 px faces, smooth ones and ones with a camera's noise.
+"""Estimates the time to prepare FFHQ: times `make_store` on 1024 px faces, smooth ones and ones with a camera's noise.
 
 python -m experiments.data.ffhq
 """
@@ -124,7 +124,7 @@ def prepared(source: pathlib.Path, store: pathlib.Path, num_processes: int) -> t
     for leftover in (store, store.with_name(f"{store.name}.partial")):
         shutil.rmtree(leftover, ignore_errors=True)
     start = time.perf_counter()
-    prepare.prepare(data, Model(resolution=RESOLUTION), store, pictures_per_shard=per_shard)
+    prepare.make_store(data, Model(resolution=RESOLUTION), store, pictures_per_shard=per_shard)
     sec, num_bytes = time.perf_counter() - start, folder_bytes(store)
     shutil.rmtree(store)
     return sec / num_pictures, num_bytes / num_pictures

@@ -72,7 +72,7 @@ def make(workdir: pathlib.Path, num_pictures: int, resolution: int, note_fn: Cal
     tfrecord_writer.write_tfrecords(partial.tfrecords, "faces", images)
     note_fn("preparing the store")
     data = Data(source=str(partial.png / str(resolution)), num_workers=NUM_PROCESSES)
-    prepare.prepare(data, Model(resolution=resolution), partial.store)
+    prepare.make_store(data, Model(resolution=resolution), partial.store)
     partial.folder.rename(folder)
     return Files(folder)
 

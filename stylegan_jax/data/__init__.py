@@ -18,7 +18,7 @@ decode     a picture of any format, mode and depth to Pillow's image
 square     an image to a square of uint8 pixels; the box mean
 survey     each picture of a source as a square, or the reason why it is left out
 images     the squares of a source, from memory, storage or decoding: `images.open_images`
-prepare    makes a store: `prepare.prepare`
+prepare    makes a store: `prepare.make_store`
 workers    the processes that do it, and what each shard is a function of
 shards     writes one shard of a store
 verification  whether a store has what was prepared

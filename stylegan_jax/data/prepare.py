@@ -25,7 +25,7 @@ OURS = {"lock", "shards", "store", UNREADABLE}  # Names of all that is in the fo
 _REMEDY = ", and give the same command again: it goes on from the others, which are prepared"
 
 
-def prepare(
+def make_store(
     data: Data,
     model: Model,
     folder: str | os.PathLike,

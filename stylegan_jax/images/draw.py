@@ -17,14 +17,14 @@ from stylegan_jax.runs import checkpoint, grid, restoring, workdir
 MAX_LISTED = 50  # Classes named in an error.
 
 
-def draw(
+def save_grids(
     config: Config | None,
     folder: pathlib.Path,
     classes: Sequence[str] = (),
     out: pathlib.Path | None = None,
     nimg: int | None = None,
 ) -> list[pathlib.Path]:
-    """Draws images from a checkpoint of a run, a grid for each class. Only `out` is written to.
+    """Draws images from a checkpoint of a run, and saves a grid for each class. Only `out` is written to.
 
     Args:
         config: the run's settings, which are compared with those in its folder; None: take those.

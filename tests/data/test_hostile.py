@@ -310,7 +310,7 @@ def _open(data: Data, folder: pathlib.Path | None = None) -> images.Images:
 
 def _prepare(data: Data, folder: pathlib.Path) -> tuple[dict, list[dict]]:
     """Prepares a store; returns what its prepared.json and its left_out.jsonl say."""
-    prepare.prepare(data, MODEL, folder)
+    prepare.make_store(data, MODEL, folder)
     lines = (folder / store.LEFT_OUT).read_bytes().splitlines()
     return json.loads((folder / store.RECORD).read_bytes()), [json.loads(line) for line in lines]
 

@@ -133,7 +133,7 @@ def test_so_few_pictures_that_they_are_learnt_by_heart_are_told(tmp_path):
 def prepared(tmp_path) -> pathlib.Path:
     """A store of 12 pictures of two classes, in shards of 4."""
     data = Data(source=_folder(tmp_path), labels="folders", on_bad_image="skip", num_workers=1)
-    prepare.prepare(data, Model(resolution=R), tmp_path / "store", pictures_per_shard=4)
+    prepare.make_store(data, Model(resolution=R), tmp_path / "store", pictures_per_shard=4)
     return tmp_path / "store"
 
 

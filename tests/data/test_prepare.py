@@ -32,7 +32,7 @@ import json, sys
 from stylegan_jax.config import Data, Model
 from stylegan_jax.data import prepare
 if __name__ == "__main__":
-    prepare.prepare(Data(**json.loads(sys.argv[1])), Model(resolution=16), sys.argv[2], None, 5)
+    prepare.make_store(Data(**json.loads(sys.argv[1])), Model(resolution=16), sys.argv[2], None, 5)
 """
 
 
@@ -56,7 +56,7 @@ def _data(source: str, **others) -> Data:
 
 
 def _prepare(data: Data, folder: pathlib.Path, **others) -> dict:
-    return prepare.prepare(data, MODEL, folder, pictures_per_shard=PER_SHARD, **others)
+    return prepare.make_store(data, MODEL, folder, pictures_per_shard=PER_SHARD, **others)
 
 
 def _hashes(folder: pathlib.Path) -> dict[str, str]:
@@ -299,7 +299,7 @@ def test_the_squares_of_a_store_are_not_shaped_again(tmp_path):
 def test_classes_that_the_model_lacks_are_refused_before_anything_is_decoded(tmp_path):
     data = dataclasses.replace(_data(_folder(tmp_path)), labels="own")
     with pytest.raises(ValueError, match="model.num_labels is 2, but .* has 0 classes with data.labels='own'"):
-        prepare.prepare(data, Model(resolution=R, num_labels=2), tmp_path / "store")
+        prepare.make_store(data, Model(resolution=R, num_labels=2), tmp_path / "store")
 
 
 def test_a_store_has_its_classes_already(prepared):

@@ -33,7 +33,7 @@ def prepared(tmp_path_factory) -> pathlib.Path:
     (root / "pictures").mkdir()
     for i in range(NUM):
         Image.new("RGB", (R, R), (i, i, i)).save(root / "pictures" / f"{i:03d}.png")
-    prepare.prepare(Data(source=str(root / "pictures"), num_workers=1), MODEL, root / "store", None, 1)
+    prepare.make_store(Data(source=str(root / "pictures"), num_workers=1), MODEL, root / "store", None, 1)
     return root / "store"
 
 
@@ -205,7 +205,7 @@ def test_a_store_that_is_prepared_anew_is_noticed_at_the_first_read_of_each_shar
         settings = Data(source=str(folder.with_name("pictures")), num_workers=1)
         picture_files.write(folder.with_name("pictures"), {"1.png": picture_files.png(9)}, "folder")
         shutil.rmtree(folder)
-        prepare.prepare(settings, MODEL, folder)
+        prepare.make_store(settings, MODEL, folder)
     else:
         record = json.loads((folder / store.RECORD).read_text())
         (folder / store.RECORD).write_text(json.dumps(record | {"sha256": "0" * 64}))
@@ -252,7 +252,7 @@ def test_levels_of_rgba_in_which_hidden_colours_show_are_told(tmp_path, caplog):
     pixels = np.random.default_rng(0).integers(0, 256, (R, R, 4), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "pictures" / "1.png")
     folder, model = tmp_path / "store", Model(resolution=R, channels=4)
-    prepare.prepare(Data(source=str(tmp_path / "pictures"), num_workers=1), model, folder)
+    prepare.make_store(Data(source=str(tmp_path / "pictures"), num_workers=1), model, folder)
     images.open_images(Data(source=str(folder)), model)
     assert not caplog.messages
     record = json.loads((folder / store.RECORD).read_text())

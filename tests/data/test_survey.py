@@ -108,7 +108,7 @@ def test_a_disk_that_fails_ends_training_inspecting_and_preparing(tmp_path):
     with pytest.raises(OSError, match=message):
         inspection.inspect(Config(data=data, model=MODEL), tmp_path / "out")
     with pytest.raises(ValueError, match=message) as error:
-        prepare.prepare(data, MODEL, tmp_path / "store")
+        prepare.make_store(data, MODEL, tmp_path / "store")
     assert "cannot write" not in str(error.value) and not (tmp_path / "store").exists()
 
 
@@ -222,19 +222,19 @@ def test_dark_pictures_are_told_by_training_inspecting_and_preparing(tmp_path, c
     assert images.open_images(data, MODEL).images_fn(np.arange(3), R).max() <= 16
     assert said in caplog.text
     assert said in inspection.inspect(Config(data=data, model=MODEL), tmp_path / "out")
-    assert any(said in note for note in prepare.prepare(data, MODEL, tmp_path / "store")["notes"])
+    assert any(said in note for note in prepare.make_store(data, MODEL, tmp_path / "store")["notes"])
 
 
 def test_with_their_white_level_they_are_bright_and_a_store_is_of_that_level(tmp_path, caplog):
     data = dataclasses.replace(_dark_pictures(tmp_path), white_level=4095)
     pixels = images.open_images(data, MODEL).images_fn(np.arange(3), R)
     assert pixels.max() > 240 and not caplog.messages
-    record = prepare.prepare(data, MODEL, tmp_path / "store")
+    record = prepare.make_store(data, MODEL, tmp_path / "store")
     assert record["white_level"] == 4095 and not record["notes"]
     stored = images.open_images(Data(source=str(tmp_path / "store")), MODEL)
     np.testing.assert_array_equal(stored.images_fn(np.arange(3), R), pixels)
     with pytest.raises(ValueError, match="white_level: 4095 there, None now"):
-        prepare.prepare(dataclasses.replace(data, white_level=None), MODEL, tmp_path / "store")
+        prepare.make_store(dataclasses.replace(data, white_level=None), MODEL, tmp_path / "store")
 
 
 def test_a_picture_of_more_pixels_than_the_setting_is_unreadable_and_names_it():

@@ -35,7 +35,7 @@ def _encoded(value: int, ending: str, size: int = R) -> bytes:
 
 
 def _prepare(data: Data, folder: pathlib.Path) -> dict:
-    return prepare.prepare(data, MODEL, folder, pictures_per_shard=2)
+    return prepare.make_store(data, MODEL, folder, pictures_per_shard=2)
 
 
 @pytest.mark.parametrize("change", ["added", "removed", "another", "all removed"])
@@ -133,7 +133,7 @@ from stylegan_jax.config import Data, Model
 from stylegan_jax.data import prepare
 if __name__ == "__main__":
     try:
-        prepare.prepare(Data(source={data.source!r}, num_workers=4), Model(resolution={R}),
+        prepare.make_store(Data(source={data.source!r}, num_workers=4), Model(resolution={R}),
                         {str(tmp_path / "store")!r}, None, 1)
     except KeyboardInterrupt:
         sys.exit(130)

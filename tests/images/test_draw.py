@@ -38,7 +38,7 @@ def test_a_grid_is_drawn_for_each_class_and_each_differs(run):
     config, folder = run
     other_save = folder / "checkpoints/4096.orbax-checkpoint-tmp"  # Of training that goes on meanwhile.
     other_save.mkdir(exist_ok=True)
-    paths = draw.draw(config, folder, ["7", "3"])
+    paths = draw.save_grids(config, folder, ["7", "3"])
     assert [path.name for path in paths] == ["samples000002-class7.png", "samples000002-class3.png"]
     grids = [np.asarray(Image.open(path)) for path in paths]
     assert [g.shape for g in grids] == [(16, 16, 3)] * 2 and (grids[0] != grids[1]).any()
@@ -47,8 +47,8 @@ def test_a_grid_is_drawn_for_each_class_and_each_differs(run):
 
 def test_without_names_the_classes_take_turns(run):
     config, folder = run
-    (path,) = draw.draw(config, folder)
-    all_classes, seven = (np.asarray(Image.open(p)) for p in (path, *draw.draw(config, folder, ["0"])))
+    (path,) = draw.save_grids(config, folder)
+    all_classes, seven = (np.asarray(Image.open(p)) for p in (path, *draw.save_grids(config, folder, ["0"])))
     np.testing.assert_array_equal(all_classes[:8, :8], seven[:8, :8])
     assert (all_classes != seven).any()
 
@@ -61,10 +61,10 @@ def test_classes_without_pictures_take_no_turn_and_are_told(run, tmp_path, caplo
     meta = {"class_names": [str(i) for i in range(10)], "class_counts": [0, 0, 5, 0, 0, 0, 0, 0, 0, 0]}
     checkpoint.save(manager, 3072, train_state, meta)
     checkpoint.close(manager)
-    (path,) = draw.draw(config, folder)
+    (path,) = draw.save_grids(config, folder)
     turns = np.asarray(Image.open(path))
     assert not caplog.records
-    two, zero = (np.asarray(Image.open(path)) for path in draw.draw(config, folder, ["2", "0"]))
+    two, zero = (np.asarray(Image.open(path)) for path in draw.save_grids(config, folder, ["2", "0"]))
     np.testing.assert_array_equal(turns, two)
     assert (turns != zero).any()
     assert [record.getMessage() for record in caplog.records] == [
@@ -77,12 +77,12 @@ def test_classes_without_pictures_take_no_turn_and_are_told(run, tmp_path, caplo
 )
 def test_an_unknown_class_is_named_with_those_that_are(run, name, message):
     with pytest.raises(ValueError, match=message):
-        draw.draw(*run, [name])
+        draw.save_grids(*run, [name])
 
 
 def test_a_folder_without_a_run_is_named(run, tmp_path):
     with pytest.raises(ValueError, match="has no checkpoint; train there first"):
-        draw.draw(run[0], tmp_path / "mistyped")
+        draw.save_grids(run[0], tmp_path / "mistyped")
     assert not list(tmp_path.iterdir())
 
 
@@ -92,9 +92,9 @@ def _content(folder: pathlib.Path) -> dict[str, int]:
 
 def test_settings_are_those_of_the_run_and_another_folder_takes_the_pictures(run, tmp_path):
     config, folder = run
-    (expected,) = draw.draw(config, folder)
+    (expected,) = draw.save_grids(config, folder)
     before = _content(folder)
-    (path,) = draw.draw(None, folder, out=tmp_path / "new" / "pictures")
+    (path,) = draw.save_grids(None, folder, out=tmp_path / "new" / "pictures")
     assert path == tmp_path / "new" / "pictures" / expected.name and path.read_bytes() == expected.read_bytes()
     assert _content(folder) == before  # A run that can only be read is enough.
 
@@ -102,21 +102,24 @@ def test_settings_are_those_of_the_run_and_another_folder_takes_the_pictures(run
 def test_other_settings_than_the_runs_are_refused(run, tmp_path):
     config = settings(model={"resolution": 16, "num_labels": 10}, data={"source": "digits"})
     with pytest.raises(ValueError, match="model.resolution: 8 in .*, 16 now"):
-        draw.draw(config, run[1], out=tmp_path)
+        draw.save_grids(config, run[1], out=tmp_path)
 
 
 def test_a_run_without_its_settings_needs_them_said(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(ValueError, match=r"has no config.json; give the settings of its run with --config"):
-        draw.draw(None, tmp_path)
+        draw.save_grids(None, tmp_path)
     (tmp_path / "config.json").write_text('{"model": {"resolution": 7}}')
     with pytest.raises(ValueError, match=r"config.json: model.resolution is 7"):
-        draw.draw(None, tmp_path)
+        draw.save_grids(None, tmp_path)
 
 
 def test_an_older_checkpoint_is_drawn_from_if_it_is_named(run, tmp_path):
     config, folder = run
-    (newest,), (older,) = draw.draw(config, folder, out=tmp_path), draw.draw(config, folder, out=tmp_path, nimg=1024)
+    (newest,), (older,) = (
+        draw.save_grids(config, folder, out=tmp_path),
+        draw.save_grids(config, folder, out=tmp_path, nimg=1024),
+    )
     assert (newest.name, older.name) == ("samples000002.png", "samples000001.png")
     assert newest.read_bytes() != older.read_bytes()
 
@@ -136,7 +139,7 @@ def test_a_damaged_checkpoint_is_told_and_left_where_it_is(run, tmp_path, caplog
     content = place.read_bytes()
     place.write_bytes(b"{")
     try:
-        (path,) = draw.draw(config, folder, out=tmp_path)
+        (path,) = draw.save_grids(config, folder, out=tmp_path)
     finally:
         place.write_bytes(content)
     assert path.name == "samples000001.png" and (folder / "checkpoints" / "2048").is_dir()
