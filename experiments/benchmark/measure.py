@@ -132,8 +132,13 @@ def _compile(program: calls.Program) -> tuple[jax.stages.Compiled, float]:
 
 
 def _program_gib(compiled: jax.stages.Compiled) -> float:
-    m = compiled.memory_analysis()
-    size = m.argument_size_in_bytes + m.output_size_in_bytes - m.alias_size_in_bytes + m.temp_size_in_bytes
+    memory = compiled.memory_analysis()
+    size = (
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes
+        + memory.temp_size_in_bytes
+    )
     return size / GIB
 
 
