@@ -63,9 +63,10 @@ def _train(
         data = dataset.open_dataset(config.data, config.model, config.seed, progress_fn)
     distributed.check_same("pictures (data.source)", data.fingerprint)
     manager, train_state, nimg, averages = start.open_run(config, folder, data, devices, back_to_nimg)
-    workdir.record_config(folder, to_dict(config))
     run = list(schedule.chunks(config.schedule, config.model.resolution, nimg))
     rest, stages = [chunk for chunk in run if chunk.start_nimg >= nimg], schedule.stages(run)
+    if nimg <= run[-1].end_nimg:  # A schedule that ends before has nothing to train.
+        workdir.record_config(folder, to_dict(config))
     with contextlib.ExitStack() as stack:
         stop_fn = stack.enter_context(distributed.stop_requests())
         stack.callback(checkpoint.close, manager)  # After what it is writing is on disk.
@@ -106,7 +107,7 @@ def _train(
                 saver.save(chunk.end_nimg, train_state, running.averages, distances.get(config.report.best_metric))
             if stop:
                 saver.wait()
-                log.log(f"stopped by {stop} and saved at {chunk.end_nimg} images; the same command goes on from here")
+                log.log(start.stopped(stop, chunk.end_nimg, back_to_nimg))
                 break
         else:
             log.log(start.ending(config, max(nimg, run[-1].end_nimg), run[-1].end_nimg))

@@ -86,7 +86,8 @@ def log_start(
     """
     for line in (report.schedule_text(stages), *about(config, data, devices, nimg)):
         log.log(line)
-    for note in (*schedule_notes(config, last), *class_notes(config, data)):
+    notes = schedule_notes(config, last) if nimg <= last.end_nimg else []
+    for note in (*notes, *class_notes(config, data)):
         log.log(f"note: {note}")
 
 
@@ -142,6 +143,12 @@ def class_notes(config: Config, data: dataset.Dataset) -> list[str]:
         f"the pictures have {num_classes} classes, and the model is unconditional. To train on the classes, use "
         f"model.num_labels={num_classes}."
     ]
+
+
+def stopped(reason: str, nimg: int, back_to_nimg: int | None) -> str:
+    """Returns what to say where a run was stopped and saved at `nimg`."""
+    how = "" if back_to_nimg is None else ", without --checkpoint,"
+    return f"stopped by {reason} and saved at {nimg} images; the same command{how} goes on from here"
 
 
 def ending(config: Config, nimg: int, end_nimg: int) -> str:

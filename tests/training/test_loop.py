@@ -2,6 +2,7 @@ import contextlib
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -93,6 +94,15 @@ def test_a_finished_run_starts_no_more_training_and_says_so(undisturbed, capsys)
     workdir, last = undisturbed
     assert_equal(last, loop.train(settings(), workdir))
     assert capsys.readouterr().out.splitlines()[-1] == "complete at 0.256 kimg"
+
+
+def test_a_run_that_is_beyond_a_shorter_schedule_says_so_and_keeps_its_settings(undisturbed, tmp_path, capsys):
+    folder = shutil.copytree(undisturbed[0], tmp_path / "copy")
+    before = (folder / "config.json").read_text()
+    assert_equal(undisturbed[1], loop.train(settings(schedule={"total_kimg": 0.064}), folder))
+    said = capsys.readouterr().out
+    assert "nothing to train: the run is at 0.256 kimg, and schedule.total_kimg is 0.064" in said
+    assert "the run ends" not in said and (folder / "config.json").read_text() == before
 
 
 def test_a_chunk_refuses_batches_that_are_not_on_the_devices():

@@ -69,3 +69,13 @@ def test_a_run_that_is_complete_says_so_and_one_beyond_its_total_too():
     assert start.ending(config, 256, 256) == "complete at 0.256 kimg"
     text = start.ending(settings(schedule={"total_kimg": 0.1}), 256, 128)
     assert text == "nothing to train: the run is at 0.256 kimg, and schedule.total_kimg is 0.1. Raise it to train on."
+
+
+def test_the_command_that_goes_on_is_told_without_the_flag_that_goes_back():
+    assert (
+        start.stopped("SIGTERM", 64, None)
+        == "stopped by SIGTERM and saved at 64 images; the same command goes on from here"
+    )
+    assert start.stopped("SIGTERM", 64, 32).endswith(
+        "saved at 64 images; the same command, without --checkpoint, goes on from here"
+    )
