@@ -72,10 +72,6 @@ def test_a_run_that_is_complete_says_so_and_one_beyond_its_total_too():
 
 
 def test_the_command_that_goes_on_is_told_without_the_flag_that_goes_back():
-    assert (
-        start.stopped("SIGTERM", 64, None)
-        == "stopped by SIGTERM and saved at 64 images; the same command goes on from here"
-    )
-    assert start.stopped("SIGTERM", 64, 32).endswith(
-        "saved at 64 images; the same command, without --checkpoint, goes on from here"
-    )
+    saved = "stopped by SIGTERM and saved at 64 images; the same command"
+    assert start.stopped("SIGTERM", 64, None) == f"{saved} goes on from here"
+    assert start.stopped("SIGTERM", 64, 32) == f"{saved}, without --checkpoint, goes on from here"
