@@ -7,16 +7,34 @@ import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 from PIL import Image
+
+from stylegan_jax.data import decode, square
 
 KINDS = ("folder", "zip", "tar")
 
 
 def png(value: int = 0, size: int = 8) -> bytes:
     """Returns a gray picture as a file."""
+    return encode(Image.new("L", (size, size), value))
+
+
+def encode(image: Image.Image, format: str = "PNG", **options) -> bytes:
+    """Returns a picture as a file."""
     file = io.BytesIO()
-    Image.new("L", (size, size), value).save(file, "PNG")
+    image.save(file, format, **options)
     return file.getvalue()
+
+
+def noise(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), np.uint8)
+
+
+def to_square(picture: bytes | np.ndarray | Image.Image, resolution: int, *others, **settings) -> np.ndarray:
+    """Returns a picture as a square, decoded first if it is encoded."""
+    image = picture if isinstance(picture, Image.Image) else decode.load(picture)
+    return square.to_square(image, resolution, *others, **settings)
 
 
 def write(

@@ -9,26 +9,11 @@ import pytest
 from PIL import ExifTags, Image
 
 from stylegan_jax.data import decode, square
+from tests.picture_files import encode, noise, to_square
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 _BLACK = Image.new("RGB", (8, 8))
 _PALE = "in the colours of {}, which are taken as sRGB and look paler"
-
-
-def _encode(image: Image.Image, format: str = "PNG", **options) -> bytes:
-    file = io.BytesIO()
-    image.save(file, format, **options)
-    return file.getvalue()
-
-
-def _noise(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), np.uint8)
-
-
-def _square(picture: bytes | np.ndarray | Image.Image, resolution: int, *others, **settings) -> np.ndarray:
-    """Returns a picture as a square, decoded first if it is encoded."""
-    image = picture if isinstance(picture, Image.Image) else decode.load(picture)
-    return square.to_square(image, resolution, *others, **settings)
 
 
 def _png16(values: np.ndarray, transparent: tuple[int, ...] = ()) -> bytes:
@@ -72,49 +57,49 @@ def _tiff16(values: np.ndarray, order: str, is_planar: bool = False) -> bytes:
 
 @pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF", "PPM", "JPEG2000", "TGA"])
 def test_lossless_formats_at_model_resolution_come_back_unchanged(format):
-    pixels = _noise(8, 8)
-    np.testing.assert_array_equal(_square(_encode(Image.fromarray(pixels), format), 8), pixels)
+    pixels = noise(8, 8)
+    np.testing.assert_array_equal(to_square(encode(Image.fromarray(pixels), format), 8), pixels)
 
 
 def test_lossless_webp_comes_back_unchanged():
-    pixels = _noise(8, 8)
-    np.testing.assert_array_equal(_square(_encode(Image.fromarray(pixels), "WEBP", lossless=True), 8), pixels)
+    pixels = noise(8, 8)
+    np.testing.assert_array_equal(to_square(encode(Image.fromarray(pixels), "WEBP", lossless=True), 8), pixels)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "WEBP", "AVIF"])
 def test_lossy_formats_keep_a_flat_colour(format):
-    found = _square(_encode(Image.new("RGB", (16, 16), (200, 100, 50)), format), 8)
+    found = to_square(encode(Image.new("RGB", (16, 16), (200, 100, 50)), format), 8)
     assert np.abs(found.astype(int) - (200, 100, 50)).max() <= 4
 
 
 def test_gif_gives_its_first_frame():
     frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, BLUE)]
-    encoded = _encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    np.testing.assert_array_equal(_square(encoded, 8)[0, 0], RED)
+    encoded = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    np.testing.assert_array_equal(to_square(encoded, 8)[0, 0], RED)
 
 
 def test_cmyk_becomes_rgb():
     cyan = Image.new("CMYK", (8, 8), (255, 0, 0, 0))
-    for encoded in (_encode(cyan, "TIFF"), _encode(cyan, "JPEG", quality=100)):
-        assert np.abs(_square(encoded, 8)[0, 0].astype(int) - (0, 255, 255)).max() <= 2
+    for encoded in (encode(cyan, "TIFF"), encode(cyan, "JPEG", quality=100)):
+        assert np.abs(to_square(encoded, 8)[0, 0].astype(int) - (0, 255, 255)).max() <= 2
 
 
 def test_one_bit_pictures_become_black_and_white():
-    found = _square(_encode(Image.fromarray(np.eye(8, dtype=bool))), 8, channels=1)
+    found = to_square(encode(Image.fromarray(np.eye(8, dtype=bool))), 8, channels=1)
     np.testing.assert_array_equal(found[..., 0], np.eye(8) * 255)
 
 
 def test_palette_pictures_take_their_palette_colours():
     image = Image.new("P", (8, 8), 1)
     image.putpalette([*RED, *GREEN])
-    np.testing.assert_array_equal(_square(_encode(image), 8)[0, 0], GREEN)
+    np.testing.assert_array_equal(to_square(encode(image), 8)[0, 0], GREEN)
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32])
 def test_sixteen_bit_gray_scales_to_eight_bits(dtype):
     values = np.full((4, 4), 65535, dtype)
     values[0] = [0, 257 * 100, 257 * 100 + 128, 257 * 100 + 129]
-    found = _square(Image.fromarray(values), 4, channels=1)
+    found = to_square(Image.fromarray(values), 4, channels=1)
     np.testing.assert_array_equal(found[0, :, 0], [0, 100, 100, 101])
     np.testing.assert_array_equal(found[1:], 255)
 
@@ -122,7 +107,7 @@ def test_sixteen_bit_gray_scales_to_eight_bits(dtype):
 def test_sixteen_bit_gray_files_scale_to_eight_bits():
     values = np.linspace(0, 65535, 64).reshape(8, 8).astype(np.uint16)
     for format in ("PNG", "TIFF"):
-        found = _square(_encode(Image.fromarray(values), format), 8, channels=3)
+        found = to_square(encode(Image.fromarray(values), format), 8, channels=3)
         np.testing.assert_array_equal(found, np.repeat(np.rint(values / 257.0), 3).reshape(8, 8, 3))
 
 
@@ -133,7 +118,7 @@ def test_sixteen_bit_gray_and_colours_are_rounded_alike(channels):
     expected = np.rint(values / 257).astype(np.uint8)
     expected = {1: lambda v: v.repeat(3, 2), 2: lambda v: v[..., [0, 0, 0, 1]]}.get(channels, lambda v: v)(expected)
     with_alpha = 4 if channels in (2, 4) else 3
-    found = _square(_png16(values), 8, with_alpha)
+    found = to_square(_png16(values), 8, with_alpha)
     np.testing.assert_array_equal(found, expected)
     assert (found[0, 0] == 2).all()
 
@@ -148,14 +133,14 @@ def test_sixteen_bit_planes_of_a_tiff_are_refused(order):
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_sixteen_bit_colours_of_a_tiff_are_rounded_in_either_order_of_bytes(order):
     values = np.random.default_rng(0).integers(0, 65536, (8, 8, 3), np.uint16)
-    np.testing.assert_array_equal(_square(_tiff16(values, order), 8), np.rint(values / 257))
+    np.testing.assert_array_equal(to_square(_tiff16(values, order), 8), np.rint(values / 257))
 
 
 @pytest.mark.parametrize(("channels", "colour"), [(1, (300,)), (3, (300, 511, 65535))])
 def test_the_transparent_colour_of_a_sixteen_bit_png_is_compared_with_all_its_bits(channels, colour):
     values = np.full((4, 4, channels), 301, np.uint16)  # The upper byte is that of 300.
     values[0, 0] = colour
-    found = _square(_png16(values, colour), 4, background=BLUE)
+    found = to_square(_png16(values, colour), 4, background=BLUE)
     np.testing.assert_array_equal(found[0, 0], BLUE)
     np.testing.assert_array_equal(found[1:], 1)
 
@@ -164,32 +149,32 @@ def test_the_transparent_colour_of_a_sixteen_bit_png_is_compared_with_all_its_bi
 def test_a_white_level_makes_its_value_white(channels):
     values = np.full((4, 4, channels), 4095, np.uint16)
     values[0, :, 0] = [0, 1024, 2048, 4000]
-    found = _square(_png16(values), 4, white_level=4095)
+    found = to_square(_png16(values), 4, white_level=4095)
     np.testing.assert_array_equal(found[0, :, 0], [0, 64, 128, 249])
     np.testing.assert_array_equal(found[1:], 255)
     with pytest.raises(ValueError, match=r"values 0\.\.4095 .* are not in 0\.\.4000, data.white_level"):
-        _square(_png16(values), 4, white_level=4000)
+        to_square(_png16(values), 4, white_level=4000)
 
 
 def test_a_file_that_says_its_white_itself_needs_no_white_level():
     values = np.tile(np.array([0, 1024, 2048, 4095], ">u2"), (4, 1))
     pgm = b"P5\n4 4\n4095\n" + values.tobytes()
     for white_level in (None, 4095):
-        np.testing.assert_array_equal(_square(pgm, 4, 1, white_level=white_level)[0, :, 0], [0, 64, 128, 255])
+        np.testing.assert_array_equal(to_square(pgm, 4, 1, white_level=white_level)[0, :, 0], [0, 64, 128, 255])
 
 
 def test_a_white_level_says_nothing_of_alpha_nor_of_eight_bits():
     values = np.full((4, 4, 4), 4095, np.uint16)
     values[..., 3] = 65535
-    np.testing.assert_array_equal(_square(_png16(values), 4, 4, white_level=4095), 255)
-    gray = _noise(4, 4)
-    np.testing.assert_array_equal(_square(Image.fromarray(gray), 4, white_level=4095), gray)
+    np.testing.assert_array_equal(to_square(_png16(values), 4, 4, white_level=4095), 255)
+    gray = noise(4, 4)
+    np.testing.assert_array_equal(to_square(Image.fromarray(gray), 4, white_level=4095), gray)
 
 
 @pytest.mark.parametrize(("top", "expected"), [(1.0, [0, 64, 128, 255]), (255.0, [0, 64, 128, 255])])
 def test_floats_span_zero_to_one_or_to_255(top, expected):
     values = np.tile(np.array([0, 0.25, 0.5, 1], np.float32) * top, (4, 1))
-    found = _square(_encode(Image.fromarray(values), "TIFF"), 4, channels=1)
+    found = to_square(encode(Image.fromarray(values), "TIFF"), 4, channels=1)
     np.testing.assert_array_equal(found[0, :, 0], expected)
 
 
@@ -198,15 +183,15 @@ def test_floats_span_zero_to_one_or_to_255(top, expected):
 )
 def test_deep_pictures_outside_the_known_ranges_are_refused(values):
     with pytest.raises(ValueError, match=r"values .* are not in 0\.\."):
-        _square(Image.fromarray(values), 4)
+        to_square(Image.fromarray(values), 4)
 
 
 def test_transparent_palette_entries_show_the_background():
     image = Image.new("P", (4, 4), 1)
     image.putpalette([*RED, *GREEN])
     image.putpixel((0, 0), 0)
-    for encoded in (_encode(image, transparency=0), _encode(image, "GIF", transparency=0)):
-        found = _square(encoded, 4, background=BLUE)
+    for encoded in (encode(image, transparency=0), encode(image, "GIF", transparency=0)):
+        found = to_square(encoded, 4, background=BLUE)
         np.testing.assert_array_equal(found[0, 0], BLUE)
         np.testing.assert_array_equal(found[1, 1], GREEN)
 
@@ -214,14 +199,14 @@ def test_transparent_palette_entries_show_the_background():
 def test_transparent_colour_of_an_rgb_png_shows_the_background():
     image = Image.new("RGB", (4, 4), RED)
     image.putpixel((0, 0), GREEN)
-    found = _square(_encode(image, transparency=GREEN), 4, background=BLUE)
+    found = to_square(encode(image, transparency=GREEN), 4, background=BLUE)
     np.testing.assert_array_equal(found[0, 0], BLUE)
     np.testing.assert_array_equal(found[1, 1], RED)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_turns_the_picture_upright(orientation):
-    pixels = _noise(4, 4)
+    pixels = noise(4, 4)
     stored_from_upright = {
         1: pixels,
         2: pixels[:, ::-1],
@@ -235,21 +220,21 @@ def test_exif_orientation_turns_the_picture_upright(orientation):
     image = Image.fromarray(np.ascontiguousarray(stored_from_upright[orientation]))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    np.testing.assert_array_equal(_square(_encode(image, exif=exif), 4), pixels)
+    np.testing.assert_array_equal(to_square(encode(image, exif=exif), 4), pixels)
 
 
 def test_an_image_of_pillow_is_left_as_it_was():
-    image = Image.fromarray(_noise(6, 9, 4))
+    image = Image.fromarray(noise(6, 9, 4))
     before = np.asarray(image).copy()
-    _square(image, 4, fit="pad")
+    to_square(image, 4, fit="pad")
     np.testing.assert_array_equal(np.asarray(image), before)
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "BMP", "TIFF"])
 def test_truncated_files_are_refused(format):
-    encoded = _encode(Image.fromarray(_noise(64, 64)), format)
+    encoded = encode(Image.fromarray(noise(64, 64)), format)
     with pytest.raises(ValueError):
-        _square(encoded[: len(encoded) // 2], 8)
+        to_square(encoded[: len(encoded) // 2], 8)
 
 
 @pytest.mark.parametrize("encoded", [b"", b"not a picture", b"%!PS-Adobe-3.0 EPSF-3.0\n"])
@@ -260,14 +245,14 @@ def test_bytes_that_are_no_picture_are_refused(encoded):
 
 @pytest.mark.parametrize("max_pixels", [255, 100])  # Pillow warns above its limit, and raises above twice that.
 def test_pictures_of_more_pixels_than_allowed_are_refused_by_the_settings_name_without_a_warning(max_pixels):
-    encoded = _encode(Image.new("RGB", (16, 16)))
+    encoded = encode(Image.new("RGB", (16, 16)))
     with pytest.raises(ValueError, match=f"16x16 px are 256 pixels, more than data.max_pixels={max_pixels}"):
         decode.load(encoded, max_pixels)
     assert decode.load(encoded, 256).size == (16, 16)
 
 
 def test_a_picture_above_pillows_own_limit_is_read_if_the_setting_allows_it():
-    encoded = _encode(Image.new("1", (13_000, 14_000)))  # 182 million pixels, twice Pillow's limit.
+    encoded = encode(Image.new("1", (13_000, 14_000)))  # 182 million pixels, twice Pillow's limit.
     with pytest.raises(ValueError, match="more than data.max_pixels=89478485"):
         decode.load(encoded)
     assert square.to_square(decode.load(encoded, 200_000_000), 8, 1).shape == (8, 8, 1)
@@ -295,32 +280,32 @@ def test_a_lack_of_memory_is_no_fault_of_the_picture(monkeypatch):
     ],
 )
 def test_a_file_is_kept_only_if_it_is_the_square_already(image, options, kept):
-    encoded = _encode(image, **options)
+    encoded = encode(image, **options)
     assert decode.is_kept(decode.load(encoded), 8, 3) == kept
     if kept:
         decoded = np.asarray(decode.load(encoded))
-        np.testing.assert_array_equal(_square(encoded, 8), decoded)
+        np.testing.assert_array_equal(to_square(encoded, 8), decoded)
 
 
 def test_a_turned_file_is_not_kept():
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 3
-    assert not decode.is_kept(decode.load(_encode(Image.new("RGB", (8, 8)), "JPEG", exif=exif)), 8, 3)
+    assert not decode.is_kept(decode.load(encode(Image.new("RGB", (8, 8)), "JPEG", exif=exif)), 8, 3)
 
 
 @pytest.mark.parametrize(
     ("encoded", "remark"),
     [
-        (_encode(Image.new("CMYK", (8, 8)), "JPEG"), "CMYK colours, converted to RGB"),
-        (_encode(Image.fromarray(np.zeros((8, 8), np.uint16))), "deeper than 8 bits, scaled to 0..255"),
-        (_encode(Image.new("RGBA", (8, 8))), "transparent, laid on data.background"),
-        (_encode(Image.new("RGB", (8, 8))), None),
-        (_encode(_BLACK, icc_profile=b"..desc\0Display P3\0"), _PALE.format("Display P3")),
+        (encode(Image.new("CMYK", (8, 8)), "JPEG"), "CMYK colours, converted to RGB"),
+        (encode(Image.fromarray(np.zeros((8, 8), np.uint16))), "deeper than 8 bits, scaled to 0..255"),
+        (encode(Image.new("RGBA", (8, 8))), "transparent, laid on data.background"),
+        (encode(Image.new("RGB", (8, 8))), None),
+        (encode(_BLACK, icc_profile=b"..desc\0Display P3\0"), _PALE.format("Display P3")),
         (
-            _encode(Image.new("RGB", (8, 8)), icc_profile="..Adobe RGB (1998)".encode("utf-16-be")),
+            encode(Image.new("RGB", (8, 8)), icc_profile="..Adobe RGB (1998)".encode("utf-16-be")),
             _PALE.format("Adobe RGB"),
         ),
-        (_encode(_BLACK, icc_profile=b"..desc\0sRGB IEC61966-2.1\0"), None),
+        (encode(_BLACK, icc_profile=b"..desc\0sRGB IEC61966-2.1\0"), None),
     ],
 )
 def test_what_is_unusual_is_told(encoded, remark):
@@ -330,7 +315,7 @@ def test_what_is_unusual_is_told(encoded, remark):
 def test_arrays_of_another_kind_are_refused():
     for values in (np.zeros((8, 8), np.float32), np.zeros((8, 8, 2), np.uint8), np.zeros(8, np.uint8)):
         with pytest.raises(ValueError, match="is not a picture of uint8"):
-            _square(values, 8)
+            to_square(values, 8)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 8, 6), (3, 8, 6), (8, 6, 3)])
