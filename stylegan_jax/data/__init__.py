@@ -10,6 +10,7 @@ arrays     rows of .h5, .npy and .npz
 tfrecords  official TFRecords, without TensorFlow
 builders   data sets of tensorflow-datasets
 store      a store made by `prepare`
+records    the encoded pictures of a store
 labels     classes from folders, tables and one-hot rows
 remote     copies of what lies at gs:// or s3://
 sources    opens what data.source names: `sources.open_source`

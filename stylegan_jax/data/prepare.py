@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from stylegan_jax.config import Data, Model
-from stylegan_jax.data import images, shards, sources, square, store, survey, workers
+from stylegan_jax.data import images, records, shards, sources, square, store, survey, workers
 from stylegan_jax.data.source import Source, printable
 from stylegan_jax.data.workers import Plan
 from stylegan_jax.runs import locks
@@ -166,9 +166,9 @@ def _finish(plan: Plan, source: Source, settings: dict[str, Any]) -> None:
         file.writelines(json.dumps(dataclasses.asdict(row)) + "\n" for row in left_out)
     if source.classes:
         np.save(plan.store / store.LABELS, np.array([i for s in summaries for i in s["labels"]], np.int64))
-    features = store.features(plan.model.resolution, plan.model.channels, tuple(settings["class_names"]))
+    features = records.features(plan.model.resolution, plan.model.channels, tuple(settings["class_names"]))
     lengths, num_bytes = [s["length"] for s in summaries], sum(s["num_bytes"] for s in summaries)
-    store.write_metadata(plan.store, features, lengths, num_bytes)
+    records.write_metadata(plan.store, features, lengths, num_bytes)
     dark = survey.dark(max(s.get("brightest", 0) for s in summaries), plan.data)
     hashes = [s["sha256"] for s in summaries]
     record = settings | {
@@ -203,7 +203,7 @@ def _remove_strays(plan: Plan) -> None:
     """Removes what other pictures or settings left in the folder when they were interrupted."""
     wanted = set()
     for shard in range(plan.num_shards):
-        wanted.add(store.shard_path(plan.store, shard, plan.num_shards))
+        wanted.add(records.shard_path(plan.store, shard, plan.num_shards))
         for size in store.level_sizes(plan.model.resolution):
             wanted.add(store.level_path(plan.store, size, shard, plan.num_shards))
     for file in sorted(plan.store.rglob("*"), reverse=True):  # What is in a folder before the folder.

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from stylegan_jax.config import Data, Model
-from stylegan_jax.data import decode, square, store, survey
+from stylegan_jax.data import decode, records, square, store, survey
 from stylegan_jax.data.source import Source, printable
 from stylegan_jax.runs import whole
 
@@ -71,7 +71,7 @@ def write(
             file.parent.mkdir(parents=True, exist_ok=True)
             streams[size] = stack.enter_context(whole.writing(file, is_durable=True))
             _write_header(streams[size], (0, size, size, model.channels))
-        write_record = stack.enter_context(_records(store.shard_path(folder, shard, num_shards), source, model))
+        write_record = stack.enter_context(_records(records.shard_path(folder, shard, num_shards), source, model))
         for i in indices:
             found = survey.square_of(source, i, data, model)
             if isinstance(found, survey.LeftOut):
@@ -99,7 +99,7 @@ def _records(file: pathlib.Path, source: Source, model: Model) -> Iterator[Calla
     from tensorflow_datasets.core import example_serializer
 
     names = source.classes.names if source.classes else ()
-    features = store.features(model.resolution, model.channels, names)
+    features = records.features(model.resolution, model.channels, names)
     serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
     partial = whole.partial_path(file)
     writer = array_record_module.ArrayRecordWriter(str(partial), "group_size:1,uncompressed")

@@ -19,13 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax.data import decode, labels, rows
-from stylegan_jax.data.source import Source, printable, unchanged_since_now
+from stylegan_jax.data import decode, labels, records, rows
+from stylegan_jax.data.source import Source, unchanged_since_now
 
 RECORD = "prepared.json"
 LEFT_OUT = "left_out.jsonl"
 LABELS = "labels.npy"
-FEATURES = "features.json"  # TFDS's name.
 FORMAT = 1  # Format of the store; raised when an older package could not read it.
 MAX_LEVEL_PX = 256
 LEVELS_OF_RGBA = "colour weighed by alpha"  # How the levels of four channels are made.
@@ -33,11 +32,6 @@ SQUARE_SETTINGS = ("fit", "background", "min_side_px", "white_level")  # Setting
 MAX_WHOLE_BYTES = 2**30  # Limit on a level that is kept in memory: FFHQ's up to 64 px.
 MOST_WHOLE = 2  # Number of such levels: the one that is trained at, and the one that metrics take.
 HEADER_BYTES = 4096  # Bytes read for the header of a .npy, which is shorter.
-NAME, SPLIT = "pictures", "train"  # TFDS's names of the data set and its split.
-
-
-class PreparedAnew(ValueError):
-    """Another store lies in the folder than when it was opened."""
 
 
 def level_sizes(resolution: int) -> tuple[int, ...]:
@@ -48,40 +42,6 @@ def level_sizes(resolution: int) -> tuple[int, ...]:
 def level_path(folder: pathlib.Path, size: int, shard: int, num_shards: int) -> pathlib.Path:
     """Returns where the level of `size` px of a shard lies."""
     return folder / "levels" / str(size) / f"{shard:05d}-of-{num_shards:05d}.npy"
-
-
-def shard_path(folder: pathlib.Path, shard: int, num_shards: int) -> pathlib.Path:
-    """Returns where the encoded pictures of a shard lie."""
-    return folder / f"{NAME}-{SPLIT}.array_record-{shard:05d}-of-{num_shards:05d}"
-
-
-def features(resolution: int, channels: int, class_names: tuple[str, ...]) -> Any:
-    """Returns the TFDS features of a record: image, name (bytes), and label if there are classes."""
-    import tensorflow_datasets as tfds  # Takes a second to import, and levels are read without it.
-
-    found = {"image": tfds.features.Image(shape=(resolution, resolution, channels)), "name": tfds.features.Text()}
-    if class_names:
-        found["label"] = tfds.features.ClassLabel(names=[printable(name) for name in class_names])  # One line each.
-    return tfds.features.FeaturesDict(found)
-
-
-def write_metadata(folder: pathlib.Path, feature_dict: Any, shard_lengths: list[int], num_bytes: int) -> None:
-    """Writes what TFDS needs to read the store."""
-    import tensorflow_datasets as tfds
-
-    template = tfds.core.ShardedFileTemplate(
-        data_dir=str(folder), dataset_name=NAME, split=SPLIT, filetype_suffix="array_record"
-    )
-    split = tfds.core.SplitInfo(
-        name=SPLIT, shard_lengths=shard_lengths, num_bytes=num_bytes, filename_template=template
-    )
-    identity = tfds.core.dataset_info.DatasetIdentity(
-        name=NAME, version=tfds.core.Version("1.0.0"), data_dir=str(folder), module_name="stylegan_jax"
-    )
-    info = tfds.core.DatasetInfo(builder=identity, description="Pictures for stylegan_jax.", features=feature_dict)
-    info.set_file_format("array_record")
-    info.set_splits(tfds.core.SplitDict([split]))
-    info.write_to_directory(folder)
 
 
 def read_record(folder: pathlib.Path) -> dict[str, Any]:
@@ -121,7 +81,7 @@ def open_source(path: str) -> Source:
         raise ValueError(f"{path} is not a store that can be read ({error}); prepare it again.") from error
     _check_files(folder, raw_sizes, shard_lengths, channels)
     open_fn, unchanged_fn = _checked(folder, identity, same_record_fn)
-    read_fn = _picture_reader(folder, shard_lengths, open_fn)
+    read_fn = records.picture_reader(folder, shard_lengths, open_fn)
     read_rows = _level_reader(folder, shard_lengths, channels, open_fn)
 
     def read_many(indices: np.ndarray, images: np.ndarray) -> None:
@@ -158,7 +118,7 @@ def _check_files(folder: pathlib.Path, sizes: tuple[int, ...], shard_lengths: li
     num_shards = len(shard_lengths)
     for shard, length in enumerate(shard_lengths):
         levels = {level_path(folder, size, shard, num_shards): length * size**2 * channels for size in sizes}
-        for file, least in (levels | {shard_path(folder, shard, num_shards): 1}).items():
+        for file, least in (levels | {records.shard_path(folder, shard, num_shards): 1}).items():
             if not file.is_file() or file.stat().st_size < least:
                 raise ValueError(f"{file} is missing or cut short; copy the store again, or prepare it again.")
 
@@ -166,7 +126,7 @@ def _check_files(folder: pathlib.Path, sizes: tuple[int, ...], shard_lengths: li
 def _checked(
     folder: pathlib.Path, identity: str, same_record_fn: Callable[[Iterable[int]], bool]
 ) -> tuple[Callable[[str], rows.File], Callable[[Iterable[int]], bool]]:
-    """Returns a function that opens a file, or raises PreparedAnew, and the unchanged_fn of a store's source.
+    """Returns a function that opens a file, or raises records.PreparedAnew, and the unchanged_fn of a store's source.
 
     Args:
         folder: folder of the store.
@@ -176,7 +136,7 @@ def _checked(
 
     def check() -> None:
         if not same_record_fn(()) and read_record(folder).get("sha256") != identity:
-            raise PreparedAnew(
+            raise records.PreparedAnew(
                 f"{folder} was prepared anew since this run began: it has other pictures. Put the former store back, "
                 "or begin a new run."
             )
@@ -257,51 +217,3 @@ def _check_header(file: rows.File, shape: tuple[int, ...]) -> int:
         if (found, is_fortran, dtype) != (shape, False, np.uint8):
             raise ValueError(f"{file.path} has {dtype}{list(found)}, not uint8{list(shape)}; prepare it again.")
         return stream.tell()
-
-
-def _picture_reader(
-    folder: pathlib.Path, shard_lengths: list[int], open_fn: Callable[[str], rows.File]
-) -> Callable[[int], bytes]:
-    """Returns a function of a picture's number that returns its encoded bytes."""
-    ends = np.cumsum(shard_lengths)
-
-    @functools.cache
-    def features() -> Any:
-        import tensorflow_datasets as tfds  # Takes a second to import, and levels are read without it.
-
-        try:
-            return tfds.features.FeaturesDict.from_config(str(folder))
-        except OSError:
-            raise
-        except Exception as error:  # JSON's, Protobuf's and TFDS's.
-            raise ValueError(f"{folder}/{FEATURES} is damaged ({error}); prepare the store again.") from error
-
-    @rows.keep_open
-    def open_shard(path: str) -> tuple[Any, threading.Lock]:
-        from array_record.python import array_record_module
-
-        options = "readahead_buffer_size:0,max_parallelism:0"
-        open_fn(path)  # An OSError here says why; the library's errors do not.
-        reader = array_record_module.ArrayRecordReader(path, options)
-        open_fn(path)  # Again, as it tells whether the reader has opened the store of the record.
-        return reader, threading.Lock()  # As it seeks in its file.
-
-    def read(index: int) -> bytes:
-        import tensorflow_datasets as tfds
-
-        shard = int(np.searchsorted(ends, index, side="right"))
-        path, example_features = str(shard_path(folder, shard, len(ends))), features()
-        try:
-            reader, lock = open_shard(path)
-            with lock:
-                example = reader.read([int(index - ends[shard] + shard_lengths[shard])])[0]
-            return example_features.deserialize_example_np(example, decoders={"image": tfds.decode.SkipDecoding()})[
-                "image"
-            ]
-        except (OSError, PreparedAnew):
-            raise
-        except Exception as error:  # Errors of Riegeli, TFDS and Protobuf.
-            rows.read_through(path)  # An OSError here says that it is the disk.
-            raise ValueError(f"{path} has no readable picture {index} ({error}); prepare the store again.") from error
-
-    return read

@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from stylegan_jax.data import decode, square, store, survey
+from stylegan_jax.data import decode, records, square, store, survey
 
 AT_ONCE = 16  # Pictures whose levels are compared at once.
 
@@ -61,7 +61,7 @@ def verify(path: str, num_workers: int, progress_fn: survey.ProgressFn | None = 
         return sentences
     known = record.get("shard_sha256", [])
     bad = [i for i, of_shard in enumerate(known) if of_shard != hashes[i] and i not in errors]
-    files = [str(store.shard_path(folder, shard, num_shards)) for shard in bad]
+    files = [str(records.shard_path(folder, shard, num_shards)) for shard in bad]
     files += [] if files or errors else [f"a file of {folder}"]
     labels = "" if source.classes is None else f", or {folder / store.LABELS} other classes,"
     return [*sentences, *(f"{file} has other pictures{labels} than were prepared" for file in files)]
