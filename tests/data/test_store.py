@@ -155,7 +155,7 @@ def test_classes_that_cannot_be_those_of_the_pictures_are_refused(tmp_path, numb
         (tmp_path / "pictures" / "xyx"["abc".index(name)]).mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (R, R)).save(tmp_path / "pictures" / "xyx"["abc".index(name)] / f"{name}.png")
     data = Data(source=str(tmp_path / "pictures"), labels="folders", num_workers=1)
-    prepare.prepare(data, MODEL, tmp_path / "store")
+    prepare.make_store(data, MODEL, tmp_path / "store")
     np.save(tmp_path / "store" / "labels.npy", np.array(numbers, np.int64))
     with pytest.raises(ValueError, match=f"store is damaged: it has {len(numbers)} labels for 3 pictures"):
         sources.open_source(Data(source=str(tmp_path / "store")), R)
