@@ -11,7 +11,7 @@ from tests.devices import test_distributed
 from tests.small import settings
 from tests.training.test_feed import Clock
 
-DATA = types.SimpleNamespace(fingerprint="f", class_names=("a", "b"))
+DATA = types.SimpleNamespace(fingerprint="f", class_names=("a", "b"), class_counts=np.asarray([5, 3]))
 
 
 def saver(clock: Clock, minutes: float = 20.0) -> saving.Saver:
@@ -28,7 +28,7 @@ def test_a_checkpoint_is_due_when_its_minutes_are_over_since_the_last(monkeypatc
     clock.sec = 1200.0
     assert found.is_late()
     found.save(64, "state", report.Averages({"d_loss": [2.0, 1]}), 0.5)
-    meta = {"fingerprint": "f", "class_names": ["a", "b"], "averages": {"d_loss": [2.0, 1]}}
+    meta = {"fingerprint": "f", "class_names": ["a", "b"], "class_counts": [5, 3], "averages": {"d_loss": [2.0, 1]}}
     assert saved == [(None, 64, "state", meta, 0.5)]
     clock.sec = 2399.0
     assert not found.is_late()
