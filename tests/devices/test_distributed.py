@@ -264,7 +264,7 @@ def test_a_run_goes_on_with_other_processes_and_devices(stopped, tmp_path, proce
     newest = _saved(folder)[-1]
     (folder / "config.json").unlink()  # It records another length.
     assert _finish(_start(folder, processes, devices, steps=newest // 8 + 3)) == [0] * processes, _log(folder)
-    assert f"starting at {newest} images" in _log(folder)
+    assert f"starting at {int(newest) / 1000:g} kimg" in _log(folder)
     assert _saved(folder)[-1] == newest + 24
 
 
