@@ -6,8 +6,8 @@ layer's output grows with the number of its inputs. Small batches make more upda
 noise: in so short a run it only adds grain, and it takes a fifth of a step.
 
 With 62 kimg in place of 58 it took 7 min 39 s on two cores from a fresh clone, the installation and a cold compilation
-included. With 58 fd_faces falls from 3274 to 40, where other real faces have 4. The samples are faces with hair, skin and
-background of their own, some with hats or glasses; bald heads and beards are too rare to be learned so soon.
+included. With 58 fd_faces falls from 3274 to 40, where other real faces have 4. The samples are faces with hair, skin
+and background of their own, some with hats or glasses; bald heads and beards are too rare to be learned so soon.
 """
 
 import ml_collections
