@@ -60,7 +60,7 @@ def picture_reader(
     ends = np.cumsum(shard_lengths)
 
     @functools.cache
-    def features() -> Any:
+    def stored_features() -> Any:
         import tensorflow_datasets as tfds  # Takes a second to import, and levels are read without it.
 
         try:
@@ -84,14 +84,13 @@ def picture_reader(
         import tensorflow_datasets as tfds
 
         shard = int(np.searchsorted(ends, index, side="right"))
-        path, example_features = str(shard_path(folder, shard, len(ends))), features()
+        path, example_features = str(shard_path(folder, shard, len(ends))), stored_features()
         try:
             reader, lock = open_shard(path)
             with lock:
                 example = reader.read([int(index - ends[shard] + shard_lengths[shard])])[0]
-            return example_features.deserialize_example_np(example, decoders={"image": tfds.decode.SkipDecoding()})[
-                "image"
-            ]
+            decoders = {"image": tfds.decode.SkipDecoding()}
+            return example_features.deserialize_example_np(example, decoders=decoders)["image"]
         except (OSError, PreparedAnew):
             raise
         except Exception as error:  # Errors of Riegeli, TFDS and Protobuf.

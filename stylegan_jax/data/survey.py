@@ -61,24 +61,22 @@ def square_of(source: Source, index: int, data: Data, model: Model) -> Square | 
         values = decode.deep_integers(image)
         return Square(pixels, picture, image, None if values is None else int(values.max()))
     except (ValueError, OSError) as error:
-        if isinstance(error, PermissionError):
-            raise SourceFailed(
-                f"{source.full_name(index)} may not be read by this user. Change that, or remove it, and give the same "
-                "command again."
-            ) from error
-        if _is_of_disk(error):
-            raise SourceFailed(
-                f"{source.full_name(index)} could not be read: {printable(str(error))}. The disk or network that it "
-                "lies on failed, and the picture may be sound: mend that, and give the same command again."
-            ) from error
-        if isinstance(error, square.TooSmall):
-            return LeftOut(printable(source.names[index]), "filtered", printable(str(error)))
-        if not source.unchanged_fn([index]):
-            raise SourceFailed(
-                f"{source.full_name(index)} could not be read: {printable(str(error))}. {printable(source.path)} "
-                "changed while it was read. Wait until nothing changes it, and give the same command again."
-            ) from error
-        return LeftOut(printable(source.names[index]), "unreadable", printable(str(error)))
+        if (failure := _failure(source, index, error)) is not None:
+            raise SourceFailed(f"{source.full_name(index)} {failure}, and give the same command again.") from error
+        kind = "filtered" if isinstance(error, square.TooSmall) else "unreadable"
+        return LeftOut(printable(source.names[index]), kind, printable(str(error)))
+
+
+def _failure(source: Source, index: int, error: Exception) -> str | None:
+    """Returns why a picture that may be sound could not be read, and what to do; None if the picture is at fault."""
+    reason = f"could not be read: {printable(str(error))}."
+    if isinstance(error, PermissionError):
+        return "may not be read by this user. Change that, or remove it"
+    if _is_of_disk(error):
+        return f"{reason} The disk or network that it lies on failed, and the picture may be sound: mend that"
+    if not isinstance(error, square.TooSmall) and not source.unchanged_fn([index]):
+        return f"{reason} {printable(source.path)} changed while it was read. Wait until nothing changes it"
+    return None
 
 
 def _is_of_disk(error: BaseException) -> bool:
