@@ -1,0 +1,1 @@
+"""Whose network is it? Readers and writers of every layout."""
