@@ -11,6 +11,7 @@ from PIL import Image
 from stylegan_jax.data import tfrecords
 from stylegan_jax.data.source import Source
 from stylegan_jax.networks import ops
+from stylegan_jax.weights import official as names
 from tests import official
 from tests.tfrecord_writer import example, masked_crc32c, records, write_tfrecords
 
@@ -301,11 +302,11 @@ def test_official_files_are_read_as_by_the_official_code(recorded):
     all_records = np.arange(source.length)
     sizes = source.sizes[::-1]
     top = _squares(source, all_records, sizes[0])
-    np.testing.assert_array_equal(top, official.nhwc(recorded["images"][recorded["order"]]))
+    np.testing.assert_array_equal(top, names.nhwc(recorded["images"][recorded["order"]]))
     assert sum(key.endswith("/images") for key in recorded) == len(sizes) == 3
     for lod, size in enumerate(sizes):
         found = _squares(source, all_records, size)
-        np.testing.assert_array_equal(found, official.nhwc(recorded[f"read/lod{lod}/images"]))
+        np.testing.assert_array_equal(found, names.nhwc(recorded[f"read/lod{lod}/images"]))
         np.testing.assert_array_equal(found, ops.box_downscale_uint8(top, size))
         one_hot = np.eye(len(source.classes.names))[source.classes.labels]
         np.testing.assert_array_equal(one_hot, recorded[f"read/lod{lod}/labels"])
@@ -314,7 +315,7 @@ def test_official_files_are_read_as_by_the_official_code(recorded):
 @pytest.mark.goldens
 def test_the_writer_writes_the_official_files_byte_for_byte(recorded, tmp_path):
     order = recorded["order"]
-    write_tfrecords(tmp_path, "tiny", official.nhwc(recorded["images"][order]), recorded["labels"][order])
+    write_tfrecords(tmp_path, "tiny", names.nhwc(recorded["images"][order]), recorded["labels"][order])
     files = sorted((official.folder() / "tfrecords" / "tiny").iterdir())
     assert [file.name for file in files] == sorted(file.name for file in tmp_path.iterdir())
     for file in files:

@@ -11,8 +11,10 @@ import pytest
 
 from stylegan_jax.networks import discriminator, generator, layers, ops, sampling
 from stylegan_jax.training import losses
+from stylegan_jax.weights import official as names
+from stylegan_jax.weights.official import nhwc
 from tests import official
-from tests.official import Recorded, nhwc
+from tests.official import Recorded
 
 pytestmark = pytest.mark.goldens
 
@@ -156,7 +158,7 @@ def test_training_generator_mixes_styles_and_tracks_w_as_the_official_code(file)
                 is_mixed = case["uniform_draw"] < case["kw"]["style_mixing_prob"]
                 cutoff = case["cutoff_draw"] if is_mixed else case["cur_layers"]
             cutoff = np.full(len(z), cutoff)
-            resolution, alpha = official.level(official.lod_of(name), model.resolution)
+            resolution, alpha = names.level(official.lod_of(name), model.resolution)
             latents = sampling.Latents(z, z_mix, cutoff, noise)
             images, w_mean = official.generate(
                 network.params, latents, labels, alpha, model=model, resolution=resolution
@@ -208,7 +210,7 @@ def test_discriminator_and_its_second_derivatives_agree_with_the_official_code(f
             r.check(f"scores/{name}", scores)
         if r.names("r1/"):
             network, n = r.take_network("plain/vars"), len(official.load(file)["r1/penalty"])
-            order = official.image_order(n, network.model.stddev_group)
+            order = names.image_order(n, network.model.stddev_group)
             grads, (d_images, penalty) = r1_and_gradients(network.params, nhwc(images[:n])[order], model=network.model)
             r.check("r1/d_images", d_images, lambda a: nhwc(a)[order])
             r.check("r1/penalty", penalty, lambda a: a[order])
@@ -220,7 +222,7 @@ def test_discriminator_and_its_second_derivatives_agree_with_the_official_code(f
 def check_discriminator_layers(r, network, images):
     """Compares features of the first image of the batch."""
     model = network.model
-    images = nhwc(images)[official.image_order(len(images), model.stddev_group)]
+    images = nhwc(images)[names.image_order(len(images), model.stddev_group)]
     scores, captured = discriminator.Discriminator(model).apply(
         {"params": network.params}, images, None, jnp.ones(()), resolution=model.resolution,
         capture_intermediates=True, mutable=["intermediates"],

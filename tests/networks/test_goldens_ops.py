@@ -13,8 +13,10 @@ import pytest
 from stylegan_jax.config import Model
 from stylegan_jax.networks import convolutions, layers, ops
 from stylegan_jax.runs import grid
+from stylegan_jax.weights import official as names
+from stylegan_jax.weights.official import nhwc
 from tests import official
-from tests.official import Recorded, nhwc
+from tests.official import Recorded
 
 pytestmark = pytest.mark.goldens
 
@@ -66,7 +68,7 @@ def check_conv(r, func, kwargs, is_progan):
     size = 2 * official.load("ops")[r.prefix + "x"].shape[2]
     fused = True if is_progan else kwargs.get("fused_scale", "auto")
     is_fused = size >= 128 if fused == "auto" else fused
-    convert = official.rotate if func == "upscale2d_conv2d" and is_fused else np.asarray
+    convert = names.rotate if func == "upscale2d_conv2d" and is_fused else np.asarray
     conv_fn = {
         "upscale2d_conv2d": convolutions.upscale_conv,
         "conv2d_downscale2d": convolutions.conv_downscale,
@@ -85,7 +87,7 @@ def check_dense(r, kwargs):
     """Compares a dense layer; one on features lists its inputs in another order."""
     x, weight = (official.load("ops")[r.prefix + name] for name in ("x", "weight"))
     layer = layers.Dense(weight.shape[1], **scaled(kwargs))
-    convert = functools.partial(official.flat_nhwc, axis=0, size=x.shape[-1]) if x.ndim == 4 else np.asarray
+    convert = functools.partial(names.flat_nhwc, axis=0, size=x.shape[-1]) if x.ndim == 4 else np.asarray
 
     def apply(x, p):
         return layer.apply({"params": p | {"bias": jnp.zeros(weight.shape[1])}}, x.reshape(x.shape[0], -1))
@@ -195,7 +197,7 @@ def check_call(r, case):
         check_gradients(r, lambda x, p: ops.add_bias(x, p["bias"] * factor), bias=("bias", np.asarray))
     elif func == "minibatch_stddev_layer":
         group, features = kwargs["group_size"], kwargs["num_new_features"]
-        order = official.image_order(len(official.load("ops")[f"{case}/x"]), group)
+        order = names.image_order(len(official.load("ops")[f"{case}/x"]), group)
         check_gradients(r, lambda x, _: ops.minibatch_stddev(x, group, features), x_order=order)
     elif func == "style_mod":
         check_style(r)
@@ -227,6 +229,6 @@ def test_real_images_are_processed_as_in_the_official_code(file):
             lod, _, kind = name.partition("/")
             if kind.startswith("y"):
                 images = nhwc(r.take(f"{lod}/x"))
-                resolution, alpha = official.level(official.lod_of(lod), full)
+                resolution, alpha = names.level(official.lod_of(lod), full)
                 y = process(images, keep if kind == "y_mirror" else None, alpha)
                 r.check(name, ops.upscale(y, full // resolution), nhwc)

@@ -10,8 +10,10 @@ import pytest
 from stylegan_jax.config import Config
 from stylegan_jax.networks import ops, sampling
 from stylegan_jax.training import losses
+from stylegan_jax.weights import official as names
+from stylegan_jax.weights.official import nhwc
 from tests import official
-from tests.official import Recorded, nhwc
+from tests.official import Recorded
 
 pytestmark = pytest.mark.goldens
 
@@ -50,11 +52,11 @@ def test_loss_and_its_gradients_agree_with_the_official_code(file, lod):
     with Recorded(settings["common"]) as common, Recorded(file, f"{lod}/") as r:
         g, d = common.take_network("G/vars"), common.take_network("D/vars")
         train = official.to_train(settings["fn"], settings["kwargs"])
-        config = Config(model=official.joined(g.model, d.model), train=train)
+        config = Config(model=settings.joined(g.model, d.model), train=train)
         full, n = config.model.resolution, len(common.take("latents"))
-        order = official.image_order(n, config.model.stddev_group)
+        order = names.image_order(n, config.model.stddev_group)
         reals, d_labels, g_labels, t, z = take_inputs(common, order)
-        resolution, alpha = official.level(official.lod_of(lod), full)
+        resolution, alpha = names.level(official.lod_of(lod), full)
         noise = tuple(None if x is None else jnp.broadcast_to(x, (n, *x.shape[1:])) for x in g.noise)
         latents = sampling.Latents(z, z, np.full(n, config.model.num_layers), noise)
         images, column = official.converters(order)

@@ -10,8 +10,11 @@ import pytest
 from stylegan_jax.config import Config
 from stylegan_jax.networks import cpu_convolutions, ops, sampling
 from stylegan_jax.training import losses, state, step
+from stylegan_jax.weights import official as names
+from stylegan_jax.weights import settings
+from stylegan_jax.weights.official import nhwc
 from tests import official
-from tests.official import Recorded, nhwc
+from tests.official import Recorded
 
 pytestmark = pytest.mark.goldens
 
@@ -85,7 +88,7 @@ def settings_of(file):
         recorded["D_loss"], recorded["D_loss_kwargs"], g_loss=recorded["G_loss"].rpartition(".G_")[2],
         adam_beta2=adam["beta2"], adam_eps=adam["epsilon"], ema_halflife_kimg=recorded["G_smoothing_kimg"],
     )  # fmt: skip
-    return Config(model=official.joined(*(n.model for n in networks)), train=train)
+    return Config(model=settings.joined(*(n.model for n in networks)), train=train)
 
 
 def check_weights(r, prefix, networks, ours, lr, lod):
@@ -136,8 +139,8 @@ def test_iterations_agree_with_the_official_loop(file):
             if not r.names(f"{it}/"):
                 break  # A selection may leave out the last iterations.
             train_state = state.reset_optimizers(train_state) if settings["optimizer_reset"] else train_state
-            order = official.image_order(n, config.model.stddev_group)
-            resolution, alpha = official.level(settings["lod"], full)
+            order = names.image_order(n, config.model.stddev_group)
+            resolution, alpha = names.level(settings["lod"], full)
             images, column = official.converters(order)
             take = functools.partial(take_ordered, r, it, order)
             t = take("mixing_factors")
