@@ -1,1 +1,43 @@
-"""StyleGAN (Karras et al. 2019) in JAX and Flax."""
+"""StyleGAN (Karras et al. 2019) in JAX and Flax.
+
+    import stylegan_jax as sg
+    network = sg.load("karras2019stylegan-ffhq-1024x1024.pkl")
+    images = network(seeds=[1, 2, 3], psi=0.7)  # uint8 [3, 1024, 1024, 3]
+
+What is named here is what notebooks need; each name is imported when it is first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stylegan_jax.config import Model as Model
+    from stylegan_jax.networks.generator import mix_styles as mix_styles
+    from stylegan_jax.networks.generator import truncate as truncate
+    from stylegan_jax.networks.ops import to_uint8 as to_uint8
+    from stylegan_jax.networks.sampling import map_latents as map_latents
+    from stylegan_jax.networks.sampling import synthesize as synthesize
+    from stylegan_jax.weights.load import load as load
+    from stylegan_jax.weights.network import Network as Network
+
+_PLACES = {
+    "load": "weights.load",
+    "Network": "weights.network",
+    "Model": "config",
+    "map_latents": "networks.sampling",
+    "synthesize": "networks.sampling",
+    "truncate": "networks.generator",
+    "mix_styles": "networks.generator",
+    "to_uint8": "networks.ops",
+}
+__all__ = ["Model", "Network", "load", "map_latents", "mix_styles", "synthesize", "to_uint8", "truncate"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"stylegan_jax has no {name!r}; it has {', '.join(__all__)}.")
+    return getattr(importlib.import_module(f"stylegan_jax.{_PLACES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -18,7 +18,7 @@ def _value(config: Any, path: str) -> Any:
 
 def check(config: Any) -> None:
     """Raises ValueError, naming field and remedy, if the config.Config `config` cannot be trained."""
-    _check_model(config.model)
+    check_model(config.model)
     _check_ranges(config)
     _check_schedule(config)
     train = config.train
@@ -46,7 +46,7 @@ def check(config: Any) -> None:
     )
 
 
-def _check_model(model: Any) -> None:
+def check_model(model: Any) -> None:
     is_power = model.resolution & (model.resolution - 1) == 0
     _require(8 <= model.resolution <= 1024 and is_power, "model.resolution", model.resolution, "use 8, 16, ... 1024")
     _require(model.channels in (1, 3, 4), "model.channels", model.channels, "use 1 (gray), 3 (RGB) or 4 (RGBA)")

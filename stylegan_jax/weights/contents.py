@@ -151,3 +151,36 @@ def noise_of(network: Network, num_maps: int) -> tuple[np.ndarray | None, ...]:
     found = ((re.search(r"(?:^|/)noise(\d+)$", name), value) for name, value in network.arrays.items())
     maps = {int(match[1]): official.nhwc(value) for match, value in found if match}
     return tuple(maps.get(i) for i in range(num_maps))
+
+
+def to_official(
+    func: str,
+    model: Model,
+    params: Any,
+    w_avg: np.ndarray | None,
+    noise: tuple[np.ndarray, ...] | None,
+    lod: float,
+) -> Network:
+    """Returns parameters of ours as an official network, in the order of the official variables.
+
+    Args:
+        func: G_style, G_paper, D_basic or D_paper.
+        model: the network's model.
+        params: its parameters.
+        w_avg: mean of w, for G_style. [w_size]
+        noise: stored maps, two a resolution, for G_style with noise. [1, r, r, 1]
+        lod: official level of detail.
+
+    Raises:
+        ValueError: the official function cannot compute what the model does.
+    """
+    kwargs = settings.to_kwargs(func, model)
+    arrays = {"lod": np.asarray(lod, np.float32)}
+    if func == "G_style":
+        mean = np.zeros(model.w_size, np.float32) if w_avg is None else w_avg  # Official networks always have one.
+        arrays |= {"dlatent_avg": mean, "G_synthesis/lod": arrays["lod"]}
+        arrays |= {f"G_synthesis/noise{i}": np.moveaxis(m, -1, 1) for i, m in enumerate(noise or ())}
+    for name in official.names(func, model):
+        value = official.leaf(func, name, params, model.resolution)
+        arrays[name] = official.to_official(func, kwargs, name, np.asarray(value))
+    return Network(func, kwargs, arrays, {name: name for name in arrays})

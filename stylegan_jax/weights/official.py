@@ -182,6 +182,11 @@ def level(lod: float, full: int) -> tuple[int, np.float32]:
     return full >> math.floor(lod), np.float32(1 - (lod - math.floor(lod)))
 
 
+def lod_of(resolution: int, alpha: float, full: int) -> float:
+    """Returns the inverse of `level`."""
+    return math.log2(full / resolution) + (1 - alpha)
+
+
 def image_order(n: int, group: int) -> np.ndarray:
     """Returns the order of a batch in which strided official groups of minibatch stddev are contiguous."""
     group = min(group or 1, n)

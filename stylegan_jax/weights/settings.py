@@ -76,12 +76,6 @@ def to_kwargs(func: str, model: Model) -> dict[str, Any]:
     Raises:
         ValueError: the official function cannot compute what `model` does.
     """
-    if model.bias_before_blur:
-        raise ValueError(
-            "the model adds biases before the blur (bias_before_blur), as rosinality's code does, and the official "
-            "code adds them after it: in this layout its images would be off by 3 to 25%. Save it as safetensors, npz "
-            "or rosinality."
-        )
     is_paper = func in ("G_paper", "D_paper")
     if func == "G_style" and not model.embed_labels and model.num_labels:
         raise ValueError("the official G_style embeds labels, and the model does not (embed_labels=False).")

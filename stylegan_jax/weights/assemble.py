@@ -1,0 +1,236 @@
+"""Builds a Network from what a file holds, and checks that every array is there, fits and is used once."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stylegan_jax.config import Model, checks
+from stylegan_jax.networks import discriminator, generator, sampling
+from stylegan_jax.weights import contents, official, settings
+from stylegan_jax.weights.network import Info, Network
+
+NUM_LATENTS = 10_000  # Latents that a missing w_avg is the mean of: as many as the official code takes.
+
+
+def network_of(found: contents.Contents, source: str) -> Network:
+    """Returns the network of a file's contents.
+
+    Args:
+        found: what the file holds.
+        source: its path, for `Network.info` and for errors.
+
+    Raises:
+        ValueError: an array is missing, has another shape, or is of no use; or there is no model of these networks.
+    """
+    main = found.average or found.generator
+    notes, left_out = list(found.notes), dict(found.left_out)
+    if main is None and found.discriminator is None:
+        raise ValueError(f"{source} holds no network.")
+    model = _model(main or found.discriminator, found, source)
+    if main is not None and found.discriminator is not None:
+        try:
+            model = settings.joined(model, _model(found.discriminator, found, source))
+        except ValueError as error:
+            reason = f"the discriminator is left out: {error}"
+            left_out |= dict.fromkeys(found.discriminator.stored.values(), reason)
+            notes.append(reason)
+            found = dataclasses.replace(found, discriminator=None)
+    _check_model(model, source)
+    arrays: dict[str, str] = {}
+    missing: dict[str, str] = {}
+    trees = {}
+    parts = {"params": main, "g_params": found.generator if found.average else None, "d_params": found.discriminator}
+    for root, part in parts.items():
+        trees[root] = None if part is None else _params(part, model, root, source, arrays, missing)
+    if main is not None and found.average is None:
+        notes.append("the generator's weights are those in training: the file has no average of them")
+    noise = None if main is None else _noise(main, model, source, arrays)
+    resolution, alpha = _level(main or found.discriminator, model, source)
+    w_avg = _w_avg(main, trees["params"], model, missing, notes, arrays)
+    not_finite = [name for name, array in _main_arrays(parts) if not np.isfinite(array).all()]
+    if not_finite:
+        notes.append(f"{len(not_finite)} arrays have values that are not finite; the first is {not_finite[0]}")
+    info = Info(source, found.layout, arrays, missing, left_out, tuple(notes))
+    return Network(
+        model, trees["params"], info, trees["g_params"], trees["d_params"], w_avg, noise, (), resolution, alpha
+    )
+
+
+def _main_arrays(parts: dict[str, contents.Network | None]) -> list[tuple[str, np.ndarray]]:
+    return [(part.stored[name], array) for part in parts.values() if part for name, array in part.arrays.items()]
+
+
+def _model(part: contents.Network, found: contents.Contents, source: str) -> Model:
+    try:
+        return contents.model_of(part, **found.switches)
+    except ValueError as error:
+        raise ValueError(f"{source} ({found.layout}): {error}") from None
+
+
+def _check_model(model: Model, source: str) -> None:
+    try:
+        checks.check_model(model)
+    except ValueError as error:
+        raise ValueError(f"{source} is of a network that cannot be represented: {error}") from None
+
+
+def _params(
+    part: contents.Network, model: Model, root: str, source: str, arrays: dict[str, str], missing: dict[str, str]
+) -> Any:
+    """Returns a network's parameters, checked against the model; notes where each came from, and what was missing."""
+    is_generator = part.func.startswith("G_")
+    kind = "generator" if is_generator else "discriminator"
+    wanted = flat(abstract_generator(model) if is_generator else abstract_discriminator(model))
+    try:
+        found = flat(contents.params_of(part, model.resolution))
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
+    for name in part.arrays:
+        place = official.path(part.func, name, model.resolution)
+        if place:
+            arrays["/".join((root, *place))] = part.stored[name]
+    for place, value in found.items():
+        check_shape(arrays[f"{root}/{place}"], value.shape, wanted.get(place), kind, model, source)
+    result: dict[str, np.ndarray] = {}
+    for place, shape in wanted.items():
+        if place not in found and not _can_lack(place, model):
+            raise ValueError(f"{source} lacks {place}, without which a {kind} of {_size(model)} cannot be computed.")
+        if place not in found:
+            missing[f"{root}/{place}"] = "zeros; it is used only while lower resolutions are trained"
+            found[place] = np.zeros(shape.shape, np.float32)
+        result[place] = np.ascontiguousarray(found[place], np.float32)
+    return nested(result)
+
+
+def check_shape(stored: str, shape: tuple[int, ...], wanted: Any, kind: str, model: Model, source: str) -> None:
+    """Raises ValueError if an array of a file has no place in a network, or another shape than it needs there.
+
+    Args:
+        stored: name in the file.
+        shape: shape of the array, in our order of axes.
+        wanted: shape and dtype in the network; None: there is no such array.
+        kind: "generator" or "discriminator".
+        model: the network's model.
+        source: path of the file.
+    """
+    if wanted is None:
+        raise ValueError(f"{source}: {stored} is of no use in this {kind}, whose other arrays make it {_size(model)}.")
+    if shape != wanted.shape:
+        raise ValueError(
+            f"{source}: {stored} has the shape {list(shape)} in our order of axes, and in this {kind} of "
+            f"{_size(model)} it would be {list(wanted.shape)}."
+        )
+
+
+def _can_lack(place: str, model: Model) -> bool:
+    """Returns whether a finished network can do without an array: the ways to and from RGB of lower resolutions."""
+    head = place.removeprefix("synthesis/").partition("/")[0]
+    return any(head == f"{way}_rgb{r}" for way in ("to", "from") for r in model.resolutions[:-1])
+
+
+def _size(model: Model) -> str:
+    return f"{model.resolution} px, {model.fmaps(4)} maps at 4 px and {model.fmaps(model.resolution)} at the top"
+
+
+def _noise(part: contents.Network, model: Model, source: str, arrays: dict[str, str]) -> tuple[np.ndarray, ...] | None:
+    """Returns the stored noise maps; None if there are none."""
+    sizes = [r for r in model.resolutions for _ in range(2)]
+    maps = contents.noise_of(part, len(sizes))
+    for name in part.arrays:
+        number = name.rpartition("noise")[2]
+        if name.endswith(f"noise{number}") and number.isdecimal():
+            arrays[f"noise/{number}"] = part.stored[name]
+    if all(m is None for m in maps):
+        return None
+    for i, (m, r) in enumerate(zip(maps, sizes, strict=True)):
+        if m is None or m.shape != (1, r, r, 1):
+            found = "missing" if m is None else list(m.shape)
+            raise ValueError(f"{source}: noise map {i} is {found}, and at {r} px it would be [1, 1, {r}, {r}].")
+    return tuple(np.ascontiguousarray(m, np.float32) for m in maps)
+
+
+def _level(part: contents.Network, model: Model, source: str) -> tuple[int, float]:
+    """Returns the resolution that a network is trained at, px, and the weight of that resolution in a fade."""
+    lod = float(np.asarray(part.arrays.get("lod", part.arrays.get("G_synthesis/lod", 0.0))).reshape(()))
+    if not 0 <= lod <= len(model.resolutions) - 1:
+        raise ValueError(
+            f"{source}: its level of detail (lod) is {lod}; it goes from 0 to {len(model.resolutions) - 1}."
+        )
+    resolution, alpha = official.level(lod, model.resolution)
+    return resolution, float(alpha)
+
+
+def _w_avg(
+    part: contents.Network | None,
+    params: Any,
+    model: Model,
+    missing: dict[str, str],
+    notes: list[str],
+    arrays: dict[str, str],
+) -> np.ndarray | None:
+    """Returns the mean of w: the file's, or that of NUM_LATENTS latents; None for networks without styles."""
+    if part is None or not model.use_styles:
+        return None
+    if "dlatent_avg" in part.arrays:
+        arrays["w_avg"] = part.stored["dlatent_avg"]
+        return np.ascontiguousarray(part.arrays["dlatent_avg"], np.float32).reshape(model.w_size)
+    missing["w_avg"] = f"the mean w of {NUM_LATENTS} latents, computed now"
+    notes.append(f"the file has no mean of w: psi goes by the mean of {NUM_LATENTS} latents, computed now")
+    z = np.random.RandomState(0).randn(NUM_LATENTS, model.z_size).astype(np.float32)
+    labels = (
+        np.eye(model.num_labels, dtype=np.float32)[np.arange(NUM_LATENTS) % model.num_labels]
+        if model.num_labels
+        else None
+    )
+    if model.num_labels:
+        notes.append(f"all {model.num_labels} classes have equal shares in that mean")
+    return np.asarray(_mean_w(params, z, labels, model=model))
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _mean_w(params: Any, z: Any, labels: Any, *, model: Model) -> Any:
+    return jnp.mean(sampling.map_latents(params, z, labels, model), axis=0)
+
+
+# ---- trees
+
+
+@functools.cache
+def abstract_generator(model: Model) -> Any:
+    """Returns the shapes and dtypes of a generator's parameters."""
+    key = jax.random.key(0)
+    return jax.eval_shape(lambda: generator.init(key, key, model))
+
+
+@functools.cache
+def abstract_discriminator(model: Model) -> Any:
+    """Returns the shapes and dtypes of a discriminator's parameters."""
+    labels = jnp.zeros((1, model.num_labels)) if model.num_labels else None
+    images = jax.ShapeDtypeStruct((1, model.resolution, model.resolution, model.channels), jnp.float32)
+
+    def init(images: Any) -> Any:
+        network = discriminator.Discriminator(model)
+        return network.init(jax.random.key(0), images, labels, jnp.ones(()), resolution=model.resolution)["params"]
+
+    return jax.eval_shape(init, images)
+
+
+def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Returns {"mapping/dense0/weight": array, ...} of nested dicts."""
+    result: dict[str, Any] = {}
+    for name, value in tree.items():
+        result |= flat(value, f"{prefix}{name}/") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return result
+
+
+def nested(arrays: dict[str, Any]) -> dict[str, Any]:
+    """Returns the inverse of `flat`."""
+    tree: dict[str, Any] = {}
+    for place, value in arrays.items():
+        *parents, name = place.split("/")
+        functools.reduce(lambda node, part: node.setdefault(part, {}), parents, tree)[name] = value
+    return tree

@@ -1,0 +1,111 @@
+"""The one door: a network from any file that is known, and into those that others read."""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+from stylegan_jax.weights import (
+    assemble,
+    checkpoints,
+    contents,
+    genforce,
+    huangzh13,
+    interfacegan,
+    lernapparat,
+    official_pickles,
+    own,
+    rosinality,
+    torch_files,
+)
+from stylegan_jax.weights.network import Network
+
+PORTS: tuple[Callable[[Any, pathlib.Path], contents.Contents | None], ...] = (
+    genforce.read,
+    interfacegan.read,
+    huangzh13.read,
+    lernapparat.read,
+    rosinality.read,
+)
+TORCH_LEGACY = b"\x80\x02\x8a\x0al\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."  # Magic number that torch's files begin with.
+MXNET = b"\x12\x01\x00\x00"  # Magic number of MXNet's .params.
+
+
+def load(path: str | pathlib.Path, checkpoint: int | None = None) -> Network:
+    """Returns the network of a file or of a run. Nothing in it is executed, whatever it is.
+
+    Args:
+        path: a .safetensors or .npz written here; an official .pkl of StyleGAN or Progressive GAN; a .pth, .pt or
+            .model of genforce, InterFaceGAN, huangzh13, lernapparat or rosinality; a run's workdir, or a checkpoint in
+            it. The content tells which, not the name.
+        checkpoint: images of the checkpoint, in a workdir; None for the newest sound one.
+
+    Raises:
+        ValueError: it is none of these, damaged, or wants to call something; a sentence that says what and where.
+    """
+    path = pathlib.Path(path).expanduser()
+    if not path.exists():
+        raise ValueError(f"{path} does not exist; name a file of weights, a run's workdir or a checkpoint in it.")
+    if path.is_dir():
+        if not checkpoints.is_run(path):
+            raise ValueError(
+                f"{path} is a folder, but of no run: it has no checkpoints. Name the file of weights in it."
+            )
+        return checkpoints.read(path, checkpoint)
+    if checkpoint is not None:
+        raise ValueError(f"checkpoint={checkpoint} has no effect with a file such as {path}; leave it out.")
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}).") from None
+    if path.suffix == ".npz" or (head.startswith(b"PK") and _is_npz(path)):
+        return own.read_npz(path)
+    if head[8:9] == b"{":
+        return own.read_safetensors(path)
+    if head.startswith(MXNET):
+        raise ValueError(
+            f"{path} is a file of MXNet (GluonCV's StyleGAN), which is not read; take the official pickle that GluonCV's "
+            "was made from."
+        )
+    if head.startswith((b"PK", TORCH_LEGACY)):
+        return assemble.network_of(_of_port(path), str(path))
+    return assemble.network_of(official_pickles.read(path), str(path))
+
+
+def _is_npz(path: pathlib.Path) -> bool:
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return all(name.endswith(".npy") for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return False
+
+
+def _of_port(path: pathlib.Path) -> contents.Contents:
+    tree = torch_files.load(path)
+    for read in PORTS:
+        found = read(tree, path)
+        if found is not None:
+            return found
+    raise ValueError(f"{path} {_what(tree)}")
+
+
+def _what(tree: Any) -> str:
+    """Returns what a PyTorch file of no known layout is, as the rest of a sentence."""
+    names = _names(tree)
+    known = ", ".join(("genforce", "InterFaceGAN", "huangzh13", "lernapparat", "rosinality"))
+    if any("style_mapping." in name for name in names):
+        return "is a network of mmgeneration, which is not read; take the network that it was converted from."
+    if any(name.startswith(("conv1.conv.modulation", "g_ema.conv1.conv.modulation")) for name in names):
+        return "is a network of StyleGAN2 (rosinality's layout); networks of StyleGAN are read here."
+    first = ", ".join(names[:3]) or "none"
+    return f"is a PyTorch file of no layout that is known ({known}); its first arrays are {first}."
+
+
+def _names(tree: Any, prefix: str = "") -> list[str]:
+    if isinstance(tree, dict):
+        return [
+            name for key, value in tree.items() for name in _names(value, f"{prefix}.{key}" if prefix else str(key))
+        ]
+    return [prefix] if hasattr(tree, "shape") else []

@@ -1,0 +1,284 @@
+"""A network as one uses it: images from seeds, latents or styles, and where each of its arrays came from."""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from stylegan_jax.config import Model
+from stylegan_jax.networks import discriminator, generator, ops, sampling
+from stylegan_jax.weights import classes, official
+
+Noise = str | Sequence[np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Info:
+    """Where a network came from."""
+
+    source: str  # Path of its file or folder.
+    layout: str  # What was recognized, such as "official pickle of StyleGAN".
+    arrays: dict[str, str] = dataclasses.field(default_factory=dict)  # Path of our array: its name in the file.
+    missing: dict[str, str] = dataclasses.field(default_factory=dict)  # Our array that the file lacks: what stands in.
+    left_out: dict[str, str] = dataclasses.field(default_factory=dict)  # Array of the file that is not used: why.
+    notes: tuple[str, ...] = ()  # What a user should know.
+    license: str | None = None  # As its owner states it; None: not stated.
+    nimg: int | None = None  # Real images that it was trained on, if known.
+
+    def __str__(self) -> str:
+        lines = [f"{self.source}: {self.layout}; {len(self.arrays)} arrays read"]
+        lines += [f"  note: {note}" for note in self.notes]
+        for title, named in (("not in the file", self.missing), ("not used", self.left_out)):
+            reasons: dict[str, list[str]] = {}
+            for name, reason in named.items():
+                reasons.setdefault(reason, []).append(name)
+            lines += [f"  {title}: {_listed(names)}: {reason}" for reason, names in reasons.items()]
+        return "\n".join(lines)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Network:
+    """A generator, and its discriminator if the file has one. Underneath are the pure functions of `networks`.
+
+    Image number s is a function of the seed s alone, to the bit on one kind of device: images are computed one by one,
+    so neither the other seeds nor their number matter. Its latent is that of NVIDIA's scripts,
+    numpy.random.RandomState(s).randn(z_size).
+    """
+
+    model: Model
+    params: Any  # Of the averaged generator: {"mapping": ..., "synthesis": ...}; None in a discriminator's file.
+    info: Info
+    g_params: Any = None  # Of the generator in training, if the file has it apart.
+    d_params: Any = None
+    w_avg: np.ndarray | None = None  # Mean of w; None without styles. [w_size]
+    noise: tuple[np.ndarray, ...] | None = None  # Stored maps, two a resolution, if the file has any. [1, r, r, 1]
+    class_names: tuple[str, ...] = ()
+    resolution: int = 0  # Resolution that it is trained at, px; images are enlarged to model.resolution.
+    alpha: float = 1.0  # Weight of `resolution` while it fades in.
+
+    # ---- images
+
+    def __call__(
+        self,
+        seeds: Iterable[int] | int | None = None,
+        z: np.ndarray | None = None,
+        labels: Any = None,
+        psi: float = 1.0,
+        cutoff: int | None = None,
+        noise: Noise = "const",
+        noise_seed: int = 0,
+    ) -> np.ndarray:
+        """Returns images. uint8 [n, model.resolution, model.resolution, channels]
+
+        Args:
+            seeds: number of each image, 0 to 2**32 - 1.
+            z: latents, in place of seeds. [n, z_size]
+            labels: classes of a conditional model: one name or number for all images, or one each; or rows of
+                weights [n, num_labels].
+            psi: scale of the styles about their mean (truncation); 1 leaves them as they are.
+            cutoff: number of layers that psi acts on; None: all.
+            noise: "const": the stored maps, or, where there are none, one set of maps for all images, drawn from
+                noise_seed. "random": maps of its own for each image, drawn from noise_seed and the image's seed, or
+                its place in z. "none": zeros. Or maps [1 or n, r, r, 1], two for each resolution r from 4 px up.
+            noise_seed: seed of the noise that is drawn.
+
+        Raises:
+            ValueError: an argument that this network cannot take.
+        """
+        seeds, z = self._latents(seeds, z)
+        ws = self.map(z, labels)
+        if psi != 1:
+            if self.w_avg is None:
+                raise ValueError(
+                    f"psi={psi} needs a mean of w to truncate to, and this network has none; leave it out."
+                )
+            ws = np.asarray(_truncate(ws, self.w_avg, psi, self.model.num_layers if cutoff is None else cutoff))
+        elif cutoff is not None:
+            raise ValueError(f"cutoff={cutoff} has no effect with psi=1; give both, such as psi=0.7, cutoff=8.")
+        return self._images(ws, self._noise_fn(noise, noise_seed, seeds), lambda images: np.asarray(_to_uint8(images)))
+
+    def map(self, z: np.ndarray, labels: Any = None) -> np.ndarray:
+        """Returns the styles of latents, one w for all layers. float32 [n, num_layers, w_size]
+
+        Args:
+            z: latents. [n, z_size]
+            labels: as in a call.
+        """
+        params, z = self._generator["mapping"], self._checked("z", z, (self.model.z_size,))
+        rows = classes.rows(labels, len(z), self.class_names, self.model.num_labels)
+        each = [
+            sampling.draw_ws(
+                {"mapping": params}, z[i : i + 1], None if rows is None else rows[i : i + 1], model=self.model
+            )
+            for i in range(len(z))
+        ]
+        return np.concatenate([np.asarray(ws) for ws in each])
+
+    def synthesize(self, ws: np.ndarray, noise: Noise = "const", noise_seed: int = 0) -> np.ndarray:
+        """Returns the images of styles, around [-1, 1] and not clipped.
+
+        Args:
+            ws: styles. [n, num_layers, w_size]
+            noise: as in a call; "random" counts the images from 0.
+            noise_seed: as in a call.
+
+        Returns:
+            float32 [n, model.resolution, model.resolution, channels]
+        """
+        ws = self._checked("ws", ws, (self.model.num_layers, self.model.w_size))
+        return self._images(ws, self._noise_fn(noise, noise_seed, np.arange(len(ws))), np.asarray)
+
+    def score(self, images: np.ndarray, labels: Any = None) -> np.ndarray:
+        """Returns the discriminator's scores of images: higher is more real. float32 [n]
+
+        Minibatch standard deviation makes the scores of a batch depend on each other; its groups are those of the
+        official code.
+
+        Args:
+            images: uint8, or float in [-1, 1]. [n, model.resolution, model.resolution, channels]
+            labels: as in a call.
+        """
+        model = self.model
+        if self.d_params is None:
+            raise ValueError(f"{self.info.source} has no discriminator that can be used, and so no scores.")
+        size = (model.resolution, model.resolution, model.channels)
+        values = np.asarray(images)
+        values = self._checked(
+            "images", values.astype(np.float32) / 127.5 - 1 if values.dtype == np.uint8 else values, size
+        )
+        n, group = len(values), min(model.stddev_group or 1, len(values))
+        if n % group:
+            raise ValueError(f"{n} images are no multiple of the groups of {group} that are scored together.")
+        order, rows = official.image_order(n, group), classes.rows(labels, n, self.class_names, model.num_labels)
+        scores = _scores(
+            self._discriminator,
+            values[order],
+            None if rows is None else rows[order],
+            None if self.alpha == 1 else np.float32(self.alpha),
+            model=model,
+            resolution=self.resolution,
+        )
+        return np.asarray(scores)[np.argsort(order)]
+
+    # ---- elsewhere
+
+    def const_noise(self, noise_seed: int = 0) -> tuple[np.ndarray, ...]:
+        """Returns the maps of noise="const": the stored ones, or those drawn from noise_seed. [1, r, r, 1], two each"""
+        if self.noise is not None:
+            return self.noise
+        return jax.device_get(_draw_noise(noise_seed, np.uint32(0), model=self.model, resolution=self.model.resolution))
+
+    def save(self, path: str | pathlib.Path) -> pathlib.Path:
+        """Writes the network; the name's end tells the layout: see `weights.save`."""
+        from stylegan_jax.weights import save  # It needs this module.
+
+        return save.save(self, path)
+
+    # ---- parts
+
+    @functools.cached_property
+    def _generator(self) -> Any:
+        """The generator's parameters on the default device."""
+        if self.params is None:
+            raise ValueError(
+                f"{self.info.source} holds a discriminator alone, which makes no images; load the generator."
+            )
+        return jax.device_put(self.params)
+
+    @functools.cached_property
+    def _discriminator(self) -> Any:
+        return jax.device_put(self.d_params)
+
+    def _latents(self, seeds: Iterable[int] | int | None, z: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Returns a number [n] and a latent [n, z_size] for each image."""
+        if (seeds is None) == (z is None):
+            raise ValueError("give seeds, such as seeds=[1, 2, 3], or latents z: one of the two.")
+        if z is not None:
+            z = self._checked("z", z, (self.model.z_size,))
+            return np.arange(len(z)), z
+        numbers = np.atleast_1d(np.asarray(list(seeds) if isinstance(seeds, Iterable) else seeds))
+        if numbers.ndim != 1 or not len(numbers) or numbers.dtype.kind not in "iu":
+            raise ValueError(f"seeds is {seeds!r}; give whole numbers, such as seeds=[1, 2, 3] or seeds=range(100).")
+        if numbers.min() < 0 or numbers.max() > 2**32 - 1:
+            raise ValueError(f"seeds go from 0 to {2**32 - 1}; found {numbers.min()} to {numbers.max()}.")
+        z = np.stack([np.random.RandomState(seed).randn(self.model.z_size) for seed in numbers])
+        return numbers, z.astype(np.float32)
+
+    @staticmethod
+    def _checked(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
+        """Returns an argument as float32 [n, *shape]."""
+        value = np.asarray(value)
+        if value.dtype.kind not in "fiu" or value.shape[1:] != shape or not value.ndim or not len(value):
+            wanted = ", ".join(map(str, ("n", *shape)))
+            raise ValueError(f"{name} is {value.dtype} {list(value.shape)}; this network takes numbers [{wanted}].")
+        return value.astype(np.float32)
+
+    def _noise_fn(self, noise: Noise, noise_seed: int, numbers: np.ndarray) -> Callable[[int], tuple]:
+        """Returns a function from an image's place to its noise maps [1, r, r, 1], up to the trained resolution."""
+        model, sizes = self.model, [r for r in self.model.resolutions if r <= self.resolution for _ in range(2)]
+        kind = noise if isinstance(noise, str) else "maps"
+        if noise_seed and kind != "random" and (kind != "const" or self.noise is not None):
+            raise ValueError(
+                f"noise_seed={noise_seed} has no effect: no noise is drawn; use noise='random', or leave it out."
+            )
+        if not model.use_noise:
+            if kind not in ("const", "none"):
+                raise ValueError("this network takes no noise; leave the argument out.")
+            return lambda i: (None,) * len(sizes)
+        if kind == "random":
+            return lambda i: _draw_noise(noise_seed, np.uint32(numbers[i]), model=model, resolution=self.resolution)
+        if kind == "const":
+            maps = self.const_noise(noise_seed)
+        elif kind == "none":
+            maps = [np.zeros((1, r, r, 1), np.float32) for r in sizes]
+        elif kind != "maps":
+            raise ValueError(f"noise is {noise!r}; use 'const', 'random', 'none' or a list of maps.")
+        else:
+            maps = [np.asarray(m, np.float32) for m in noise]
+            given = [m.shape for m in maps]
+            if len(maps) < len(sizes) or any(m[1:] != (r, r, 1) for m, r in zip(given, sizes, strict=False)):
+                raise ValueError(f"noise has maps of {given}; this network takes [1 or n, r, r, 1] for r in {sizes}.")
+            if any(m[0] not in (1, len(numbers)) for m in given):
+                raise ValueError(
+                    f"noise has maps of {given} for {len(numbers)} images; give 1 or {len(numbers)} of each."
+                )
+        return lambda i: tuple(m[i : i + 1] if len(m) > 1 else m for m in maps[: len(sizes)])
+
+    def _images(self, ws: np.ndarray, noise_fn: Callable[[int], tuple], convert: Callable) -> np.ndarray:
+        """Returns the images of ws, one by one, each converted and enlarged."""
+        params, alpha = {"synthesis": self._generator["synthesis"]}, None if self.alpha == 1 else np.float32(self.alpha)
+        enlargement, images = self.model.resolution // self.resolution, []
+        for i in range(len(ws)):
+            image = _synthesize(params, ws[i : i + 1], noise_fn(i), alpha, model=self.model, resolution=self.resolution)
+            images.append(convert(image).repeat(enlargement, axis=1).repeat(enlargement, axis=2))
+        return np.concatenate(images)
+
+
+_synthesize = jax.jit(sampling.synthesize, static_argnames=("model", "resolution"))
+_truncate = jax.jit(generator.truncate)
+_to_uint8 = jax.jit(ops.to_uint8)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "resolution"))
+def _draw_noise(noise_seed: int, number: int, *, model: Model, resolution: int) -> tuple[Array | None, ...]:
+    """Returns the noise maps of one image. [1, r, r, 1]"""
+    return generator.make_noise(jax.random.fold_in(jax.random.key(noise_seed), number), 1, model, resolution)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "resolution"))
+def _scores(
+    params: Any, images: Array, labels: Array | None, alpha: Array | None, *, model: Model, resolution: int
+) -> Array:
+    """Returns scores [n] of full-resolution images, which are brought to `resolution` first."""
+    images = ops.downscale(jnp.asarray(images), model.resolution // resolution)
+    return discriminator.Discriminator(model).apply({"params": params}, images, labels, alpha, resolution=resolution)

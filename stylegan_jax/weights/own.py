@@ -1,0 +1,153 @@
+"""Our own files of weights: safetensors and npz, with the same arrays and the same JSON about them."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from stylegan_jax.config import Model, checks, typed
+from stylegan_jax.runs import whole
+from stylegan_jax.weights import assemble, zips
+from stylegan_jax.weights.network import Info, Network
+
+KEY = "stylegan_jax"  # Where the JSON is: in the metadata of safetensors, or as an array of an npz.
+VERSION = 1
+PARTS = {"params": "generator", "g_params": "generator", "d_params": "discriminator"}
+
+
+def write_safetensors(network: Network, path: pathlib.Path) -> None:
+    """Writes a network as safetensors, whole or not at all."""
+    data = safetensors.numpy.save(_arrays(network), metadata={"format": "np", KEY: json.dumps(_about(network))})
+    with whole.writing(path) as file:
+        file.write(data)
+
+
+def write_npz(network: Network, path: pathlib.Path) -> None:
+    """Writes a network as npz, whole or not at all."""
+    about = np.frombuffer(json.dumps(_about(network)).encode(), np.uint8)
+    with whole.writing(path) as file:
+        np.savez(file, **_arrays(network), **{KEY: about})
+
+
+def read_safetensors(path: pathlib.Path) -> Network:
+    """Returns the network of a safetensors file that was written here.
+
+    Raises:
+        ValueError: it is damaged, or of another code.
+    """
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            about = (file.metadata() or {}).get(KEY)
+            arrays = {} if about is None else {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, ValueError, TypeError) as error:
+        raise ValueError(f"{path} cannot be read as safetensors: {error}.") from None
+    if about is None:
+        raise ValueError(f"{path} is a safetensors file of another code: its metadata has no {KEY!r}.")
+    return _network(arrays, about, path)
+
+
+def read_npz(path: pathlib.Path) -> Network:
+    """Returns the network of an npz file that was written here.
+
+    Raises:
+        ValueError: it is damaged, or of another code.
+    """
+    arrays = zips.read_npz(path)
+    if {"act_comp", "lat_comp"} & set(arrays):
+        raise ValueError(
+            f"{path} holds GANSpace's principal components, which are directions and no network; load the network that "
+            "they were made for."
+        )
+    about = arrays.pop(KEY, None)
+    if about is None or about.dtype != np.uint8:
+        raise ValueError(f"{path} is an npz file of another code: it has no array {KEY!r}.")
+    return _network(arrays, about.tobytes(), path)
+
+
+def _arrays(network: Network) -> dict[str, np.ndarray]:
+    trees = {root: getattr(network, root) for root in PARTS}
+    arrays = {
+        f"{root}/{place}": np.asarray(value)
+        for root, tree in trees.items()
+        if tree is not None
+        for place, value in assemble.flat(tree).items()
+    }
+    arrays |= {f"noise/{i}": m for i, m in enumerate(network.noise or ())}
+    arrays |= {} if network.w_avg is None else {"w_avg": network.w_avg}
+    return {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+
+
+def _about(network: Network) -> dict[str, Any]:
+    info = network.info
+    return {
+        "version": VERSION,
+        "model": dataclasses.asdict(network.model),
+        "resolution": network.resolution,
+        "alpha": network.alpha,
+        "class_names": list(network.class_names),
+        "license": info.license,
+        "nimg": info.nimg,
+        "origin": info.layout,
+        "notes": list(info.notes),
+    }
+
+
+def _network(arrays: Mapping[str, np.ndarray], text: str | bytes, path: pathlib.Path) -> Network:
+    """Returns the network of arrays and the JSON about them, checked."""
+    try:
+        about = json.loads(text)
+        if about["version"] > VERSION:
+            raise ValueError(f"it is of version {about['version']}, and this stylegan_jax reads up to {VERSION}")
+        model = typed.from_dict(Model, about["model"])
+        checks.check_model(model)
+        fields = {
+            "resolution": int(about["resolution"]),
+            "alpha": float(about["alpha"]),
+            "class_names": tuple(map(str, about["class_names"])),
+        }
+        if fields["resolution"] not in model.resolutions or not 0 <= fields["alpha"] <= 1:
+            raise ValueError(f"resolution {fields['resolution']} or alpha {fields['alpha']} is out of range")
+        notes = tuple(map(str, about["notes"]))
+        info = Info(str(path), str(about["origin"]), {}, {}, {}, notes, about["license"], about["nimg"])
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path}: what it says of its network cannot be read ({error}).") from None
+    abstract = {"generator": assemble.abstract_generator, "discriminator": assemble.abstract_discriminator}
+    trees: dict[str, Any] = {}
+    rest = dict(arrays)
+    for root, kind in PARTS.items():
+        own = {name.removeprefix(f"{root}/"): rest.pop(name) for name in arrays if name.startswith(f"{root}/")}
+        wanted = assemble.flat(abstract[kind](model))
+        for place, value in own.items():
+            assemble.check_shape(f"{root}/{place}", value.shape, wanted.get(place), kind, model, str(path))
+        lacking = sorted(set(wanted) - set(own))
+        if own and lacking:
+            raise ValueError(
+                f"{path} lacks {root}/{lacking[0]}" + (f" and {len(lacking) - 1} more." if lacking[1:] else ".")
+            )
+        trees[root] = assemble.nested({place: _float32(value, place, path) for place, value in own.items()}) or None
+    if trees["params"] is None and trees["d_params"] is None:
+        raise ValueError(f"{path} holds no network.")
+    w_avg = rest.pop("w_avg", None)
+    sizes = [r for r in model.resolutions for _ in range(2)]
+    maps = [rest.pop(f"noise/{i}", None) for i in range(len(sizes))]
+    if w_avg is not None and w_avg.shape != (model.w_size,):
+        raise ValueError(f"{path}: w_avg has the shape {list(w_avg.shape)}; it would be [{model.w_size}].")
+    if any(m is not None for m in maps) and [getattr(m, "shape", None) for m in maps] != [(1, r, r, 1) for r in sizes]:
+        raise ValueError(f"{path}: its noise maps are not two a resolution, of shape [1, r, r, 1].")
+    if rest:
+        raise ValueError(f"{path} has arrays that are of no use in its network: {', '.join(sorted(rest)[:3])}.")
+    noise = None if maps[0] is None else tuple(_float32(m, "noise", path) for m in maps)
+    w_avg = None if w_avg is None else _float32(w_avg, "w_avg", path)
+    info.arrays.update({name: name for name in arrays})
+    return Network(model, trees["params"], info, trees["g_params"], trees["d_params"], w_avg, noise, **fields)
+
+
+def _float32(value: np.ndarray, place: str, path: pathlib.Path) -> np.ndarray:
+    if value.dtype != np.float32:
+        raise ValueError(f"{path}: {place} is {value.dtype}; our files have float32 alone.")
+    return value
