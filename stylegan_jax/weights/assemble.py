@@ -51,6 +51,7 @@ def network_of(found: contents.Contents, source: str) -> Network:
     noise = None if main is None else _noise(main, model, source, arrays)
     resolution, alpha = _level(main or found.discriminator, model, source)
     w_avg = _w_avg(main, trees["params"], model, missing, notes, arrays)
+    _leave_rest(parts, main or found.discriminator, arrays, left_out)
     not_finite = [name for name, array in _main_arrays(parts) if not np.isfinite(array).all()]
     if not_finite:
         notes.append(f"{len(not_finite)} arrays have values that are not finite; the first is {not_finite[0]}")
@@ -58,6 +59,21 @@ def network_of(found: contents.Contents, source: str) -> Network:
     return Network(
         model, trees["params"], info, trees["g_params"], trees["d_params"], w_avg, noise, (), resolution, alpha
     )
+
+
+def _leave_rest(
+    parts: dict[str, contents.Network | None], main: contents.Network, arrays: dict[str, str], left_out: dict[str, str]
+) -> None:
+    """Notes the level of detail that is used, and why the other networks' own state is not."""
+    for name in ("lod", "G_synthesis/lod"):
+        if name in main.arrays:
+            arrays.setdefault("resolution, alpha", main.stored[name])
+    used = set(arrays.values())
+    for part in parts.values():
+        for name, stored in part.stored.items() if part else ():
+            if stored not in used:
+                assert official.path(part.func, name, 2**10) == (), f"{stored} was not used"
+                left_out[stored] = "of the networks' own states, that of the averaged generator is used"
 
 
 def _main_arrays(parts: dict[str, contents.Network | None]) -> list[tuple[str, np.ndarray]]:

@@ -34,7 +34,9 @@ def number_of(wanted: str | int, names: Sequence[str], num_classes: int) -> int:
     listed = "".join(f"\n  {i}: {name}" for i, name in enumerate(names[:MAX_LISTED]))
     more = f"\n  ... and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
     how = f"Give names or numbers from 0 to {num_classes - 1}" if has_numbers else "Give names"
-    raise ValueError(f"this network has no class {wanted!r}{hint} {how}.{' Its classes:' if names else ''}{listed}{more}")
+    raise ValueError(
+        f"this network has no class {wanted!r}{hint} {how}.{' Its classes:' if names else ''}{listed}{more}"
+    )
 
 
 def rows(labels: Any, n: int, names: Sequence[str], num_classes: int) -> np.ndarray | None:

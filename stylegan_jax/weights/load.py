@@ -64,8 +64,8 @@ def load(path: str | pathlib.Path, checkpoint: int | None = None) -> Network:
         return own.read_safetensors(path)
     if head.startswith(MXNET):
         raise ValueError(
-            f"{path} is a file of MXNet (GluonCV's StyleGAN), which is not read; take the official pickle that GluonCV's "
-            "was made from."
+            f"{path} is a file of MXNet (GluonCV's StyleGAN), which is not read; take the official pickle that it was "
+            "made from."
         )
     if head.startswith((b"PK", TORCH_LEGACY)):
         return assemble.network_of(_of_port(path), str(path))

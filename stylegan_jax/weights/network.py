@@ -96,13 +96,18 @@ class Network:
             ValueError: an argument that this network cannot take.
         """
         seeds, z = self._latents(seeds, z)
+        num_layers = self.model.num_layers
+        if not np.isfinite(psi):
+            raise ValueError(f"psi is {psi}; give a number, such as 0.7.")
+        if cutoff is not None and cutoff < 0:
+            raise ValueError(f"cutoff is {cutoff}; give a number of layers: all are {num_layers}.")
         ws = self.map(z, labels)
         if psi != 1:
             if self.w_avg is None:
                 raise ValueError(
                     f"psi={psi} needs a mean of w to truncate to, and this network has none; leave it out."
                 )
-            ws = np.asarray(_truncate(ws, self.w_avg, psi, self.model.num_layers if cutoff is None else cutoff))
+            ws = np.asarray(_truncate(ws, self.w_avg, psi, num_layers if cutoff is None else cutoff))
         elif cutoff is not None:
             raise ValueError(f"cutoff={cutoff} has no effect with psi=1; give both, such as psi=0.7, cutoff=8.")
         return self._images(ws, self._noise_fn(noise, noise_seed, seeds), lambda images: np.asarray(_to_uint8(images)))
@@ -227,6 +232,8 @@ class Network:
         """Returns a function from an image's place to its noise maps [1, r, r, 1], up to the trained resolution."""
         model, sizes = self.model, [r for r in self.model.resolutions if r <= self.resolution for _ in range(2)]
         kind = noise if isinstance(noise, str) else "maps"
+        if not 0 <= noise_seed < 2**31:
+            raise ValueError(f"noise_seed is {noise_seed}; give a whole number from 0 to {2**31 - 1}.")
         if noise_seed and kind != "random" and (kind != "const" or self.noise is not None):
             raise ValueError(
                 f"noise_seed={noise_seed} has no effect: no noise is drawn; use noise='random', or leave it out."
