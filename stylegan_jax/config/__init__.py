@@ -43,7 +43,12 @@ class Model:
     use_noise: bool = True  # Per-pixel noise after each convolution.
     use_pixel_norm: bool = False  # Progressive GAN's feature normalization.
     use_instance_norm: bool = True  # The normalization in AdaIN.
+    instance_norm_epsilon: float = 1e-8  # Term that it adds to the variance; PyTorch's own instance norm has 1e-5.
     blur_filter: tuple[int, ...] | None = (1, 2, 1)  # Low-pass filter of the resampling; None: no filter.
+    # Add the bias of each upscaling convolution of the synthesis network before the blur, as in
+    # rosinality/style-based-gan-pytorch; False adds it after the noise, as in the official code. The blur takes pixels
+    # outside the picture as zeros, so the borders differ, and through the instance norm the whole picture.
+    bias_before_blur: bool = False
     nonlinearity: Literal["lrelu", "relu"] = "lrelu"
     use_equalized_lr: bool = True  # Unit-variance weights scaled at run time (Progressive GAN, Sec. 4.1).
     stddev_group: int = 4  # Images in a group of the minibatch standard deviation; 0 leaves it out.

@@ -73,6 +73,7 @@ def check_model(model: Any) -> None:
         model.stddev_features,
         f"it must divide the {features} feature maps at 4x4",
     )
+    _check_switches(model)
     if model.blur_filter is not None:
         _require(
             sum(model.blur_filter) != 0,
@@ -80,6 +81,32 @@ def check_model(model: Any) -> None:
             model.blur_filter,
             "it is divided by its sum, which cannot be 0",
         )
+
+
+_LEAST_EPSILON = 1e-30  # Much smaller numbers are zero in float32, by which a flat map cannot be divided.
+
+
+def _check_switches(model: Any) -> None:
+    """Refuses an epsilon out of range, and switches that would act on a part that the model does not have."""
+    epsilon, default = model.instance_norm_epsilon, type(model).instance_norm_epsilon
+    _require(
+        _LEAST_EPSILON <= epsilon < 1,
+        "model.instance_norm_epsilon",
+        epsilon,
+        f"use {_LEAST_EPSILON:g} or more, and less than 1",
+    )
+    _require(
+        model.use_instance_norm or epsilon == default,
+        "model.instance_norm_epsilon",
+        epsilon,
+        f"with model.use_instance_norm=False it has no effect: use {default:g}",
+    )
+    _require(
+        model.blur_filter is not None or not model.bias_before_blur,
+        "model.bias_before_blur",
+        model.bias_before_blur,
+        "with model.blur_filter=None it has no effect: use False",
+    )
 
 
 # Fields whose range depends on no other field: (path, least, most).

@@ -19,6 +19,7 @@ def styled(
     style: Array | None,
     nonlinearity: str,
     taps: Sequence[int] | None = None,
+    epsilon: float = ops.EPSILON,
 ) -> Array:
     """Returns the features after noise, bias, nonlinearity and AdaIN, in the dtype of `x` (StyleGAN, Fig. 1b, Eq. 1).
 
@@ -30,14 +31,16 @@ def styled(
         style: scales y_s, then biases y_b; None: normalization alone. [n, 2 c]
         nonlinearity: "lrelu" or "relu".
         taps: filter of a blur that comes first; None: no blur.
+        epsilon: term added to the variance.
     """
     if not gpu_kernels.can_take(x):
-        return plain_styled(x, noise, strength, bias, style, nonlinearity, taps)
+        return plain_styled(x, noise, strength, bias, style, nonlinearity, taps, epsilon)
     n, h, w, c = x.shape
     if noise is None or strength is None:
         noise, strength = jnp.zeros((1, h, w, 1), jnp.float32), jnp.zeros(c, jnp.float32)
     style = jnp.zeros((n, 2 * c), jnp.float32) if style is None else style
-    return fused_styled(x, noise, strength, bias, style, nonlinearity, None if taps is None else tuple(taps))
+    taps = None if taps is None else tuple(taps)
+    return fused_styled(x, noise, strength, bias, style, nonlinearity, taps, epsilon)
 
 
 def activated(x: Array, noise: Array | None, strength: Array | None, bias: Array, nonlinearity: str) -> Array:
@@ -56,10 +59,11 @@ def plain_styled(
     style: Array | None,
     nonlinearity: str,
     taps: Sequence[int] | None = None,
+    epsilon: float = ops.EPSILON,
 ) -> Array:
     """Returns what `styled` does, by its definition; XLA alone fuses it."""
     x = x if taps is None else ops.blur(x, taps)
-    y = ops.instance_norm(activated(x, noise, strength, bias, nonlinearity))
+    y = ops.instance_norm(activated(x, noise, strength, bias, nonlinearity), epsilon)
     return (y if style is None else ops.modulate(y, style)).astype(x.dtype)
 
 
@@ -71,12 +75,13 @@ def fused_styled(
     style: Array,
     nonlinearity: str,
     taps: tuple[int, ...] | None = None,
+    epsilon: float = ops.EPSILON,
 ) -> Array:
     """Returns what `styled` does, by kernels for GPUs."""
-    return _fused(x, noise, strength, bias, style, nonlinearity, taps)[0]
+    return _fused(x, noise, strength, bias, style, nonlinearity, taps, epsilon)[0]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6, 7))
 def _fused(x: Array, noise: Array, strength: Array, bias: Array, style: Array, *how: Any) -> tuple[Array, ...]:
     """Returns the features and blurred x [n, h, w, c], mean and 1 / standard deviation [n, c]."""
     y, kept = gpu_epilogue.forward(x, noise, strength, bias, style, *how)
@@ -88,10 +93,12 @@ def _fused_forward(x: Array, noise: Array, strength: Array, bias: Array, style: 
     return (y, blurred, *statistics), ((blurred, noise, strength, bias, style), tuple(statistics))
 
 
-def _fused_backward(nonlinearity: str, taps: tuple[int, ...] | None, kept: tuple, cotangents: tuple[Array, ...]):
+def _fused_backward(
+    nonlinearity: str, taps: tuple[int, ...] | None, epsilon: float, kept: tuple, cotangents: tuple[Array, ...]
+):
     # Second derivatives reach x through blurred x alone: _fused_gradients treats the statistics as functions of it.
     g, blurred_grad, *_ = cotangents
-    x_grad, *others = _fused_gradients(*kept, g, nonlinearity)
+    x_grad, *others = _fused_gradients(*kept, g, nonlinearity, epsilon)
     x_grad += blurred_grad
     return x_grad if taps is None else ops.blur_adjoint(x_grad, taps), *others
 
@@ -99,20 +106,21 @@ def _fused_backward(nonlinearity: str, taps: tuple[int, ...] | None, kept: tuple
 _fused.defvjp(_fused_forward, _fused_backward)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _fused_gradients(layer: Sequence[Array], statistics: Sequence[Array], g: Array, nonlinearity: str):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _fused_gradients(layer: Sequence[Array], statistics: Sequence[Array], g: Array, nonlinearity: str, epsilon: float):
     """Returns the gradients of blurred x, noise, strength, bias and style. Its own derivative is the plain form's."""
     (x, noise, strength, bias, style), (mean, inverse_std) = layer, statistics
     return gpu_epilogue.backward(x, noise, strength, bias, style, mean, inverse_std, g, nonlinearity)
 
 
-def _fused_gradients_forward(layer: Sequence[Array], statistics: Sequence[Array], g: Array, nonlinearity: str):
-    return _fused_gradients(layer, statistics, g, nonlinearity), (layer, g)
+def _fused_gradients_forward(layer: Sequence[Array], statistics: Sequence[Array], g: Array, *how: Any):
+    return _fused_gradients(layer, statistics, g, *how), (layer, g)
 
 
-def _fused_gradients_backward(nonlinearity: str, kept: tuple, cotangents: tuple[Array, ...]):
+def _fused_gradients_backward(nonlinearity: str, epsilon: float, kept: tuple, cotangents: tuple[Array, ...]):
     def plain_gradients(layer: Sequence[Array], g: Array) -> tuple[Array, ...]:
-        return jax.vjp(functools.partial(plain_styled, nonlinearity=nonlinearity), *layer)[1](g)
+        plain = functools.partial(plain_styled, nonlinearity=nonlinearity, epsilon=epsilon)
+        return jax.vjp(plain, *layer)[1](g)
 
     layer_grad, g_grad = jax.vjp(plain_gradients, *kept)[1](cotangents)
     return layer_grad, None, g_grad

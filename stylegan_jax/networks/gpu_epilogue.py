@@ -30,7 +30,13 @@ def _activations(x: Array, noise: Array, strength: Array, bias: Array, nonlinear
 
 
 def _statistics(
-    x: Array, noise: Array, strength: Array, bias: Array, nonlinearity: str, blur: tuple[Sequence[int], int] | None
+    x: Array,
+    noise: Array,
+    strength: Array,
+    bias: Array,
+    nonlinearity: str,
+    blur: tuple[Sequence[int], int] | None,
+    epsilon: float,
 ) -> tuple[Array, Array, Array]:
     """Returns x, blurred if `blur` is given, and the mean and 1 / standard deviation of its activated maps. [n, c] each
 
@@ -44,6 +50,7 @@ def _statistics(
         bias: [c]
         nonlinearity: "lrelu" or "relu".
         blur: taps, and the image's width, px; None: no blur.
+        epsilon: term added to the variance.
     """
 
     def kernel(x_ref, noise_ref, strength_ref, bias_ref, *out_refs, tiles: Tiles):
@@ -87,7 +94,7 @@ def _statistics(
     mean = jnp.mean(means, axis=1)
     between = jnp.mean((means - mean[:, None]) ** 2, axis=1)  # Variance of the parts' means.
     within = jnp.maximum(jnp.sum(squares, axis=1), 0) / p  # Rounding can make a flat map's sum negative.
-    inverse_std = jax.lax.rsqrt(between + within + ops.EPSILON)
+    inverse_std = jax.lax.rsqrt(between + within + epsilon)
     return (*blurred, x)[0], mean, inverse_std
 
 
@@ -184,6 +191,7 @@ def forward(
     style: Array,
     nonlinearity: str,
     taps: Sequence[int] | None = None,
+    epsilon: float = ops.EPSILON,
 ) -> tuple[Array, tuple[Array, Array, Array]]:
     """Returns the features after noise, bias, nonlinearity, instance norm and style, and what `backward` needs.
 
@@ -195,12 +203,13 @@ def forward(
         style: scales y_s, then biases y_b. [n, 2 c]
         nonlinearity: "lrelu" or "relu".
         taps: filter of a blur that comes first; None: no blur.
+        epsilon: term added to the variance.
     """
     n, h, w, c = x.shape
     scale, shift = jnp.split(style, 2, axis=-1)
     noise = noise.reshape(-1, h * w)
     x_flat, mean, inverse_std = _statistics(
-        gpu_kernels.flat(x), noise, strength, bias, nonlinearity, None if taps is None else (taps, w)
+        gpu_kernels.flat(x), noise, strength, bias, nonlinearity, None if taps is None else (taps, w), epsilon
     )
     y = _styled(x_flat, noise, strength, bias, mean, inverse_std * (scale + 1), shift, nonlinearity)
     return y.reshape(x.shape), (x_flat.reshape(x.shape), mean, inverse_std)

@@ -125,7 +125,7 @@ class Epilogue(nn.Module):
     """
 
     model: Model
-    has_blur: bool = False  # The model's low-pass filter comes first, if it has one.
+    has_blur: bool = False  # The model's low-pass filter comes first, if it has one; with bias_before_blur second.
 
     @nn.compact
     def __call__(self, x: Array, w: Array, noise: Array | None) -> Array:
@@ -133,15 +133,18 @@ class Epilogue(nn.Module):
         strength = self.param("noise_strength", nn.initializers.zeros, (channels,)) if model.use_noise else None
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         style, taps = None, model.blur_filter if self.has_blur else None
+        if model.bias_before_blur and taps is not None:
+            x, bias = ops.add_bias(x, bias), jnp.zeros_like(bias)
         if model.use_styles:
             dense = Dense(
                 2 * channels, gain=1.0, use_equalized_lr=model.use_equalized_lr, precision="highest", name="style"
             )
             style = dense(w)
         if model.use_instance_norm and not model.use_pixel_norm:
-            return epilogues.styled(x, noise, strength, bias, style, model.nonlinearity, taps)
+            epsilon = model.instance_norm_epsilon
+            return epilogues.styled(x, noise, strength, bias, style, model.nonlinearity, taps, epsilon)
         x = x if taps is None else ops.blur(x, taps)
         y = epilogues.activated(x, noise, strength, bias, model.nonlinearity)
         y = ops.pixel_norm(y) if model.use_pixel_norm else y
-        y = ops.instance_norm(y) if model.use_instance_norm else y
+        y = ops.instance_norm(y, model.instance_norm_epsilon) if model.use_instance_norm else y
         return (y if style is None else ops.modulate(y, style)).astype(x.dtype)

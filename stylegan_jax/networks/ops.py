@@ -55,10 +55,15 @@ def pixel_norm(x: Array) -> Array:
     return x * jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + EPSILON)
 
 
-def instance_norm(x: Array) -> Array:
-    """Returns each feature map of each image with zero mean and unit variance (AdaIN, Eq. 8). [n, h, w, c]"""
+def instance_norm(x: Array, epsilon: float = EPSILON) -> Array:
+    """Returns each feature map of each image with zero mean and unit variance (AdaIN, Eq. 8).
+
+    Args:
+        x: images. [n, h, w, c]
+        epsilon: term added to the variance.
+    """
     x = x - jnp.mean(x, axis=(1, 2), keepdims=True)
-    return x * jax.lax.rsqrt(jnp.mean(x * x, axis=(1, 2), keepdims=True) + EPSILON)
+    return x * jax.lax.rsqrt(jnp.mean(x * x, axis=(1, 2), keepdims=True) + epsilon)
 
 
 def modulate(x: Array, style: Array) -> Array:

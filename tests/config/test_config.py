@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from stylegan_jax import config
@@ -53,11 +55,30 @@ def test_paper_has_18_layers_and_its_feature_maps():
             r"schedule.stable_kimg is 0.0; with schedule.fade_kimg \(=0.0\) .* stay at 8 px: .*initial_resolution=1024",
         ),
         ({"model": {"matmul_precision": "low"}}, "'default', 'high', 'highest'"),
+        *(
+            ({"model": {"instance_norm_epsilon": value}}, rf"model.instance_norm_epsilon is {value}; use 1e-30 or more")
+            for value in (-1e-5, 0.0, 1e-46, 1.0, math.inf, math.nan)
+        ),
+        (
+            {"model": {"instance_norm_epsilon": 1e-5, "use_instance_norm": False}},
+            "model.instance_norm_epsilon is 1e-05; with model.use_instance_norm=False it has no effect: use 1e-08",
+        ),
+        (
+            {"model": {"bias_before_blur": True, "blur_filter": None}},
+            "model.bias_before_blur is True; with model.blur_filter=None it has no effect: use False",
+        ),
     ],
 )
 def test_a_wrong_value_is_named_with_its_remedy(values, message):
     with pytest.raises(ValueError, match=message):
         config.from_dict(values)
+
+
+def test_networks_of_other_codes_have_an_epsilon_and_a_place_of_the_bias():
+    changes = {"instance_norm_epsilon": 1e-5, "bias_before_blur": True}
+    model = config.from_dict({"model": changes}).model
+    assert (model.instance_norm_epsilon, model.bias_before_blur) == (1e-5, True)
+    assert config.from_dict({"model": {"use_instance_norm": False, "blur_filter": None}})
 
 
 def test_a_batch_that_does_not_divide_names_the_nearest_that_do():

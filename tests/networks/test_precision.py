@@ -21,6 +21,7 @@ def settings_in(dtype: str) -> Config:
 
 
 FLOAT32, BFLOAT16 = settings_in("float32"), settings_in("bfloat16")
+BIAS_FIRST = settings(model={"compute_dtype": "bfloat16", "num_labels": 3, "bias_before_blur": True})
 
 
 @functools.cache
@@ -147,9 +148,10 @@ def test_in_bfloat16_products_of_features_are_bfloat16_and_those_of_latents_floa
 
 
 @pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
-def test_in_bfloat16_no_sum_is_over_bfloat16(monkeypatch, platform):
+@pytest.mark.parametrize("config", [BFLOAT16, BIAS_FIRST], ids=["default", "bias_before_blur"])
+def test_in_bfloat16_no_sum_is_over_bfloat16(monkeypatch, platform, config):
     monkeypatch.setattr(backend, "platform", lambda: platform)
-    sums = [e for e in training_equations(BFLOAT16) if e.primitive.name == "reduce_sum"]
+    sums = [e for e in training_equations(config) if e.primitive.name == "reduce_sum"]
     operands = [e.invars[0].aval for e in sums if e.invars[0].aval.size > e.outvars[0].aval.size]
     assert dtypes(operands) == {np.dtype(np.float32)}
 
