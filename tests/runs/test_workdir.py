@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from stylegan_jax.config import Config, to_dict
+from stylegan_jax.config import Config, from_dict, to_dict
 from stylegan_jax.devices import distributed
 from stylegan_jax.runs import workdir
 
@@ -87,14 +87,23 @@ def test_what_a_run_reports_and_keeps_can_change(tmp_path):
         workdir.check_config(tmp_path, CONFIG | {"report": {"keep_checkpoints": 2, "best_metric": "fd_faces"}})
 
 
-def test_a_run_from_before_there_was_a_setting_has_its_default(tmp_path):
+@pytest.mark.parametrize(
+    ("group", "name", "default", "other"),
+    [
+        ("train", "r1_interval", 1, 16),
+        ("model", "instance_norm_epsilon", 1e-8, 1e-5),
+        ("model", "bias_before_blur", False, True),
+    ],
+)
+def test_a_run_from_before_there_was_a_setting_has_its_default(tmp_path, group, name, default, other):
     now = to_dict(Config())
     before = json.loads(json.dumps(now))
-    del before["train"]["r1_interval"]
+    del before[group][name]
     workdir.record_config(tmp_path, before)
-    workdir.check_config(tmp_path, now)
-    now["train"]["r1_interval"] = 16
-    with pytest.raises(ValueError, match=r"train.r1_interval: 1 in .*, 16 now"):
+    assert workdir.check_config(tmp_path, now) == []
+    assert from_dict(workdir.read_config(tmp_path)) == Config()
+    now[group][name] = other
+    with pytest.raises(ValueError, match=rf"{group}.{name}: {default} in .*, {other} now"):
         workdir.check_config(tmp_path, now)
 
 
