@@ -38,6 +38,8 @@ class Model:
     fmap_base: int = 8192  # Feature maps at resolution r: min(fmap_base / (r/2)**fmap_decay, fmap_max).
     fmap_decay: float = 1.0
     fmap_max: int = 512
+    # Pairs (resolution px, feature maps) that replace the formula; at 2 px: units of the discriminator's dense layer.
+    fmaps_by_resolution: tuple[tuple[int, int], ...] = ()
     use_styles: bool = True  # AdaIN from w; False feeds w to the first layer alone.
     const_input: bool = True  # Start from a learned constant; False from a dense layer on w.
     use_noise: bool = True  # Per-pixel noise after each convolution.
@@ -73,7 +75,12 @@ class Model:
 
     def fmaps(self, resolution: int) -> int:
         """Returns the number of feature maps at `resolution` px."""
-        return min(int(self.fmap_base / (resolution / 2) ** self.fmap_decay), self.fmap_max)
+        stated = dict(self.fmaps_by_resolution)
+        return (
+            stated[resolution]
+            if resolution in stated
+            else min(int(self.fmap_base / (resolution / 2) ** self.fmap_decay), self.fmap_max)
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -66,6 +66,15 @@ def check_model(model: Any) -> None:
     _require(
         model.fmaps(model.resolution) >= 1, "model.fmap_base", model.fmap_base, f"use at least {model.resolution // 2}"
     )
+    stated = [r for r, _ in model.fmaps_by_resolution]
+    _require(
+        len(set(stated)) == len(stated) and set(stated) <= {2, *model.resolutions},
+        "model.fmaps_by_resolution",
+        model.fmaps_by_resolution,
+        f"name each of 2, 4, ... {model.resolution} once at most",
+    )
+    widths = [count for _, count in model.fmaps_by_resolution]
+    _require(min(widths, default=1) > 0, "model.fmaps_by_resolution", model.fmaps_by_resolution, "use more than 0 maps")
     features = model.fmaps(4)
     _require(
         not model.stddev_group or features % model.stddev_features == 0,

@@ -1,9 +1,10 @@
-"""Zip files as PyTorch writes them: their members as parts of a mapped file, and nothing larger than it says."""
+"""Zip files as PyTorch and NumPy write them: members as parts of a mapped file, and nothing larger than it says."""
 
 import dataclasses
 import mmap
 import struct
 import zipfile
+import zlib
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -36,12 +37,12 @@ class Part:
 
 
 class Archive:
-    """The members of a zip file, under the one folder they are in.
+    """The members of a zip file; those of PyTorch are named without the one folder that they are in.
 
-    Checksums of stored members are not compared: PyTorch may be told to write wrong ones.
+    Checksums of stored members are compared where that is asked for: PyTorch may be told to write wrong ones.
     """
 
-    def __init__(self, file: BinaryIO, mapped: mmap.mmap) -> None:
+    def __init__(self, file: BinaryIO, mapped: mmap.mmap, is_in_folder: bool = True) -> None:
         """Reads the directory of members.
 
         Raises:
@@ -51,12 +52,20 @@ class Archive:
         self._mapped = mapped
         self._zip = zipfile.ZipFile(_Directory(file))
         members = [member for member in self._zip.infolist() if not member.filename.endswith("/")]
-        _check_names([member.filename for member in members])
+        _check_names([member.filename for member in members], is_in_folder)
         _check_sizes(members, len(mapped))
-        self._members = {member.filename.partition("/")[2]: member for member in members}
+        names = (m.filename.partition("/")[2] if is_in_folder else m.filename for m in members)
+        self.members = dict(zip(names, members, strict=True))
 
     def __contains__(self, name: str) -> bool:
-        return name in self._members
+        return name in self.members
+
+    def checked_part(self, name: str) -> Part:
+        """Returns `part`, whose checksum is right."""
+        part = self.part(name)
+        if zlib.crc32(memoryview(part.buffer)[part.begin : part.begin + part.num_bytes]) != self.members[name].CRC:
+            raise Refusal(f"is damaged: its member {shown(name)} has changed since it was written.")
+        return part
 
     def part(self, name: str) -> Part:
         """Returns the bytes of a member, without a copy where they are stored as they are.
@@ -64,9 +73,9 @@ class Archive:
         Raises:
             Refusal: there is no such member, or it is cut short.
         """
-        if name not in self._members:
+        if name not in self.members:
             raise Refusal(f"has no member {shown(name)}, which it refers to; it was not written to its end.")
-        member = self._members[name]
+        member = self.members[name]
         if member.compress_type == zipfile.ZIP_DEFLATED:
             return _inflated(self._zip, member)
         begin = max(member.header_offset, 0) + _LOCAL_HEADER_BYTES
@@ -97,12 +106,13 @@ class _Directory(Clipped):
         return True
 
 
-def _check_names(names: list[str]) -> None:
+def _check_names(names: list[str], is_in_folder: bool) -> None:
     """Refuses what no writer of weights makes, though nothing here is ever written under these names."""
     for name in names:
         if "\\" in name or any(part in ("", ".", "..") for part in name.split("/")):
             raise Refusal(f"has a member named {shown(name)}, which leads out of its folder; the file is refused.")
-    if len({name.partition("/")[0] for name in names}) != 1 or any("/" not in name for name in names):
+    folders = {name.partition("/")[0] for name in names}
+    if is_in_folder and (len(folders) != 1 or any("/" not in name for name in names)):
         raise Refusal("is no file of torch.save: its members are not in one folder.")
     if len(set(names)) != len(names):
         raise Refusal("is damaged: two of its members have the same name.")

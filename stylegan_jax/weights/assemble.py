@@ -35,7 +35,7 @@ def network_of(found: contents.Contents, source: str) -> Network:
         try:
             model = settings.joined(model, _model(found.discriminator, found, source))
         except ValueError as error:
-            reason = f"the discriminator is left out: {error}"
+            reason = f"The discriminator is left out: {error}."
             left_out |= dict.fromkeys(found.discriminator.stored.values(), reason)
             notes.append(reason)
             found = dataclasses.replace(found, discriminator=None)
@@ -47,14 +47,14 @@ def network_of(found: contents.Contents, source: str) -> Network:
     for root, part in parts.items():
         trees[root] = None if part is None else _params(part, model, root, source, arrays, missing)
     if main is not None and found.average is None:
-        notes.append("the generator's weights are those in training: the file has no average of them")
+        notes.append("Its weights are those in training: the file has no average of them.")
     noise = None if main is None else _noise(main, model, source, arrays)
     resolution, alpha = _level(main or found.discriminator, model, source)
     w_avg = _w_avg(main, trees["params"], model, missing, notes, arrays)
     _leave_rest(parts, main or found.discriminator, arrays, left_out)
     not_finite = [name for name, array in _main_arrays(parts) if not np.isfinite(array).all()]
     if not_finite:
-        notes.append(f"{len(not_finite)} arrays have values that are not finite; the first is {not_finite[0]}")
+        notes.append(f"It has {len(not_finite)} arrays with values that are not finite; the first is {not_finite[0]}.")
     info = Info(source, found.layout, arrays, missing, left_out, tuple(notes))
     return Network(
         model, trees["params"], info, trees["g_params"], trees["d_params"], w_avg, noise, (), resolution, alpha
@@ -106,9 +106,9 @@ def _params(
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None
     for name in part.arrays:
-        place = official.path(part.func, name, model.resolution)
-        if place:
-            arrays["/".join((root, *place))] = part.stored[name]
+        parents = official.path(part.func, name, model.resolution)
+        if parents:
+            arrays["/".join((root, *parents))] = part.stored[name]
     for place, value in found.items():
         check_shape(arrays[f"{root}/{place}"], value.shape, wanted.get(place), kind, model, source)
     result: dict[str, np.ndarray] = {}
@@ -195,7 +195,7 @@ def _w_avg(
         arrays["w_avg"] = part.stored["dlatent_avg"]
         return np.ascontiguousarray(part.arrays["dlatent_avg"], np.float32).reshape(model.w_size)
     missing["w_avg"] = f"the mean w of {NUM_LATENTS} latents, computed now"
-    notes.append(f"the file has no mean of w: psi goes by the mean of {NUM_LATENTS} latents, computed now")
+    notes.append(f"It has no mean of w: psi goes by the mean of {NUM_LATENTS} latents, computed now.")
     z = np.random.RandomState(0).randn(NUM_LATENTS, model.z_size).astype(np.float32)
     labels = (
         np.eye(model.num_labels, dtype=np.float32)[np.arange(NUM_LATENTS) % model.num_labels]
@@ -203,7 +203,7 @@ def _w_avg(
         else None
     )
     if model.num_labels:
-        notes.append(f"all {model.num_labels} classes have equal shares in that mean")
+        notes.append(f"All {model.num_labels} classes have equal shares in that mean.")
     return np.asarray(_mean_w(params, z, labels, model=model))
 
 

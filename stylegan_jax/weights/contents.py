@@ -53,8 +53,8 @@ def model_of(network: Network, **switches: Any) -> Model:
         stated = network.kwargs.get(name, value)
         if stated is not None and stated != value:
             raise ValueError(f"its settings say {name}={stated}, and its arrays {value}.")
-    widths = settings.fit_widths(_widths(network), network.kwargs)
-    return settings.to_model(network.func, network.kwargs | told | widths, **switches)
+    model = settings.to_model(network.func, network.kwargs | told, **switches)
+    return dataclasses.replace(model, **settings.fit_widths(_widths(network), network.kwargs))
 
 
 def told_by_generator(network: Network) -> dict[str, Any]:

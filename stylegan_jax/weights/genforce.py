@@ -42,7 +42,7 @@ GROUPS = {
 }
 REQUIRED = {  # Fields of Model that its files do not tell.
     "nonlinearity": "lrelu", "blur_filter": (1, 2, 1), "use_styles": True, "use_noise": True, "use_pixel_norm": False,
-    "use_instance_norm": True, "instance_norm_epsilon": 1e-8, "bias_before_blur": False, "normalize_latents": True,
+    "use_instance_norm": True, "bias_before_blur": False, "normalize_latents": True,
     "embed_labels": True, "use_equalized_lr": True, "mapping_lr_multiplier": 0.01, "fmap_decay": 1.0, "stddev_group": 4,
 }  # fmt: skip
 

@@ -1,6 +1,7 @@
 """The one door: a network from any file that is known, and into those that others read."""
 
 import pathlib
+import zipfile
 from collections.abc import Callable
 from typing import Any
 
@@ -73,8 +74,6 @@ def load(path: str | pathlib.Path, checkpoint: int | None = None) -> Network:
 
 
 def _is_npz(path: pathlib.Path) -> bool:
-    import zipfile
-
     try:
         with zipfile.ZipFile(path) as archive:
             return all(name.endswith(".npy") for name in archive.namelist())

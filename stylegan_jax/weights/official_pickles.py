@@ -49,16 +49,14 @@ def read(path: pathlib.Path) -> contents.Contents:
     networks = list(value) if isinstance(value, (tuple, list)) else [value]
     if not networks or not all(isinstance(network, Record) and network.name in NETWORKS for network in networks):
         raise ValueError(f"{path} is a pickle, but of no official network; a network is a tuple (G, D, Gs), or Gs.")
-    if len(networks) not in (1, 3):
-        raise ValueError(f"{path} holds {len(networks)} networks; official files have three (G, D, Gs) or one.")
     parts = [_network(network, path) for network in networks]
-    if len(parts) == 3:
-        generator, discriminator, average = parts
-        if [part.func[0] for part in parts] != ["G", "D", "G"]:
-            raise ValueError(f"{path} holds {', '.join(part.func for part in parts)}; official files have G, D, Gs.")
-    else:
-        is_d = parts[0].func.startswith("D_")
-        generator, discriminator, average = None, *((parts[0], None) if is_d else (None, parts[0]))
+    kinds = "".join(part.func[0] for part in parts)
+    if kinds not in ("GDG", "G", "D"):
+        funcs = ", ".join(part.func for part in parts)
+        raise ValueError(f"{path} holds {funcs}; official files hold G, D and Gs, or one of them.")
+    average = parts[-1] if kinds[-1] == "G" else None
+    generator = parts[0] if kinds == "GDG" else None
+    discriminator = next((part for part in parts if part.func[0] == "D"), None)
     main = average or discriminator
     notes = tuple(dict.fromkeys(note for part in parts for note in _notes(part)))
     return contents.Contents(
@@ -119,7 +117,7 @@ def _variables(state: dict[str, Any], path: pathlib.Path) -> dict[str, np.ndarra
 
 def _notes(part: contents.Network) -> list[str]:
     unknown = sorted(set(part.kwargs) - set(settings.FIELDS) - settings.ELSEWHERE)
-    return [f"the settings {', '.join(unknown)} of {part.func} are unknown here and ignored"] if unknown else []
+    return [f"The settings {', '.join(unknown)} of {part.func} are unknown here and ignored."] if unknown else []
 
 
 # ---- writing

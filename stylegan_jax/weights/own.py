@@ -12,7 +12,7 @@ import safetensors.numpy
 
 from stylegan_jax.config import Model, checks, typed
 from stylegan_jax.runs import whole
-from stylegan_jax.weights import assemble, zips
+from stylegan_jax.weights import assemble, npz
 from stylegan_jax.weights.network import Info, Network
 
 KEY = "stylegan_jax"  # Where the JSON is: in the metadata of safetensors, or as an array of an npz.
@@ -57,7 +57,7 @@ def read_npz(path: pathlib.Path) -> Network:
     Raises:
         ValueError: it is damaged, or of another code.
     """
-    arrays = zips.read_npz(path)
+    arrays = npz.load(path)
     if {"act_comp", "lat_comp"} & set(arrays):
         raise ValueError(
             f"{path} holds GANSpace's principal components, which are directions and no network; load the network that "
@@ -105,7 +105,7 @@ def _network(arrays: Mapping[str, np.ndarray], text: str | bytes, path: pathlib.
             raise ValueError(f"it is of version {about['version']}, and this stylegan_jax reads up to {VERSION}")
         model = typed.from_dict(Model, about["model"])
         checks.check_model(model)
-        fields = {
+        fields: dict[str, Any] = {
             "resolution": int(about["resolution"]),
             "alpha": float(about["alpha"]),
             "class_names": tuple(map(str, about["class_names"])),
@@ -113,6 +113,8 @@ def _network(arrays: Mapping[str, np.ndarray], text: str | bytes, path: pathlib.
         if fields["resolution"] not in model.resolutions or not 0 <= fields["alpha"] <= 1:
             raise ValueError(f"resolution {fields['resolution']} or alpha {fields['alpha']} is out of range")
         notes = tuple(map(str, about["notes"]))
+        if not isinstance(about["license"], str | None) or not isinstance(about["nimg"], int | None):
+            raise ValueError(f"license is {about['license']!r}, nimg {about['nimg']!r}")
         info = Info(str(path), str(about["origin"]), {}, {}, {}, notes, about["license"], about["nimg"])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: what it says of its network cannot be read ({error}).") from None

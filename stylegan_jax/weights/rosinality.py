@@ -181,7 +181,8 @@ REQUIRED = {  # Fields of Model that are always the same in its code.
     "nonlinearity": "lrelu", "blur_filter": (1, 2, 1), "use_styles": True, "use_noise": True, "use_pixel_norm": False,
     "use_instance_norm": True, "normalize_latents": True, "const_input": True, "num_labels": 0, "channels": 3,
     "use_equalized_lr": True, "mapping_lr_multiplier": 0.01, "stddev_group": 4, "stddev_features": 1,
-} | SWITCHES  # fmt: skip
+    "bias_before_blur": True,
+}  # fmt: skip
 
 
 def write(source: contents.Contents) -> dict[str, Any]:

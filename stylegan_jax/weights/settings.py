@@ -34,7 +34,8 @@ DEFAULTS = {  # The official functions' own, where they differ from Model's.
         "use_instance_norm": False,
     },
 }  # fmt: skip
-SHARED = ("resolution", "channels", "num_labels", "fmap_base", "fmap_decay", "fmap_max", "nonlinearity")
+SHARED = ("resolution", "channels", "num_labels", "nonlinearity")
+WIDTHS = ("fmap_base", "fmap_decay", "fmap_max", "fmaps_by_resolution")
 OF_DISCRIMINATOR = ("stddev_group", "stddev_features")
 NUM_DECAYS = 61  # Values of fmap_decay that are tried: multiples of 0.05, from 0 to 3, those nearest to 1 first.
 
@@ -56,7 +57,7 @@ def to_model(func: str, kwargs: Mapping[str, Any], **switches: Any) -> Model:
         if name not in FIELDS:
             continue
         value = tuple(value) if isinstance(value, list) else value
-        value = {True: "lrelu", False: "relu"}[value] if name == "use_leakyrelu" else value
+        value = ("lrelu" if value else "relu") if name == "use_leakyrelu" else value
         field = FIELDS[name]
         if fields.setdefault(field, value) != value:
             raise ValueError(f"{func} has {name}={value}, but {field} is {fields[field]} by another setting.")
@@ -122,38 +123,37 @@ def joined(generator: Model, discriminator: Model) -> Model:
         of_g, of_d = getattr(generator, field), getattr(discriminator, field)
         if of_g != of_d:
             raise ValueError(f"its {field} is {of_d}, and the generator's is {of_g}")
-    return dataclasses.replace(generator, **{field: getattr(discriminator, field) for field in OF_DISCRIMINATOR})
+    for r in generator.resolutions:
+        of_g, of_d = generator.fmaps(r), discriminator.fmaps(r)
+        if of_g != of_d:
+            raise ValueError(f"it has {of_d} feature maps at {r} px, and the generator {of_g}")
+    fields = OF_DISCRIMINATOR if generator.fmaps(2) == discriminator.fmaps(2) else (*OF_DISCRIMINATOR, *WIDTHS)
+    return dataclasses.replace(generator, **{field: getattr(discriminator, field) for field in fields})
 
 
-def fit_widths(widths: Mapping[int, int], stated: Mapping[str, Any]) -> dict[str, float]:
-    """Returns fmap_base, fmap_decay and fmap_max of a network with these numbers of feature maps.
+def fit_widths(widths: Mapping[int, int], stated: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields of Model that give a network's numbers of feature maps.
 
-    They are those of `stated`, or the defaults, if these give the widths; else the simplest that do.
+    They are those of `stated`, or the defaults, if these give the widths; else the simplest fmap_base, fmap_decay and
+    fmap_max that do; else fmaps_by_resolution.
 
     Args:
         widths: feature maps by resolution, px.
-        stated: settings by their official names.
-
-    Raises:
-        ValueError: no such settings give these widths.
+        stated: official keyword arguments.
     """
-    names = ("fmap_base", "fmap_decay", "fmap_max")
-    start = Model(**{name: stated[name] for name in names if name in stated})
-    if all(start.fmaps(r) == width for r, width in widths.items()):
-        return {name: getattr(start, name) for name in names}
+    start = Model(**{name: stated[name] for name in WIDTHS[:3] if name in stated})
     most = max(widths.values())
     decays = sorted((k / 20 for k in range(NUM_DECAYS)), key=lambda decay: abs(decay - 1))
+    candidates = [start]
     for decay in decays:
-        # min(int(base / (r / 2) ** decay), most) is the width: each width bounds the base.
+        # The width is min(int(base / (r / 2) ** decay), most): each bounds the base.
         low = max(width * (r / 2) ** decay for r, width in widths.items())
         high = min([math.inf] + [(width + 1) * (r / 2) ** decay for r, width in widths.items() if width < most])
         base = _simplest(low, high)
-        if base is not None:
-            fitted = Model(fmap_base=base, fmap_decay=decay, fmap_max=most)
-            if all(fitted.fmaps(r) == width for r, width in widths.items()):
-                return {name: getattr(fitted, name) for name in names}
-    listed = ", ".join(f"{width} at {r} px" for r, width in sorted(widths.items()))
-    raise ValueError(f"its numbers of feature maps ({listed}) follow no fmap_base, fmap_decay and fmap_max.")
+        candidates += [] if base is None else [Model(fmap_base=base, fmap_decay=decay, fmap_max=most)]
+    by_resolution = Model(fmaps_by_resolution=tuple(sorted(widths.items())))
+    model = next((m for m in candidates if all(m.fmaps(r) == n for r, n in widths.items())), by_resolution)
+    return {name: getattr(model, name) for name in WIDTHS}
 
 
 def _simplest(low: float, high: float) -> int | None:

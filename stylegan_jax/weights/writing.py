@@ -10,10 +10,7 @@ import numpy as np
 from stylegan_jax.weights import contents, official, places
 
 OF_DISCRIMINATOR = ("nonlinearity", "blur_filter", "use_equalized_lr", "stddev_group", "stddev_features", "channels")
-_COSTS = {  # What it would do to the images to write a network all the same.
-    "bias_before_blur": "its images would be off by 3 to 25%",
-    "instance_norm_epsilon": "its images would be off by 1e-5 to 3e-4 of their largest value",
-}
+_COSTS = {"bias_before_blur": "its images would be off by 3 to 25%"}  # Of writing a network all the same.
 
 
 def require(
