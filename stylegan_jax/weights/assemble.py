@@ -32,8 +32,9 @@ def network_of(found: contents.Contents, source: str) -> Network:
         raise ValueError(f"{source} holds no network.")
     model = _model(main or found.discriminator, found, source)
     if main is not None and found.discriminator is not None:
+        d_model = _model(found.discriminator, found, source)
         try:
-            model = settings.joined(model, _model(found.discriminator, found, source))
+            model = settings.joined(model, d_model)
         except ValueError as error:
             reason = f"The discriminator is left out: {error}."
             left_out |= dict.fromkeys(found.discriminator.stored.values(), reason)
@@ -119,7 +120,7 @@ def _params(
             missing[f"{root}/{place}"] = "zeros; it is used only while lower resolutions are trained"
             found[place] = np.zeros(shape.shape, np.float32)
         result[place] = np.ascontiguousarray(found[place], np.float32)
-    return nested(result)
+    return nested(result, kind)
 
 
 def check_shape(stored: str, shape: tuple[int, ...], wanted: Any, kind: str, model: Model, source: str) -> None:
@@ -243,9 +244,9 @@ def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     return result
 
 
-def nested(arrays: dict[str, Any]) -> dict[str, Any]:
-    """Returns the inverse of `flat`."""
-    tree: dict[str, Any] = {}
+def nested(arrays: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Returns the inverse of `flat`, of a "generator" or a "discriminator"; a mapping without layers is empty."""
+    tree: dict[str, Any] = {"mapping": {}, "synthesis": {}} if kind == "generator" else {}
     for place, value in arrays.items():
         *parents, name = place.split("/")
         functools.reduce(lambda node, part: node.setdefault(part, {}), parents, tree)[name] = value

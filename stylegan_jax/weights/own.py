@@ -131,7 +131,8 @@ def _network(arrays: Mapping[str, np.ndarray], text: str | bytes, path: pathlib.
             raise ValueError(
                 f"{path} lacks {root}/{lacking[0]}" + (f" and {len(lacking) - 1} more." if lacking[1:] else ".")
             )
-        trees[root] = assemble.nested({place: _float32(value, place, path) for place, value in own.items()}) or None
+        values = {place: _float32(value, place, path) for place, value in own.items()}
+        trees[root] = assemble.nested(values, kind) if own else None
     if trees["params"] is None and trees["d_params"] is None:
         raise ValueError(f"{path} holds no network.")
     w_avg = rest.pop("w_avg", None)

@@ -57,7 +57,8 @@ def to_contents(network: Network) -> contents.Contents:
     """Returns a network as official ones."""
     model = network.model
     func = settings.function_of(model)
-    d_func = "D_paper" if func == "G_paper" else "D_basic"
+    # D_paper ignores labels, and makes classes of its own from images.
+    d_func = "D_paper" if func == "G_paper" and not model.num_labels else "D_basic"
     lod = official.lod_of(network.resolution, network.alpha, model.resolution)
     noise = network.const_noise() if model.use_noise else None
 
