@@ -29,6 +29,11 @@ PORTS: tuple[Callable[[Any, pathlib.Path], contents.Contents | None], ...] = (
 )
 TORCH_LEGACY = b"\x80\x02\x8a\x0al\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."  # Magic number that torch's files begin with.
 MXNET = b"\x12\x01\x00\x00"  # Magic number of MXNet's .params.
+NOT_WEIGHTS = {  # What downloads that failed leave behind.
+    b"<!doctype html": "a page of HTML",
+    b"<html": "a page of HTML",
+    b"version https://": "a pointer of Git LFS",
+}
 
 
 def load(path: str | pathlib.Path, checkpoint: int | None = None) -> Network:
@@ -56,9 +61,11 @@ def load(path: str | pathlib.Path, checkpoint: int | None = None) -> Network:
         raise ValueError(f"checkpoint={checkpoint} has no effect with a file such as {path}; leave it out.")
     try:
         with path.open("rb") as file:
-            head = file.read(16)
+            head = file.read(32)
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror}).") from None
+    if not head:
+        raise ValueError(f"{path} is empty; download or write it anew.")
     if path.suffix == ".npz" or (head.startswith(b"PK") and _is_npz(path)):
         return own.read_npz(path)
     if head[8:9] == b"{":
@@ -68,6 +75,9 @@ def load(path: str | pathlib.Path, checkpoint: int | None = None) -> Network:
             f"{path} is a file of MXNet (GluonCV's StyleGAN), which is not read; take the official pickle that it was "
             "made from."
         )
+    for start, what in NOT_WEIGHTS.items():
+        if head.lower().startswith(start):
+            raise ValueError(f"{path} is {what}, and no file of weights; download it anew.")
     if head.startswith((b"PK", TORCH_LEGACY)):
         return assemble.network_of(_of_port(path), str(path))
     return assemble.network_of(official_pickles.read(path), str(path))
