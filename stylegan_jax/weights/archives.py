@@ -79,7 +79,7 @@ class Archive:
         if member.compress_type == zipfile.ZIP_DEFLATED:
             return _inflated(self._zip, member)
         begin = max(member.header_offset, 0) + _LOCAL_HEADER_BYTES
-        header = self._mapped[begin - _LOCAL_HEADER_BYTES : begin]
+        header = self._mapped[begin - _LOCAL_HEADER_BYTES : begin].ljust(_LOCAL_HEADER_BYTES)
         begin += sum(struct.unpack("<HH", header[26:]))  # The name and an extra field.
         if header[:4] != b"PK\x03\x04" or begin + member.file_size > len(self._mapped):
             raise Refusal(f"is damaged: its member {shown(name)} is not where the directory says.")

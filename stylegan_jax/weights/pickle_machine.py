@@ -81,7 +81,7 @@ def shown(text: str) -> str:
 def set_item(target: dict, key: Any, value: Any) -> None:
     # Tuples take exponential time to hash where they hold one another. Many longer ints can share one hash.
     if type(key) is not str and not (type(key) is int and abs(key) < 2**63):
-        raise Refusal(f"has a dict with a key of type {type(key).__name__}, where networks have str or int.")
+        raise Refusal(f"has a dict with a key of type {type(key).__name__}, where networks have a str or a small int.")
     target[key] = value
 
 
@@ -97,7 +97,7 @@ class Clipped:
     def read(self, num_bytes: int) -> bytes:
         left = self.size - self.position
         if num_bytes > left:
-            raise Refusal(f"is cut short: at byte {self.position}, {num_bytes} bytes are due and {left} are left.")
+            raise Refusal(f"is cut short: {left} of {num_bytes} bytes are left at byte {self.position}.")
         data = self.file.read(num_bytes)
         self.position += len(data)
         return data
@@ -161,8 +161,9 @@ class Machine:
             self.pop_mark()
 
     def push_tuple(self, length: int) -> None:
-        values = [self.stack.pop() for _ in range(length)]
-        self.stack.append(tuple(reversed(values)))
+        if length > len(self.stack):
+            raise Refusal("is damaged: it makes a tuple of more values than there are.")
+        self.stack[-length:] = [tuple(self.stack[-length:])]
 
     def append(self, values: list) -> None:
         if type(self.stack[-1]) is not list:
@@ -189,6 +190,8 @@ class Machine:
             value.memo_indices.append(index)
 
     def get(self, index: int) -> None:
+        if index not in self.memo:
+            raise Refusal(f"is damaged: it refers to its value {index}, which it has not yet numbered.")
         self.stack.append(self.memo[index])
 
     def push_global(self, name: str) -> None:
@@ -252,26 +255,30 @@ class Machine:
 def check_tree(root: Any) -> None:
     """Refuses a value through which no recursive function could walk: cycles, deep nesting, and exponential sharing."""
     measured: dict[int, tuple[int, int]] = {}  # Depth and number of nodes of each finished container.
-    entered: set[int] = set()
+    path: set[int] = set()  # The containers around the current one.
     todo = [(root, False)]
     while todo:
         node, is_left = todo.pop()
         if id(node) in measured or not (parts := _parts(node)):
             continue
         if not is_left:
-            if id(node) in entered:
+            if id(node) in path:
                 raise Refusal("holds a value that contains itself, which no network does.")
-            entered.add(id(node))
+            path.add(id(node))
             todo.append((node, True))
             todo.extend((part, False) for part in parts)
-            continue
-        sizes = [measured.get(id(part), (1, 1)) for part in parts]
-        depth, num_nodes = 1 + max(size[0] for size in sizes), 1 + sum(size[1] for size in sizes)
-        if depth > MAX_DEPTH or num_nodes > MAX_NODES:
-            raise Refusal(
-                f"holds values nested over {MAX_DEPTH} deep or over {MAX_NODES} in all, which no network does."
+            depth, num_nodes = len(path), len(parts)
+        else:
+            path.remove(id(node))
+            sizes = [measured.get(id(part), (1, 1)) for part in parts]
+            depth, num_nodes = measured[id(node)] = (
+                1 + max(size[0] for size in sizes),
+                1 + sum(size[1] for size in sizes),
             )
-        measured[id(node)] = depth, num_nodes
+        if depth > MAX_DEPTH:
+            raise Refusal(f"holds values nested more than {MAX_DEPTH} deep, which no network does.")
+        if num_nodes > MAX_NODES:
+            raise Refusal(f"holds more than {MAX_NODES} values, as shared ones count each time, which no network does.")
 
 
 def _parts(node: Any) -> list:

@@ -79,9 +79,11 @@ def _load_zip(file: BinaryIO, mapped: mmap.mmap) -> Any:
 
 
 def _load_legacy(file: BinaryIO, mapped: mmap.mmap) -> Any:
+    if LEGACY_MAGIC.to_bytes(10, "little") not in mapped[:32]:
+        raise Refusal("is not of torch.save: it is no zip file, and does not begin with PyTorch's magic number.")
     magic, protocol, system = (pickles.read(file, {}) for _ in range(3))
     if magic != LEGACY_MAGIC or protocol != LEGACY_PROTOCOL or type(system) is not dict:
-        raise Refusal("is not of torch.save: it does not begin with PyTorch's magic number and protocol.")
+        raise Refusal("is not of a torch.save that is known: its magic number or its protocol is another.")
     if system.get("little_endian") is not True:
         raise Refusal("was written on a big-endian machine; save it anew on a little-endian one.")
     tree, storages = _read_pickle(file, num_fields=6, is_script=False)
