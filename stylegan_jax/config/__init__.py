@@ -161,6 +161,10 @@ class Train:
     style_mixing_prob: float = 0.9  # Share of images made from two latents.
     w_avg_beta: float = 0.995  # Decay of the running mean of w, for each batch.
     ema_halflife_kimg: float = 10.0  # Half-life of the generator's weight average.
+    # Number of model.resolutions, from the highest down, whose parts of the discriminator are never updated: the block
+    # of two layers at that resolution and its fromRGB (FreezeD, Mo et al. 2020; use it with --init_from). 0: none. The
+    # layers at 4 px always train. While a run grows, parts of resolutions that are not in use yet are frozen too.
+    freeze_d: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -37,6 +37,14 @@ def check(config: Any) -> None:
     _require(
         train.r1_interval == 1 or train.r1_gamma > 0, "train.r1_interval", train.r1_interval, "with r1_gamma 0 use 1"
     )
+    num_blocks = len(config.model.resolutions) - 1
+    _require(
+        0 <= train.freeze_d <= num_blocks,
+        "train.freeze_d",
+        train.freeze_d,
+        f"at model.resolution={config.model.resolution} the discriminator has {num_blocks} blocks above 4 px: use 0 to "
+        f"{num_blocks}",
+    )
     steps = config.schedule.refresh_steps
     _require(
         train.r1_interval == 1 or train.r1_interval % steps == 0,

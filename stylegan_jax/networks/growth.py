@@ -1,5 +1,6 @@
 """Which parameters of a network train at a resolution: modules that belong to one resolution are named after it."""
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 _MAX_RESOLUTION = 1024  # px
@@ -21,6 +22,23 @@ def grown(params: Any, resolution: int) -> Any:
     """
     later = [r for r in (2**k for k in range(2, _MAX_RESOLUTION.bit_length())) if r > resolution]
     return _without(params, {module_name(kind, r) for kind in ("b", "to_rgb", "from_rgb") for r in later})
+
+
+def frozen_modules(resolutions: Sequence[int], count: int) -> dict[str, int]:
+    """Returns the discriminator's modules at the `count` highest of its resolutions, each with its resolution, px."""
+    highest = resolutions[len(resolutions) - count :]
+    return {module_name(kind, r): r for r in highest for kind in ("b", "from_rgb")}
+
+
+def trained(d_params: Any, resolution: int, frozen: Collection[str]) -> Any:
+    """Returns the part of a discriminator's parameters that is updated: what has grown, without frozen modules.
+
+    Args:
+        d_params: nested dicts of the discriminator.
+        resolution: resolution that is trained at, px.
+        frozen: names of modules that keep their weights.
+    """
+    return _without(grown(d_params, resolution), set(frozen))
 
 
 def _without(tree: Any, names: set[str]) -> Any:

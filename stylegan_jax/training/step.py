@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding as Sharding
 
 from stylegan_jax.config import Config
 from stylegan_jax.devices import mesh
-from stylegan_jax.networks import ops, sampling, streams
+from stylegan_jax.networks import growth, ops, sampling, streams
 from stylegan_jax.networks.growth import grown
 from stylegan_jax.training import accumulation, losses
 from stylegan_jax.training.state import AdamState, TrainState, adam
@@ -23,22 +23,30 @@ def _merge(params: Any, part: Any) -> Any:
     return params | {k: _merge(params[k], v) for k, v in part.items()} if isinstance(part, dict) else part
 
 
-def _update(
-    config: Config, resolution: int, grads: Any, opt: AdamState, params: Any, lr: Array
-) -> tuple[Any, AdamState, Array]:
+def _part(params: Any, like: Any) -> Any:
+    """Returns the leaves of `params` that nested dicts `like` have, too."""
+    return {k: _part(params[k], v) for k, v in like.items()} if isinstance(like, dict) else params
+
+
+def _trained_d(d_params: Any, config: Config, resolution: int) -> Any:
+    """Returns the part of the discriminator's parameters that is updated (train.freeze_d keeps the rest)."""
+    frozen = growth.frozen_modules(config.model.resolutions, config.train.freeze_d)
+    return growth.trained(d_params, resolution, frozen)
+
+
+def _update(config: Config, grads: Any, opt: AdamState, params: Any, lr: Array) -> tuple[Any, AdamState, Array]:
     """Returns new parameters and optimizer state, and whether the whole update was skipped.
 
     It is skipped if a gradient, or its square, is not finite.
 
     Args:
         config: settings.
-        resolution: resolution of the images, px.
-        grads: gradients of the parameters that are grown.
+        grads: gradients of the parameters that are updated; the others stay as they are.
         opt: optimizer state of all parameters.
         params: all parameters of the network.
         lr: learning rate.
     """
-    old, old_opt = grown(params, resolution), opt._replace(nu=grown(opt.nu, resolution))
+    old, old_opt = _part(params, grads), opt._replace(nu=_part(opt.nu, grads))
     updates, new_opt = adam(config.train.adam_beta2, config.train.adam_eps).update(grads, old_opt)
     new = jax.tree.map(lambda p, u: p - lr * u, old, updates)
     # A sum is not finite if a term is not.
@@ -49,7 +57,7 @@ def _update(
     return _merge(params, new), new_opt._replace(nu=_merge(opt.nu, new_opt.nu)), jnp.logical_not(is_finite)
 
 
-def _update_d(state: TrainState, config: Config, resolution: int, grads: Any, lr: Array) -> TrainState:
+def _update_d(state: TrainState, config: Config, grads: Any, lr: Array) -> TrainState:
     """Returns the state after an update of the discriminator; an update that is not finite is skipped and counted.
 
     With lazy R1 there are k + 1 updates in k iterations: a learning rate of c lr and a decay of beta2**c, for
@@ -59,7 +67,7 @@ def _update_d(state: TrainState, config: Config, resolution: int, grads: Any, lr
     if k > 1:
         train = dataclasses.replace(config.train, adam_beta2=config.train.adam_beta2 ** (k / (k + 1)))
         config, lr = dataclasses.replace(config, train=train), lr * (k / (k + 1))
-    params, opt, is_skipped = _update(config, resolution, grads, state.d_opt, state.d_params, lr)
+    params, opt, is_skipped = _update(config, grads, state.d_opt, state.d_params, lr)
     return state.replace(d_params=params, d_opt=opt, num_skipped=state.num_skipped.at[1].add(is_skipped))
 
 
@@ -102,15 +110,15 @@ def d_step(
     def gradients(shared: Any, batch: Any) -> tuple[Any, losses.Metrics, Array]:
         (d_params, g_params, alpha), (reals, labels, latents, t) = shared, batch
         fakes, w_mean = sampling.generate(g_params, latents, labels, alpha, config.model, resolution)
-        loss_fn = jax.grad(losses.discriminator_loss, has_aux=True)
-        axis = _axis_name(batch_sharding)
-        grads, values = loss_fn(d_params, config, resolution, reals, fakes, labels, alpha, t, axis)
+        how = config, resolution, reals, fakes, labels, alpha, t, _axis_name(batch_sharding)
+        loss_fn = jax.grad(lambda part: losses.discriminator_loss(_merge(d_params, part), *how), has_aux=True)
+        grads, values = loss_fn(_trained_d(d_params, config, resolution))
         return grads, _means(values), w_mean
 
     shared = grown(state.d_params, resolution), grown(state.g_params, resolution), alpha
     batch = reals, labels, latents, t
     grads, values, w_mean = _mean_gradients(gradients, shared, batch, config, resolution, batch_sharding)
-    state = _update_d(state, config, resolution, grads, lr)
+    state = _update_d(state, config, grads, lr)
     return state.replace(w_avg=_track_w(state, w_mean, config)), values
 
 
@@ -136,15 +144,16 @@ def lazy_r1_step(
 
     def gradients(shared: Any, batch: Any) -> tuple[Any, losses.Metrics]:
         (d_params, alpha), (reals, labels) = shared, batch
-        loss_fn = jax.grad(losses.lazy_r1_loss, has_aux=True)
-        grads, values = loss_fn(d_params, config, resolution, reals, labels, alpha, _axis_name(batch_sharding))
+        how = config, resolution, reals, labels, alpha, _axis_name(batch_sharding)
+        loss_fn = jax.grad(lambda part: losses.lazy_r1_loss(_merge(d_params, part), *how), has_aux=True)
+        grads, values = loss_fn(_trained_d(d_params, config, resolution))
         return grads, _means(values)
 
     shared = grown(state.d_params, resolution), alpha
     *_, mirror_key = _keys(state, config)
     batch = _reals(images, mirror_key, config, resolution, alpha, batch_sharding), labels
     grads, values = _mean_gradients(gradients, shared, batch, config, resolution, batch_sharding)
-    return _update_d(state, config, resolution, grads, lr), values
+    return _update_d(state, config, grads, lr), values
 
 
 def ema_step(state: TrainState, config: Config, batch: int) -> TrainState:
@@ -174,7 +183,7 @@ def g_step(
 
     shared = grown(state.g_params, resolution), grown(state.d_params, resolution), alpha
     grads, g_loss, w_mean = _mean_gradients(gradients, shared, (latents, labels), config, resolution, batch_sharding)
-    params, opt, is_skipped = _update(config, resolution, grads, state.g_opt, state.g_params, lr)
+    params, opt, is_skipped = _update(config, grads, state.g_opt, state.g_params, lr)
     num_skipped, w_avg = state.num_skipped.at[0].add(is_skipped), _track_w(state, w_mean, config)
     return state.replace(g_params=params, g_opt=opt, w_avg=w_avg, num_skipped=num_skipped), {"g_loss": g_loss}
 
