@@ -67,9 +67,15 @@ CHECKPOINT = flags.DEFINE_integer(
     "Images of a checkpoint in --workdir, used instead of the newest. --mode=sample draws from it. --mode=train goes "
     "back to it, once: newer checkpoints are moved to checkpoints/after-NIMG.",
 )
+INIT_FROM = flags.DEFINE_string(
+    "init_from", None, "File or workdir of a network whose arrays a new run begins with, as far as they fit."
+)
 OUT = flags.DEFINE_string("out", None, "Folder for the pictures of --mode=sample, instead of --workdir.")
 flags.mark_flag_as_required("workdir")
-MODES_OF_FLAGS = {"topology": ("plan",), "classes": ("sample",), "out": ("sample",), "checkpoint": ("sample", "train")}
+MODES_OF_FLAGS = {
+    "topology": ("plan",), "classes": ("sample",), "out": ("sample",), "checkpoint": ("sample", "train"),
+    "init_from": ("train",),
+}  # fmt: skip
 
 # Words in the errors of Gloo, NCCL and the coordination service where a collective operation lacks a process.
 OF_LOST_PROCESSES = ("Gloo", "NCCL", "Connection", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "heartbeat")
@@ -193,7 +199,7 @@ def run(config: Config, mode: str, folder: pathlib.Path) -> None:
     if mode == "train":
         if backend.devices()[0].platform == "cpu":
             backend.keep_freed_memory()
-        loop.train(config, folder, CHECKPOINT.value)
+        loop.train(config, folder, CHECKPOINT.value, INIT_FROM.value)
     elif mode == "plan":
         backend.devices()  # Also with --topology: JAX computes shapes by the devices that are here.
         print(plan.write(config, folder, TOPOLOGY.value))

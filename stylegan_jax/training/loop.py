@@ -15,12 +15,15 @@ from stylegan_jax.data import dataset
 from stylegan_jax.devices import distributed, mesh
 from stylegan_jax.runs import checkpoint, owner, progress, report, workdir
 from stylegan_jax.training import feed, losses, observer, pending, programs, saving, start, state
+from stylegan_jax.weights.network import Network
 
 # Settings of data that may differ between the hosts of a run.
 OF_A_HOST = ("source", "remote_copy", "num_workers", "cache_gib")
 
 
-def train(config: Config, folder: pathlib.Path, back_to_nimg: int | None = None) -> state.TrainState:
+def train(
+    config: Config, folder: pathlib.Path, back_to_nimg: int | None = None, init_from: str | None = None
+) -> state.TrainState:
     """Trains from the newest checkpoint in `folder`, or from the beginning, to the end of the schedule.
 
     Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 end it early, after saving; the same call goes on from there. If pictures can no
@@ -30,6 +33,7 @@ def train(config: Config, folder: pathlib.Path, back_to_nimg: int | None = None)
         config: the run's settings.
         folder: its workdir.
         back_to_nimg: images of an older checkpoint to go back to; None for the newest.
+        init_from: file or workdir of a network whose arrays a new run begins with.
 
     Returns:
         The last state.
@@ -46,7 +50,7 @@ def train(config: Config, folder: pathlib.Path, back_to_nimg: int | None = None)
     for change in workdir.check_config(folder, to_dict(config)):
         logging.warning(change)
     with owner.owning(folder, log_fn=logging.warning):
-        return _train(config, folder, devices, back_to_nimg)
+        return _train(config, folder, devices, back_to_nimg, start.read_network(init_from, folder))
 
 
 def _shared_settings(config: Config) -> dict[str, Any]:
@@ -56,13 +60,18 @@ def _shared_settings(config: Config) -> dict[str, Any]:
 
 
 def _train(
-    config: Config, folder: pathlib.Path, devices: jax.sharding.Mesh, back_to_nimg: int | None
+    config: Config,
+    folder: pathlib.Path,
+    devices: jax.sharding.Mesh,
+    back_to_nimg: int | None,
+    init_from: Network | None,
 ) -> state.TrainState:
     """Does what `train` says, in a folder that no other run is in."""
     with progress.counting("pictures") as progress_fn:
         data = dataset.open_dataset(config.data, config.model, config.seed, progress_fn)
     distributed.check_same("pictures (data.source)", data.fingerprint)
-    manager, train_state, nimg, averages = start.open_run(config, folder, data, devices, back_to_nimg)
+    opened = start.open_run(config, folder, data, devices, back_to_nimg, init_from)
+    manager, train_state, nimg, averages, imported = opened
     run = list(schedule.chunks(config.schedule, config.model.resolution, nimg))
     rest, stages = [chunk for chunk in run if chunk.start_nimg >= nimg], schedule.stages(run)
     if nimg <= run[-1].end_nimg:  # A schedule that ends before has nothing to train.
@@ -71,7 +80,7 @@ def _train(
         stop_fn = stack.enter_context(distributed.stop_requests())
         stack.callback(checkpoint.close, manager)  # After what it is writing is on disk.
         log = stack.enter_context(report.Report(folder, run[-1].end_nimg, nimg, stages))
-        start.log_start(log, config, data, devices, nimg, run[-1], stages)
+        start.log_start(log, config, data, devices, nimg, run[-1], stages, imported)
         watcher = observer.Observer(config, data, devices, log, stages)
         num_steps = programs.steps_per_call(config, devices)
 

@@ -1,29 +1,81 @@
 """How a run begins: its state, and what the user is told before time is spent."""
 
+import hashlib
+import json
 import logging
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from clu import parameter_overview
 
 from stylegan_jax.config import Config, schedule
 from stylegan_jax.data import dataset
-from stylegan_jax.devices import mesh
-from stylegan_jax.runs import checkpoint, report, restoring
+from stylegan_jax.devices import distributed, mesh
+from stylegan_jax.networks import growth
+from stylegan_jax.runs import checkpoint, report, restoring, whole
 from stylegan_jax.training import saving, state
+from stylegan_jax.weights import load, transfer
+from stylegan_jax.weights.network import Network
+
+IMPORTED = "init_from.json"  # File in the workdir: which network the run began with, and what became of its arrays.
+
+
+def read_network(init_from: str | None, folder: pathlib.Path) -> Network | None:
+    """Returns the network that a new run in `folder` is to begin with; None if it begins anew, or has checkpoints.
+
+    Args:
+        init_from: file or workdir of the network.
+        folder: the run's workdir.
+
+    Raises:
+        ValueError: there is no such network, processes of this run have different ones, or the run in `folder` began
+            with one that is not given now.
+    """
+    checkpoints, network = folder / "checkpoints", None
+    if checkpoints.is_dir() and any(place.name.isdecimal() for place in checkpoints.iterdir()):
+        if init_from is not None:
+            logging.warning("--init_from=%s has no effect: the run goes on from its checkpoints.", init_from)
+        return None
+    if init_from is None and (folder / IMPORTED).exists():
+        raise ValueError(
+            f"{folder} has no checkpoint, and {IMPORTED} of a run that began with another network. Give its "
+            f"--init_from again to begin so, or move {IMPORTED} away to begin anew."
+        )
+    if init_from is not None:
+        if not init_from.strip():
+            raise ValueError("--init_from is empty; name a file or workdir (a shell variable in it may not be set).")
+        network = load.load(init_from)
+    distributed.check_same("networks (--init_from)", "" if network is None else _digest(network))
+    return network
+
+
+def _digest(network: Network) -> str:
+    """Returns a hash of a network's model and arrays, wherever they were read from."""
+    found = hashlib.sha256(repr(network.model).encode())
+    for array in jax.tree.leaves((network.params, network.g_params, network.d_params, network.w_avg)):
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
 
 
 def open_run(
-    config: Config, folder: pathlib.Path, data: dataset.Dataset, devices: jax.sharding.Mesh, back_to_nimg: int | None
-) -> tuple[Any, state.TrainState, int, report.Averages]:
+    config: Config,
+    folder: pathlib.Path,
+    data: dataset.Dataset,
+    devices: jax.sharding.Mesh,
+    back_to_nimg: int | None,
+    network: Network | None = None,
+) -> tuple[Any, state.TrainState, int, report.Averages, list[str]]:
     """Opens the checkpoints of the run in `folder`.
 
     The state to go on from is that of the checkpoint at `back_to_nimg`, for which newer ones are moved aside, or of the
-    newest; without checkpoints it is a new one.
+    newest; without checkpoints it is a new one, with the arrays of `network` as far as it has them.
 
     Returns:
-        The manager of the checkpoints, the state, whole on each device, its nimg, and the averages of the tick so far.
+        The manager of the checkpoints, the state, whole on each device, its nimg, the averages of the tick so far, and
+        what to tell the user about the arrays of a new state.
 
     Raises:
         ValueError: there is no such sound checkpoint, it is of another model, other pictures or other classes, or the
@@ -33,28 +85,53 @@ def open_run(
     manager = checkpoint.open_manager(
         folder / "checkpoints", kept.keep_checkpoints, round(1000 * kept.keep_every_kimg), kept.keep_best
     )
-    train_state, nimg, averages = _restore_or_create(config, manager, data, devices, back_to_nimg)
-    checkpoint.check_room(manager, train_state, kept.keep_checkpoints + kept.keep_best + 1)
-    return manager, train_state, nimg, averages
-
-
-def _restore_or_create(
-    config: Config, manager: Any, data: dataset.Dataset, devices: jax.sharding.Mesh, back_to_nimg: int | None
-) -> tuple[state.TrainState, int, report.Averages]:
     restored = restoring.restore(manager, state.abstract(config, mesh.replicated(devices)), back_to_nimg)
     if restored is None:
         checkpoint.check_none_missing(manager)
         _keep_lines_after(manager, 0)
-        return state.create_on(devices, config), 0, report.Averages()
-    nimg, train_state, meta, damaged = restored
-    saving.check_meta(meta, config, data)
-    if back_to_nimg is not None:
-        restoring.check_can_go_back(manager, nimg)
-        _keep_lines_after(manager, nimg)
-    restoring.set_damaged_aside(manager, damaged, logging.warning)
-    if back_to_nimg is not None:
-        restoring.go_back(manager, nimg, logging.warning)
-    return train_state, nimg, report.Averages(meta.get("averages"))
+        train_state, notes = _create(config, folder, data, devices, network)
+        nimg, meta = 0, {}
+    else:
+        nimg, train_state, meta, damaged = restored
+        notes = []
+        saving.check_meta(meta, config, data)
+        if back_to_nimg is not None:
+            restoring.check_can_go_back(manager, nimg)
+            _keep_lines_after(manager, nimg)
+        restoring.set_damaged_aside(manager, damaged, logging.warning)
+        if back_to_nimg is not None:
+            restoring.go_back(manager, nimg, logging.warning)
+    checkpoint.check_room(manager, train_state, kept.keep_checkpoints + kept.keep_best + 1)
+    return manager, train_state, nimg, report.Averages(meta.get("averages")), notes
+
+
+def _create(
+    config: Config,
+    folder: pathlib.Path,
+    data: dataset.Dataset,
+    devices: jax.sharding.Mesh,
+    network: Network | None,
+) -> tuple[state.TrainState, list[str]]:
+    """Returns the state of a new run, which begins with the arrays of `network`, and what to tell the user of them."""
+    train_state = state.create_on(devices, config)
+    if network is None:
+        return train_state, frozen_notes(config, ())
+    arrays, rows = transfer.transfer(network, state.imported(train_state), config.model, data.class_names)
+    if distributed.process_index() == 0:
+        record = {"source": network.info.source, "layout": network.info.layout, "resolution": network.resolution}
+        record |= {"sha256_of_arrays": _digest(network), "rows": [row._asdict() for row in rows]}
+        with whole.writing(folder / IMPORTED, "w") as stream:
+            stream.write(json.dumps(record, indent=1) + "\n")
+    counts, *lines = transfer.summary(rows)
+    lines = [
+        f"beginning with {network.info.source} ({network.info.layout}): {counts}",
+        *(f"  {line}" for line in lines),
+    ]
+    return state.with_imported(train_state, arrays), [
+        *lines,
+        *import_notes(config, network),
+        *frozen_notes(config, rows),
+    ]
 
 
 def _keep_lines_after(manager: Any, nimg: int) -> None:
@@ -62,6 +139,50 @@ def _keep_lines_after(manager: Any, nimg: int) -> None:
     kept = report.keep_lines_after(pathlib.Path(manager.directory).parent, nimg)
     if kept:
         logging.warning("the lines of scalars.jsonl after image %d are kept in %s", nimg, kept)
+
+
+def import_notes(config: Config, network: Network) -> list[str]:
+    """Returns a sentence for each thing about an imported network that the user may not expect."""
+    first, last, at = config.schedule.initial_resolution, config.model.resolution, network.resolution
+    notes = [f"note: {note}" for note in network.info.notes]
+    if network.params is not None and network.g_params is None:
+        notes.append("note: it has no generator in training; training goes on from the average of its weights.")
+    if first < min(at, last):
+        notes.append(
+            f"warning: it is trained at {at} px, and the run begins at {first} px: the layers above come in again as "
+            f"new ones would. To begin where it is, use schedule.initial_resolution={min(at, last)}."
+        )
+    elif first > at:
+        notes.append(
+            f"warning: it is trained at {at} px, and the run begins at {first} px: the layers above {at} px begin "
+            f"random, without a fade. To begin where it is, use schedule.initial_resolution={at}."
+        )
+    elif last < at:
+        notes.append(
+            f"note: it is trained at {at} px, and the model ends at {last} px: what turns features of {last} px into "
+            "colours, and back, was last trained before higher resolutions came in."
+        )
+    if network.alpha < 1:
+        notes.append(f"note: its {at} px were fading in (alpha {network.alpha:g}); here they begin with alpha 1.")
+    return notes + [f"warning: {line}" for line in transfer.differences(network.model, config.model)]
+
+
+def frozen_notes(config: Config, rows: Sequence[transfer.Row]) -> list[str]:
+    """Returns a sentence if train.freeze_d keeps parts of the discriminator that begin random.
+
+    Args:
+        config: the run's settings.
+        rows: what became of each array of an imported network; none without one.
+    """
+    frozen = growth.frozen_modules(config.model.resolutions, config.train.freeze_d)
+    imported = {row.array.split("/")[1] for row in rows if row.what in (transfer.COPIED, transfer.PARTLY)}
+    fresh = sorted({r for name, r in frozen.items() if name not in imported})
+    if not fresh:
+        return []
+    return [
+        f"warning: train.freeze_d={config.train.freeze_d} keeps the discriminator's parts at "
+        f"{', '.join(map(str, fresh))} px as they begin, which is random: they are not imported (--init_from)."
+    ]
 
 
 def log_start(
@@ -72,6 +193,7 @@ def log_start(
     nimg: int,
     last: schedule.Chunk,
     stages: list[schedule.Stage],
+    imported: Sequence[str] = (),
 ) -> None:
     """Logs the schedule, what the run consists of, and notes on what the user may not expect.
 
@@ -83,8 +205,9 @@ def log_start(
         nimg: images after which it goes on.
         last: its last chunk.
         stages: its schedule.
+        imported: lines about the arrays that it begins with.
     """
-    for line in (report.schedule_text(stages), *about(config, data, devices, nimg)):
+    for line in (report.schedule_text(stages), *about(config, data, devices, nimg), *imported):
         log.log(line)
     notes = schedule_notes(config, last) if nimg <= last.end_nimg else []
     for note in (*notes, *class_notes(config, data)):

@@ -82,6 +82,21 @@ def create_on(devices: jax.sharding.Mesh, config: Config) -> TrainState:
     return create_fn(streams.key_for(config.seed, streams.Stream.INIT), config)
 
 
+IMPORTED = ("g_params", "d_params", "ema_params", "w_avg")  # Fields that a run can take from another network.
+
+
+def imported(state: TrainState) -> dict[str, Any]:
+    """Returns the fields `IMPORTED` as NumPy arrays."""
+    return jax.device_get(mesh.local({name: getattr(state, name) for name in IMPORTED}))
+
+
+def with_imported(state: TrainState, arrays: dict[str, Any]) -> TrainState:
+    """Returns `state` with NumPy arrays in the fields `IMPORTED`, on the devices that it is on."""
+    sharding = state.w_avg.sharding
+    own = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=sharding)  # Donated buffers must be JAX's.
+    return state.replace(**own(mesh.put(arrays, sharding)))
+
+
 def abstract(config: Config, sharding: jax.sharding.Sharding | None = None) -> TrainState:
     """Returns the shapes, dtypes and sharding of a run's state, for compilers and for reading checkpoints."""
     shapes = jax.eval_shape(lambda: create(jax.random.key(config.seed), config))
