@@ -175,8 +175,8 @@ def frozen_notes(config: Config, rows: Sequence[transfer.Row]) -> list[str]:
         rows: what became of each array of an imported network; none without one.
     """
     frozen = growth.frozen_modules(config.model.resolutions, config.train.freeze_d)
-    imported = {row.array.split("/")[1] for row in rows if row.what in (transfer.COPIED, transfer.PARTLY)}
-    fresh = sorted({r for name, r in frozen.items() if name not in imported})
+    imported = {tuple(row.array.split("/")[:2]) for row in rows if row.what in (transfer.COPIED, transfer.PARTLY)}
+    fresh = sorted({r for name, r in frozen.items() if ("d_params", name) not in imported})
     if not fresh:
         return []
     return [

@@ -287,7 +287,8 @@ def differences(old: Model, new: Model) -> list[str]:
 def summary(rows: Sequence[Row]) -> list[str]:
     """Returns how many arrays became what, and a line for each reason with the layers that it is true of."""
     counts = collections.Counter(row.what for row in rows)
-    lines = [", ".join(f"{counts[what]} arrays {what}" for what in (COPIED, PARTLY, INITIALISED, DROPPED))]
+    whats = [what for what in (COPIED, PARTLY, INITIALISED, DROPPED) if counts[what]]
+    lines = ["arrays: " + ", ".join(f"{counts[what]} {what}" for what in whats)]
     layers_of: dict[tuple[str, str], dict[str, None]] = {}
     for row in rows:
         if row.what != COPIED:
