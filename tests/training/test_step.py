@@ -306,3 +306,46 @@ def test_box_downscale_rounds_once_half_to_even():
     x = images(2, resolution=64)
     expected = np.round(x.reshape(2, 8, 8, 8, 8, 3).astype(np.float64).mean((2, 4))).astype(np.uint8)
     np.testing.assert_array_equal(ops.box_downscale_uint8(jnp.asarray(x), 8), expected)
+
+
+# ---- FreezeD
+
+
+def changed(before, after) -> set[str]:
+    """Returns the modules of the discriminator whose arrays differ."""
+    return {
+        name
+        for name in before
+        if not all(
+            np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (before[name], after[name])), strict=True)
+        )
+    }
+
+
+@pytest.mark.parametrize(
+    ("step_fn", "freeze_d", "resolution", "expected"),
+    [
+        (step.train_step, 1, 8, {"b8", "from_rgb8", "from_rgb4", "conv", "dense0", "dense1"}),  # 16 px is not in use.
+        (step.train_step, 2, 8, {"from_rgb4", "conv", "dense0", "dense1"}),
+        (step.lazy_r1_step, 1, 16, {"b8", "from_rgb8", "conv", "dense0", "dense1"}),
+        (step.lazy_r1_step, 2, 16, {"conv", "dense0", "dense1"}),
+    ],
+)
+def test_frozen_blocks_keep_their_weights_and_have_no_moments(step_fn, freeze_d, resolution, expected):
+    config = settings(train={"freeze_d": freeze_d, "r1_interval": 4 if step_fn is step.lazy_r1_step else 1})
+    train_state = jittered(initial(config))
+    before = jax.device_get(train_state.d_params)
+    pictures, how = images(8, resolution=resolution), {"config": config, "resolution": resolution}
+    after, _ = step_fn(jax.tree.map(jnp.copy, train_state), pictures, None, ALPHA, LR, **how)
+    assert changed(before, jax.device_get(after.d_params)) == expected
+    assert changed(jax.tree.map(np.zeros_like, before), jax.device_get(after.d_opt.nu)) == expected
+    assert int(after.d_opt.count) == 1
+
+
+def test_gradients_of_frozen_blocks_are_not_computed():
+    def flops(freeze_d: int) -> float:
+        config = settings(model={"resolution": 8}, train={"freeze_d": freeze_d})
+        how = state.abstract(config), images(8, resolution=8), None, None, LR
+        return step.train_step.lower(*how, config=config, resolution=8).compile().cost_analysis()["flops"]
+
+    assert flops(1) < 0.95 * flops(0)
