@@ -5,6 +5,7 @@ import contextlib
 import contextvars
 import ctypes
 import importlib.util
+import types
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -12,6 +13,9 @@ import jax
 import jax.extend.backend
 
 MIN_TRITON_CAPABILITY = (8, 0)  # Compute capability of NVIDIA's Ampere.
+
+# Stands for devices of every kind, for `forms_for`: what is traced takes no form that one kind alone has.
+PORTABLE = types.SimpleNamespace(platform="portable")
 
 _device: contextvars.ContextVar[Any] = contextvars.ContextVar("device", default=None)
 

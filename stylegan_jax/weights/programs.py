@@ -1,0 +1,145 @@
+"""A generator as one program that runs without this package: latents in, images out, weights inside.
+
+This file writes StableHLO, which JAX reads back; onnx_graph writes ONNX. Both take the same inputs by the same names:
+
+    z        unit Gaussian latents. float32 [b, z_size]
+    labels   one-hot classes, if the model is conditional. float32 [b, num_labels]
+    psi      truncation, if the network has w_avg: 1 leaves w as it is, 0 gives the mean image. float32 []
+    noise0, noise1, ...   unit Gaussian maps, two a resolution, if they are inputs. float32 [b, r, r, 1]
+
+Both return images: float32 [b, resolution, resolution, channels], around [-1, 1] and not clipped. ops.to_uint8 makes
+pictures of them. The batch b is free, and nothing in a program is random.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from stylegan_jax.config import Model
+from stylegan_jax.devices import backend
+from stylegan_jax.networks import generator, sampling
+from stylegan_jax.runs import whole
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def input_shapes(
+    model: Model, resolution: int, has_psi: bool, has_noise_inputs: bool
+) -> dict[str, tuple[str | int, ...]]:
+    """Returns the shape of each input by its name; "b" stands for the batch."""
+    shapes: dict[str, tuple[str | int, ...]] = {"z": ("b", model.z_size)}
+    if model.num_labels:
+        shapes["labels"] = ("b", model.num_labels)
+    if has_psi:
+        shapes["psi"] = ()
+    if has_noise_inputs:
+        sizes = [r for r in model.resolutions if r <= resolution for _ in range(2)]
+        shapes |= {f"noise{i}": ("b", r, r, 1) for i, r in enumerate(sizes)}
+    return shapes
+
+
+def check(
+    model: Model,
+    w_avg: np.ndarray | None,
+    noise: Sequence[np.ndarray] | None,
+    resolution: int,
+    cutoff: int | None,
+    has_noise_inputs: bool,
+) -> None:
+    """Raises ValueError if there is no such program; the arguments are those of `stablehlo`."""
+    if resolution not in model.resolutions:
+        raise ValueError(f"resolution is {resolution}; the network has {', '.join(map(str, model.resolutions))} px.")
+    if cutoff is not None and w_avg is None:
+        raise ValueError(f"cutoff is {cutoff}, but a network without w_avg has no truncation; leave cutoff out.")
+    if cutoff is not None and not 0 <= cutoff <= model.num_layers:
+        raise ValueError(f"cutoff is {cutoff}; use 0 to {model.num_layers}, the number of layers, or None for all.")
+    if has_noise_inputs and not model.use_noise:
+        raise ValueError("has_noise_inputs is True, but the model has no noise (use_noise=False); leave it out.")
+    if model.use_noise and noise is None and not has_noise_inputs:
+        raise ValueError("the network has noise, but no stored maps; give noise, or make it an input: has_noise_inputs")
+    if noise is not None and not has_noise_inputs and model.use_noise:
+        sizes = [r for r in model.resolutions if r <= resolution for _ in range(2)]
+        found = [np.shape(each) for each in noise[: len(sizes)]]
+        if found != [(1, r, r, 1) for r in sizes]:
+            raise ValueError(f"noise has maps of {found}; expected two [1, r, r, 1] for each resolution r of {sizes}.")
+
+
+def images_fn(
+    params: Mapping[str, Any],
+    model: Model,
+    w_avg: np.ndarray | None,
+    noise: Sequence[np.ndarray | None] | None,
+    resolution: int,
+    alpha: float,
+    cutoff: int | None,
+) -> Callable[..., Array]:
+    """Returns the function of z, labels, psi and noise maps, by keyword, that a program computes."""
+
+    def images(z: Array, labels: Array | None = None, psi: Array | None = None, **maps: Array) -> Array:
+        w = sampling.map_latents(params, z, labels, model)
+        ws = jnp.broadcast_to(w[:, None, :], (w.shape[0], model.num_layers, w.shape[1]))
+        if psi is not None:
+            ws = generator.truncate(ws, w_avg, psi, cutoff)
+        given = [maps[f"noise{i}"] for i in range(len(maps))] or noise
+        return sampling.synthesize(params, ws, given, None if alpha == 1 else alpha, model, resolution)
+
+    return images
+
+
+def stablehlo(
+    params: Mapping[str, Any],
+    model: Model,
+    w_avg: np.ndarray | None,
+    noise: Sequence[np.ndarray] | None,
+    resolution: int,
+    alpha: float = 1.0,
+    *,
+    cutoff: int | None = None,
+    has_noise_inputs: bool = False,
+) -> jax.export.Exported:
+    """Returns the generator as StableHLO for CPUs, NVIDIA GPUs and TPUs; its precision is the model's.
+
+    It takes the forms that every device has, so a CPU runs it slower than the network here.
+
+    Args:
+        params: the generator's parameters, {"mapping": ..., "synthesis": ...}.
+        model: the model.
+        w_avg: mean of w; None: the program has no psi. [w_size]
+        noise: maps, two a resolution; None if the model has no noise, or if noise is an input. [1, r, r, 1]
+        resolution: px, of the images.
+        alpha: weight of `resolution` in a fade, 0..1; the rest is the next lower one, enlarged.
+        cutoff: number of layers that psi truncates; None: all.
+        has_noise_inputs: whether the program takes noise0, noise1, ... in place of `noise`.
+
+    Raises:
+        ValueError: the network has no such program: it lacks noise, w_avg or the resolution.
+    """
+    check(model, w_avg, noise, resolution, cutoff, has_noise_inputs)
+    model = dataclasses.replace(model, remat=False)  # It acts on gradients alone.
+    maps = noise if model.use_noise else (None,) * 2 * len(model.resolutions)
+    program = images_fn(params, model, w_avg, maps, resolution, alpha, cutoff)
+    shapes = input_shapes(model, resolution, w_avg is not None, has_noise_inputs)
+    (b,) = jax.export.symbolic_shape("b")
+    inputs = {
+        name: jax.ShapeDtypeStruct(tuple(b if size == "b" else size for size in shape), jnp.float32)
+        for name, shape in shapes.items()
+    }
+    with backend.forms_for(backend.PORTABLE):
+        return jax.export.export(jax.jit(program), platforms=PLATFORMS)(**inputs)
+
+
+def save_stablehlo(path: str | os.PathLike, program: jax.export.Exported) -> None:
+    """Writes a program that jax.export.deserialize(bytearray(content)).call(z=..., psi=...) runs.
+
+    JAX promises to read a file for six months after the release of the JAX that wrote it: weights are kept in
+    safetensors.
+    """
+    with whole.writing(path) as file:
+        file.write(program.serialize())
