@@ -32,6 +32,6 @@ check: .venv/.installed-dev
 	$(INSTALL) --editable .
 	@touch $@
 
-.venv/.installed-dev: .venv/.installed requirements-dev.txt
+.venv/.installed-dev: .venv/.installed requirements-dev.txt requirements-hub.txt requirements-onnx.txt
 	$(INSTALL) --editable '.[dev]'
 	@touch $@

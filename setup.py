@@ -1,4 +1,4 @@
-"""Packaging. Requirements are listed only in requirements.txt and requirements-dev.txt."""
+"""Packaging. Requirements are listed only in requirements.txt and, for the extras, in requirements-*.txt."""
 
 import pathlib
 
@@ -12,6 +12,8 @@ def read_requirements(name: str) -> list[str]:
     lines = (line.partition("#")[0].strip() for line in (ROOT / name).read_text(encoding="utf-8").splitlines())
     return [line for line in lines if line]
 
+
+EXTRAS = {extra: read_requirements(f"requirements-{extra}.txt") for extra in ("hub", "onnx")}
 
 setuptools.setup(
     name="stylegan_jax",
@@ -27,5 +29,5 @@ setuptools.setup(
     package_dir={"stylegan_jax": "stylegan_jax", "stylegan_jax.configs": "configs"},
     package_data={"stylegan_jax": ["metrics/*.npz", "metrics/*.safetensors"]},
     install_requires=read_requirements("requirements.txt"),
-    extras_require={"dev": read_requirements("requirements-dev.txt")},
+    extras_require=EXTRAS | {"dev": [*read_requirements("requirements-dev.txt"), *sum(EXTRAS.values(), [])]},
 )

@@ -87,30 +87,21 @@ def _dense(graph: Graph, x: str, params: Params, model: Model, gain: float, lr_m
     return graph.add("Gemm", x, weight * np.float32(factor), *bias)
 
 
-def _kernel(params: Params, model: Model, gain: float = layers.RELU_GAIN) -> np.ndarray:
-    """Returns the kernel at run time. [k, k, i, o]"""
+def _conv(graph: Graph, x: str, params: Params, model: Model, gain: float = layers.RELU_GAIN) -> str:
     weight = params["weight"]
-    return weight * np.float32(layers.weight_scales(weight.shape, gain, 1.0, model.use_equalized_lr)[1])
+    _, factor = layers.weight_scales(weight.shape, gain, 1.0, model.use_equalized_lr)
+    bias = [params["bias"]] if "bias" in params else []
+    pad = len(weight) // 2
+    return graph.add("Conv", x, weight.transpose(3, 2, 0, 1) * np.float32(factor), *bias, pads=(pad,) * 4)
 
 
-def _conv(graph: Graph, x: str, params: Params, model: Model) -> str:
-    return graph.add("Conv", x, _kernel(params, model).transpose(3, 2, 0, 1), pads=(1, 1, 1, 1))
+def _to_rgb(graph: Graph, x: str, params: Params, model: Model, resolution: int) -> str:
+    return _conv(graph, x, params[growth.module_name("to_rgb", resolution)], model, gain=1.0)
 
 
-def _upscale_conv(graph: Graph, x: str, params: Params, model: Model) -> str:
-    """Returns convolutions.strided_upscale_conv: the sum of four shifted kernels, at every second pixel."""
-    padded = np.pad(_kernel(params, model)[::-1, ::-1], ((1, 1), (1, 1), (0, 0), (0, 0)))
-    kernel = padded[1:, 1:] + padded[:-1, 1:] + padded[1:, :-1] + padded[:-1, :-1]  # [4, 4, i, o]
-    return graph.add("ConvTranspose", x, kernel.transpose(2, 3, 0, 1), strides=(2, 2), pads=(1, 1, 1, 1))
-
-
-def _to_rgb(graph: Graph, x: str, params: Params, model: Model) -> str:
-    return graph.add("Conv", x, _kernel(params, model, gain=1.0).transpose(3, 2, 0, 1), params["bias"])
-
-
-def _enlarged(graph: Graph, image: str) -> str:
+def _enlarged(graph: Graph, x: str) -> str:
     how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-    return graph.add("Resize", image, "", _float32(1, 1, 2, 2), **how)
+    return graph.add("Resize", x, "", _float32(1, 1, 2, 2), **how)
 
 
 # ---- the two networks
@@ -173,13 +164,13 @@ def _synthesis(
         if r == 4:
             x = _start(graph, ws[0], block["start"], model)
         else:
-            x = _upscale_conv(graph, x, block["conv0"], model)
+            x = _conv(graph, _enlarged(graph, x), block["conv0"], model)
         x = _epilogue(graph, x, w0, noise[2 * i], block["epilogue0"], model, has_blur=r > 4)
         x = _conv(graph, x, block["conv1"], model)
         x = _epilogue(graph, x, w1, noise[2 * i + 1], block["epilogue1"], model, has_blur=False)
         if 2 * r == resolution and alpha != 1:
-            smaller = _enlarged(graph, _to_rgb(graph, x, params[growth.module_name("to_rgb", r)], model))
-    image = _to_rgb(graph, x, params[growth.module_name("to_rgb", resolution)], model)
+            smaller = _enlarged(graph, _to_rgb(graph, x, params, model, r))
+    image = _to_rgb(graph, x, params, model, resolution)
     if not smaller:
         return image
     return graph.add("Add", smaller, graph.add("Mul", graph.add("Sub", image, smaller), _float32(alpha)))

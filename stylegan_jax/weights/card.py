@@ -1,0 +1,116 @@
+"""The model card of a network: the README.md beside its weights, with the head that the Hugging Face hub reads."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from stylegan_jax.config import Model
+
+NOT_STATED = "not stated"
+# Licences by the hub's name for them; any other is "other" there, with its own line.
+HUB_LICENSES = ("apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc0-1.0", "mit")
+MAX_CLASSES = 100  # Classes that a card lists.
+
+
+def model_card(
+    model: Model,
+    *,
+    title: str,
+    num_parameters: Mapping[str, int],
+    resolution: int,
+    origin: str,
+    license: str | None = None,
+    name: str | None = None,
+    nimg: int | None = None,
+    class_names: Sequence[str] = (),
+    has_w_avg: bool = True,
+    notes: Sequence[str] = (),
+) -> str:
+    """Returns the text of a README.md.
+
+    Args:
+        model: the model.
+        title: title of the card.
+        num_parameters: number of parameters by network, such as {"generator": 26_219_627}.
+        resolution: resolution that the network is trained at, px.
+        origin: where the weights came from, such as "official pickle of StyleGAN".
+        license: as the owner of the weights states it; None: it is not stated. It is never guessed.
+        name: name at the hub, such as "someone/faces"; None: the card tells how to load a file.
+        nimg: real images that the network was trained on; None: not known.
+        class_names: names of the classes of a conditional model.
+        has_w_avg: whether the network has the mean of w, and so truncation.
+        notes: what a user should know.
+    """
+    parts = [_head(model, license), f"# {_line(title)}", _summary(model)]
+    parts += ["## Use", _use(model, name, class_names, has_w_avg)]
+    parts += ["## What it is", _table(model, num_parameters, resolution, nimg)]
+    if model.num_labels:
+        parts += ["## Classes", _classes(model, class_names)]
+    parts += ["## Where the weights came from", f"Read from: {_line(origin)}."]
+    if notes:
+        parts += ["\n".join(f"- {_line(note)}" for note in notes)]
+    parts += ["## Licence", f"Licence of the weights: {_line(license or NOT_STATED)}."]
+    return "\n\n".join(parts) + "\n"
+
+
+def _line(text: str) -> str:
+    """Returns text from a file as one line that Markdown shows as it is."""
+    text = " ".join(str(text).split())
+    for character in "\\`*_[]<>|":
+        text = text.replace(character, "\\" + character)
+    return text
+
+
+def _head(model: Model, license: str | None) -> str:
+    """Returns the YAML at the top; texts are quoted as in JSON, which is YAML too."""
+    lines = ["library_name: stylegan_jax", "tags:", "- stylegan", "- jax"]
+    if not model.num_labels:
+        lines += ["pipeline_tag: unconditional-image-generation"]
+    known = (license or "").strip().lower().replace(" ", "-")
+    if license is None:
+        lines += ["license: unknown"]
+    elif known in HUB_LICENSES:
+        lines += [f"license: {known}"]
+    else:
+        lines += ["license: other", f"license_name: {json.dumps(' '.join(license.split()))}"]
+    return "\n".join(["---", *lines, "---"])
+
+
+def _summary(model: Model) -> str:
+    size = f"{model.resolution}x{model.resolution} px"
+    kind = f"of {model.num_labels} classes" if model.num_labels else "unconditional"
+    return f"A StyleGAN generator of images of {size}, {kind}, in the layout of stylegan_jax."
+
+
+def _use(model: Model, name: str | None, class_names: Sequence[str], has_w_avg: bool) -> str:
+    arguments = ["seeds=[1, 2, 3]"]
+    if model.num_labels:
+        arguments += [f"labels={class_names[0]!r}" if class_names else "labels=0"]
+    if has_w_avg:
+        arguments += ["psi=0.7"]
+    shape = f"uint8 [3, {model.resolution}, {model.resolution}, {model.channels}]"
+    lines = ["import stylegan_jax as sg"]
+    if name is not None:
+        lines += ["from stylegan_jax.weights import hub"]
+    place = '"model.safetensors"' if name is None else f"hub.download({json.dumps(name)})"
+    lines += [f"network = sg.load({place})"]
+    lines += [f"images = network({', '.join(arguments)})  # {shape}"]
+    return "\n".join(["```python", *lines, "```"])
+
+
+def _table(model: Model, num_parameters: Mapping[str, int], resolution: int, nimg: int | None) -> str:
+    channels = {1: "gray", 3: "RGB", 4: "RGBA"}[model.channels]
+    rows = [("Images", f"{model.resolution}x{model.resolution} px, {channels}")]
+    if resolution != model.resolution:
+        rows += [("Trained so far", f"up to {resolution}x{resolution} px; its images are enlarged")]
+    rows += [("Latents", f"z of {model.z_size}, w of {model.w_size} elements")]
+    rows += [(f"Parameters of the {_line(network)}", f"{count:,}") for network, count in num_parameters.items()]
+    rows += [("Real images shown in training", "not known" if nimg is None else f"{nimg:,}")]
+    return "\n".join(["| | |", "| --- | --- |", *(f"| {title} | {value} |" for title, value in rows)])
+
+
+def _classes(model: Model, class_names: Sequence[str]) -> str:
+    if not class_names:
+        return f"{model.num_labels} classes, by number; they have no names."
+    listed = ", ".join(_line(each) for each in class_names[:MAX_CLASSES])
+    more = len(class_names) - MAX_CLASSES
+    return listed + (f" and {more} more." if more > 0 else ".")

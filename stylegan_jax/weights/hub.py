@@ -1,0 +1,75 @@
+"""Networks at the Hugging Face hub, by name: huggingface_hub, an extra, does the work and knows the user's token."""
+
+import os
+import pathlib
+from typing import Any
+
+WEIGHTS, CARD = "model.safetensors", "README.md"
+
+
+def upload(folder: str | os.PathLike, name: str, is_private: bool = False) -> str:
+    """Uploads a folder's weights and model card, and nothing else; returns the address of its page.
+
+    A model of that name that is the user's own gets a new version; otherwise it is made.
+
+    Args:
+        folder: folder with model.safetensors, by Network.save, and README.md, by weights.card.
+        name: name at the hub, such as "someone/faces".
+        is_private: whether a model that is made can be seen by its owner alone.
+
+    Raises:
+        ModuleNotFoundError: huggingface_hub is missing.
+        ValueError: a file is missing, or the hub refuses the name.
+    """
+    hub = _hub()
+    folder = pathlib.Path(folder).expanduser()
+    for file in (WEIGHTS, CARD):
+        if not (folder / file).is_file():
+            raise ValueError(f"{folder} has no {file}; an upload is {WEIGHTS} (Network.save) and {CARD} (weights.card).")
+    api = hub.HfApi(library_name="stylegan_jax")
+    address = api.create_repo(name, exist_ok=True, private=is_private)
+    api.upload_folder(repo_id=name, folder_path=folder, allow_patterns=[WEIGHTS, CARD], commit_message="Upload weights")
+    return str(address)
+
+
+def download(name: str, revision: str | None = None) -> pathlib.Path:
+    """Returns the path of a network from the hub, for `load`; it is downloaded once, and again when it changes.
+
+    Only model.safetensors and README.md are downloaded, whatever else is there: neither can hold code that runs.
+
+    Args:
+        name: name at the hub, such as "someone/faces".
+        revision: branch, tag or commit; None: the newest.
+
+    Raises:
+        ModuleNotFoundError: huggingface_hub is missing.
+        ValueError: there is no such network.
+    """
+    hub = _hub()
+    where = name if revision is None else f"{name} at {revision}"
+    try:
+        folder = hub.snapshot_download(
+            name, revision=revision, allow_patterns=[WEIGHTS, CARD], library_name="stylegan_jax"
+        )
+    except hub.errors.RepositoryNotFoundError as error:
+        raise ValueError(f"the hub has no {name}, or it is private; for your own, log in with `hf auth login`.") from error
+    except hub.errors.RevisionNotFoundError as error:
+        raise ValueError(f"the hub has {name}, but no revision {revision!r} of it.") from error
+    path = pathlib.Path(folder) / WEIGHTS
+    if not path.is_file():
+        raise ValueError(
+            f"{where} has no {WEIGHTS}, the one file of weights that is downloaded. For another layout, download the "
+            "file yourself and load its path."
+        )
+    return path
+
+
+def _hub() -> Any:
+    """Returns the package huggingface_hub."""
+    try:
+        import huggingface_hub
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "the Hugging Face hub needs huggingface_hub: pip install 'stylegan_jax[hub]'"
+        ) from error
+    return huggingface_hub
