@@ -25,7 +25,9 @@ def upload(folder: str | os.PathLike, name: str, is_private: bool = False) -> st
     folder = pathlib.Path(folder).expanduser()
     for file in (WEIGHTS, CARD):
         if not (folder / file).is_file():
-            raise ValueError(f"{folder} has no {file}; an upload is {WEIGHTS} (Network.save) and {CARD} (weights.card).")
+            raise ValueError(
+                f"{folder} has no {file}; an upload is {WEIGHTS} (Network.save) and {CARD} (weights.card)."
+            )
     api = hub.HfApi(library_name="stylegan_jax")
     address = api.create_repo(name, exist_ok=True, private=is_private)
     api.upload_folder(repo_id=name, folder_path=folder, allow_patterns=[WEIGHTS, CARD], commit_message="Upload weights")
@@ -52,7 +54,9 @@ def download(name: str, revision: str | None = None) -> pathlib.Path:
             name, revision=revision, allow_patterns=[WEIGHTS, CARD], library_name="stylegan_jax"
         )
     except hub.errors.RepositoryNotFoundError as error:
-        raise ValueError(f"the hub has no {name}, or it is private; for your own, log in with `hf auth login`.") from error
+        raise ValueError(
+            f"the hub has no {name}, or it is private; for your own, log in with `hf auth login`."
+        ) from error
     except hub.errors.RevisionNotFoundError as error:
         raise ValueError(f"the hub has {name}, but no revision {revision!r} of it.") from error
     path = pathlib.Path(folder) / WEIGHTS

@@ -59,16 +59,16 @@ def _activated(graph: Graph, x: str, nonlinearity: str) -> str:
     return graph.add("LeakyRelu", x, alpha=0.2) if nonlinearity == "lrelu" else graph.add("Relu", x)
 
 
-def _at_unit_power(graph: Graph, x: str, axes: Sequence[int]) -> str:
-    """Returns x / sqrt(mean(x**2) + eps) over `axes`."""
+def _at_unit_power(graph: Graph, x: str, axes: Sequence[int], epsilon: float = ops.EPSILON) -> str:
+    """Returns x / sqrt(mean(x**2) + epsilon) over `axes`."""
     power = graph.add("ReduceMean", graph.add("Mul", x, x), axes=axes, keepdims=1)
-    return graph.add("Div", x, graph.add("Sqrt", graph.add("Add", power, _float32(ops.EPSILON))))
+    return graph.add("Div", x, graph.add("Sqrt", graph.add("Add", power, _float32(epsilon))))
 
 
-def _instance_norm(graph: Graph, x: str) -> str:
-    """Returns ops.instance_norm: ONNX's own operator takes no epsilon below 1e-5 on some devices."""
+def _instance_norm(graph: Graph, x: str, epsilon: float) -> str:
+    """Returns ops.instance_norm. ONNX's own operator is not faster, and some devices raise its epsilon to 1e-5."""
     centered = graph.add("Sub", x, graph.add("ReduceMean", x, axes=(2, 3), keepdims=1))
-    return _at_unit_power(graph, centered, (2, 3))
+    return _at_unit_power(graph, centered, (2, 3), epsilon)
 
 
 def _blur(graph: Graph, x: str, taps: Sequence[int], channels: int) -> str:
@@ -118,7 +118,7 @@ def _mapping(graph: Graph, params: Params, model: Model) -> str:
     for i in range(model.mapping_layers):
         x = _dense(graph, x, params[f"dense{i}"], model, layers.RELU_GAIN, model.mapping_lr_multiplier)
         x = _activated(graph, x, model.nonlinearity)
-    return graph.add("Identity", x) if x == "z" else x
+    return x
 
 
 def _start(graph: Graph, w: str, params: Params, model: Model) -> str:
@@ -135,17 +135,19 @@ def _epilogue(
     graph: Graph, x: str, w: str, noise: str | np.ndarray | None, params: Params, model: Model, has_blur: bool
 ) -> str:
     """Returns layers.Epilogue of features x, a layer's latent w and its noise [n or 1, r, r, 1]."""
-    channels = params["bias"].size
+    channels, bias = params["bias"].size, _per_map(params["bias"])
     if has_blur and model.blur_filter is not None:
+        if model.bias_before_blur:
+            x, bias = graph.add("Add", x, bias), np.zeros_like(bias)
         x = _blur(graph, x, model.blur_filter, channels)
     if noise is not None:
         noise = graph.add("Transpose", noise, perm=(0, 3, 1, 2))
         x = graph.add("Add", x, graph.add("Mul", noise, _per_map(params["noise_strength"])))
-    x = _activated(graph, graph.add("Add", x, _per_map(params["bias"])), model.nonlinearity)
+    x = _activated(graph, graph.add("Add", x, bias), model.nonlinearity)
     if model.use_pixel_norm:
         x = _at_unit_power(graph, x, (1,))
     if model.use_instance_norm:
-        x = _instance_norm(graph, x)
+        x = _instance_norm(graph, x, model.instance_norm_epsilon)
     if model.use_styles:
         style = graph.add("Reshape", _dense(graph, w, params["style"], model, 1.0), np.asarray([-1, 2, channels, 1, 1]))
         scale, shift = (graph.add("Gather", style, np.asarray(i), axis=1) for i in range(2))  # [n, c, 1, 1] each
@@ -194,7 +196,7 @@ def onnx_model(
         ValueError: the network has no such program: it lacks noise, w_avg or the resolution.
     """
     onnx = import_onnx()
-    programs.check(model, w_avg, noise, resolution, cutoff, has_noise_inputs)
+    programs.check(model, w_avg, noise, resolution, alpha, cutoff, has_noise_inputs)
     graph, has_psi = Graph(onnx.helper), w_avg is not None
     shapes = programs.input_shapes(model, resolution, has_psi, has_noise_inputs)
     num_maps = 2 * int(math.log2(resolution) - 1)

@@ -11,9 +11,10 @@ Both return images: float32 [b, resolution, resolution, channels], around [-1, 1
 pictures of them. The batch b is free, and nothing in a program is random.
 """
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -50,12 +51,15 @@ def check(
     w_avg: np.ndarray | None,
     noise: Sequence[np.ndarray] | None,
     resolution: int,
+    alpha: float,
     cutoff: int | None,
     has_noise_inputs: bool,
 ) -> None:
     """Raises ValueError if there is no such program; the arguments are those of `stablehlo`."""
     if resolution not in model.resolutions:
         raise ValueError(f"resolution is {resolution}; the network has {', '.join(map(str, model.resolutions))} px.")
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha is {alpha}; use 0 to 1, the weight of the resolution.")
     if cutoff is not None and w_avg is None:
         raise ValueError(f"cutoff is {cutoff}, but a network without w_avg has no truncation; leave cutoff out.")
     if cutoff is not None and not 0 <= cutoff <= model.num_layers:
@@ -121,7 +125,7 @@ def stablehlo(
     Raises:
         ValueError: the network has no such program: it lacks noise, w_avg or the resolution.
     """
-    check(model, w_avg, noise, resolution, cutoff, has_noise_inputs)
+    check(model, w_avg, noise, resolution, alpha, cutoff, has_noise_inputs)
     model = dataclasses.replace(model, remat=False)  # It acts on gradients alone.
     maps = noise if model.use_noise else (None,) * 2 * len(model.resolutions)
     program = images_fn(params, model, w_avg, maps, resolution, alpha, cutoff)
@@ -131,8 +135,20 @@ def stablehlo(
         name: jax.ShapeDtypeStruct(tuple(b if size == "b" else size for size in shape), jnp.float32)
         for name, shape in shapes.items()
     }
-    with backend.forms_for(backend.PORTABLE):
+    with backend.forms_for(backend.PORTABLE), _without_source_paths():
         return jax.export.export(jax.jit(program), platforms=PLATFORMS)(**inputs)
+
+
+@contextlib.contextmanager
+def _without_source_paths() -> Iterator[None]:
+    """Keeps the paths of this machine's source files out of what is lowered in the block."""
+    setting = "jax_traceback_in_locations_limit"
+    before = jax.config.values[setting]
+    jax.config.update(setting, 0)
+    try:
+        yield
+    finally:
+        jax.config.update(setting, before)
 
 
 def save_stablehlo(path: str | os.PathLike, program: jax.export.Exported) -> None:
