@@ -3,12 +3,36 @@
 import json
 from collections.abc import Mapping, Sequence
 
+import jax
+
 from stylegan_jax.config import Model
+from stylegan_jax.weights.network import Network
 
 NOT_STATED = "not stated"
 # Licences by the hub's name for them; any other is "other" there, with its own line.
 HUB_LICENSES = ("apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc0-1.0", "mit")
 MAX_CLASSES = 100  # Classes that a card lists.
+
+
+def card_of(network: Network, title: str, name: str | None = None) -> str:
+    """Returns the model card of a network: `model_card` of its fields, with what its file lacked among the notes."""
+    trees = {"generator": network.params, "discriminator": network.d_params}
+    missing = [f"{array} was not in the file: {reason}" for array, reason in network.info.missing.items()]
+    return model_card(
+        network.model,
+        title=title,
+        num_parameters={
+            part: sum(leaf.size for leaf in jax.tree.leaves(tree)) for part, tree in trees.items() if tree is not None
+        },
+        resolution=network.resolution,
+        origin=network.info.layout,
+        license=network.info.license,
+        name=name,
+        nimg=network.info.nimg,
+        class_names=network.class_names,
+        has_w_avg=network.w_avg is not None,
+        notes=[*network.info.notes, *missing],
+    )
 
 
 def model_card(

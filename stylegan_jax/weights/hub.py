@@ -1,5 +1,6 @@
 """Networks at the Hugging Face hub, by name: huggingface_hub, an extra, does the work and knows the user's token."""
 
+import contextlib
 import os
 import pathlib
 from typing import Any
@@ -48,30 +49,30 @@ def download(name: str, revision: str | None = None) -> pathlib.Path:
         ValueError: there is no such network.
     """
     hub = _hub()
-    where = name if revision is None else f"{name} at {revision}"
+    how = {"repo_id": name, "revision": revision, "library_name": "stylegan_jax"}
     try:
-        folder = hub.snapshot_download(
-            name, revision=revision, allow_patterns=[WEIGHTS, CARD], library_name="stylegan_jax"
-        )
+        path = hub.hf_hub_download(filename=WEIGHTS, **how)
+        with contextlib.suppress(hub.errors.EntryNotFoundError):
+            hub.hf_hub_download(filename=CARD, **how)
     except hub.errors.RepositoryNotFoundError as error:
         raise ValueError(
-            f"the hub has no {name}, or it is private; for your own, log in with `hf auth login`."
+            f"the hub has no model {name}, or it is private; for one of your own, log in with `hf auth login`."
         ) from error
     except hub.errors.RevisionNotFoundError as error:
         raise ValueError(f"the hub has {name}, but no revision {revision!r} of it.") from error
-    path = pathlib.Path(folder) / WEIGHTS
-    if not path.is_file():
+    except hub.errors.RemoteEntryNotFoundError as error:
         raise ValueError(
-            f"{where} has no {WEIGHTS}, the one file of weights that is downloaded. For another layout, download the "
+            f"{name} has no {WEIGHTS}, the one file of weights that is downloaded. For another layout, download the "
             "file yourself and load its path."
-        )
-    return path
+        ) from error
+    return pathlib.Path(path)
 
 
 def _hub() -> Any:
     """Returns the package huggingface_hub."""
     try:
         import huggingface_hub
+        import huggingface_hub.errors
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             "the Hugging Face hub needs huggingface_hub: pip install 'stylegan_jax[hub]'"
