@@ -16,29 +16,30 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_dict, config_flags
 
-from stylegan_jax.config import Config, checks, default, from_dict
+from stylegan_jax.config import Config, checks, default, from_dict, named, to_dict
 from stylegan_jax.data import inspection, prepare, remote, sources
 from stylegan_jax.devices import backend, distributed
 from stylegan_jax.images import draw
 from stylegan_jax.runs import checkpoint, progress, workdir
 from stylegan_jax.training import loop, plan
+from stylegan_jax.weights import load, save
 
 CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
     "File of settings, or the name of one that comes with stylegan_jax: demo, or ffhq:8 with what its docstring says. "
-    "With --mode=sample it can be left out: the settings are those of the run.",
+    "With --mode=sample and --mode=export it can be left out: the settings are those of the run.",
     lock_config=True,
 )
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder to write to: checkpoints, pictures and logs of a run.")
 MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "inspect", "plan", "prepare", "sample"],
+    ["train", "inspect", "plan", "prepare", "sample", "export"],
     "train: train, or go on, in --workdir. inspect: say what data.source has in it and what training would do with it. "
     "plan: say how much memory and time training will take, by its compiled programs; see --topology. prepare: make a "
     "store of the pictures at --workdir, for data.source to name. sample: draw images from the newest checkpoint in "
-    "--workdir, or from --checkpoint.",
+    "--workdir, or from --checkpoint. export: write the network of --workdir, or of a file of weights, to --out.",
 )
 COORDINATOR = flags.DEFINE_string(
     "coordinator",
@@ -70,11 +71,19 @@ CHECKPOINT = flags.DEFINE_integer(
 INIT_FROM = flags.DEFINE_string(
     "init_from", None, "File or workdir of a network whose arrays a new run begins with, as far as they fit."
 )
-OUT = flags.DEFINE_string("out", None, "Folder for the pictures of --mode=sample, instead of --workdir.")
+OUT = flags.DEFINE_string(
+    "out",
+    None,
+    "Folder for the pictures of --mode=sample, instead of --workdir. File for the network of --mode=export: its end "
+    "tells the layout, .safetensors, .npz, .pkl, .pth, .model, .stablehlo or .onnx; or hf://OWNER/NAME.",
+)
+LICENSE = flags.DEFINE_string(
+    "license", None, "Licence of the weights, as their owner states it, for the card of --mode=export: CC BY-NC 4.0."
+)
 flags.mark_flag_as_required("workdir")
 MODES_OF_FLAGS = {
-    "topology": ("plan",), "classes": ("sample",), "out": ("sample",), "checkpoint": ("sample", "train"),
-    "init_from": ("train",),
+    "topology": ("plan",), "classes": ("sample",), "out": ("sample", "export"), "license": ("export",),
+    "checkpoint": ("sample", "export", "train"), "init_from": ("train",),
 }  # fmt: skip
 
 # Words in the errors of Gloo, NCCL and the coordination service where a collective operation lacks a process.
@@ -94,7 +103,10 @@ def _field_names(values: config_dict.ConfigDict, prefix: str = "") -> list[str]:
 def parse_flags(argv: list[str]) -> list[str]:
     """Returns the arguments that are not flags; ends the process with one line if a flag cannot be understood."""
     open_streams()
-    argv = find_config(argv)
+    try:
+        argv = named.find(argv)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
     known = _field_names(default())
     names = [argument.lstrip("-").partition("=")[0] for argument in argv[1:] if argument.startswith("-")]
     for name in names:
@@ -119,33 +131,6 @@ def open_streams() -> None:
             os.dup2(os.open(os.devnull, os.O_RDWR), number)  # So that no file of the run gets this number.
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
-
-
-def find_config(argv: list[str]) -> list[str]:
-    """Returns the arguments with the file of a config that is given by its name: --config=ffhq:8."""
-    argv = list(argv)
-    for i, argument in enumerate(argv[1:], 1):
-        flag, has_value, value = argument.partition("=")
-        if flag in ("-config", "--config") and not has_value and i + 1 < len(argv):
-            argv[i + 1] = _config_file(argv[i + 1])
-        elif flag in ("-config", "--config") and has_value:
-            argv[i] = f"{flag}={_config_file(value)}"
-    return argv
-
-
-def _config_file(value: str) -> str:
-    """Returns NAME:ARGUMENT with the path of the config called NAME; what names a file stays as it is."""
-    name, colon, argument = value.partition(":")
-    if not name or pathlib.PurePath(name).suffix or len(pathlib.PurePath(name).parts) > 1 or os.path.isfile(name):
-        return value
-    here = pathlib.Path(__file__).parent
-    folder = next((f for f in (here / "configs", here.parent / "configs") if f.is_dir()), here / "configs")
-    names = sorted(file.stem for file in folder.glob("[!_]*.py"))
-    if name not in names:
-        near = difflib.get_close_matches(name, names, 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}, or name a file."
-        sys.exit(f"error: --config={value}: there is no such config; {hint}")
-    return f"{folder / name}.py{colon}{argument}"
 
 
 def keep_programs() -> None:
@@ -185,8 +170,21 @@ def find_devices() -> None:
         leave_accelerators_alone()
 
 
+def export(config: Config | None, source: pathlib.Path) -> None:
+    """Writes the network of a run, whose settings are compared with `config`, or of a file, to --out."""
+    if OUT.value is None:
+        raise ValueError("--out is missing, which --mode=export needs: a file such as faces.safetensors.")
+    save.check_name(OUT.value)
+    if config is not None:
+        workdir.check_config(source, to_dict(config))
+    leave_accelerators_alone()
+    network = load.load(source, CHECKPOINT.value)
+    print(network.info)
+    print(f"wrote {save.save(network, OUT.value, LICENSE.value)}")
+
+
 def run(config: Config, mode: str, folder: pathlib.Path) -> None:
-    """Does what `mode`, which is not "sample", says. Raises ValueError if it cannot."""
+    """Does what `mode`, which is not "sample" or "export", says. Raises ValueError if it cannot."""
     for note in checks.without_effect(config, config_flags.get_override_values(flags.FLAGS["config"])):
         print(f"note: {note}")
     if mode != "plan" and remote.is_remote(config.data.source):
@@ -242,6 +240,8 @@ def main(argv: list[str]) -> None:
             find_devices()
             out = None if OUT.value is None else workdir.resolve(OUT.value, "--out")
             print(*draw.save_grids(config, folder, CLASSES.value, out, CHECKPOINT.value), sep="\n")
+        elif MODE.value == "export":
+            export(config, folder)
         elif config is None:
             raise ValueError(f"--config is missing, which --mode={MODE.value} needs: a file, or a name such as demo.")
         else:
@@ -274,7 +274,7 @@ def explain(error: Exception) -> str:
         )
     if is_full and isinstance(error, OSError) and error.filename is None:
         return f"{error}: make room where --workdir={WORKDIR.value} lies; the same command goes on."
-    if isinstance(error, (ValueError, OSError)):
+    if isinstance(error, (ValueError, OSError, ModuleNotFoundError)):
         return str(error)
     if is_of_jax and "RESOURCE_EXHAUSTED" in text:
         return f"{first_line}. It does not fit: --mode=plan says what does, and with what accumulation."

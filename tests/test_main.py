@@ -12,6 +12,8 @@ import pytest
 from stylegan_jax import main
 from stylegan_jax.devices import distributed
 from stylegan_jax.runs import checkpoint
+from stylegan_jax.weights import load
+from tests.random_networks import assert_same_weights, random_network
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -32,7 +34,7 @@ from absl import app
 from stylegan_jax.training import loop, programs
 from stylegan_jax import main
 begun = threading.Event()
-def train(config, folder, back_to_nimg):
+def train(config, folder, back_to_nimg, init_from):
     programs.make_ahead([8], lambda request: begun.set() or threading.Event().wait(100))
     begun.wait()
     logging.warning("one %s", "thing")
@@ -50,7 +52,7 @@ import concurrent.futures, threading
 from absl import app
 from stylegan_jax.training import loop
 from stylegan_jax import main
-def train(config, folder, back_to_nimg):
+def train(config, folder, back_to_nimg, init_from):
     concurrent.futures.ThreadPoolExecutor().submit(threading.Event().wait)
     print("begun")
     {end}
@@ -94,6 +96,40 @@ def test_a_wrong_argument_ends_in_one_line(tmp_path, argument, message):
 def test_a_setting_without_a_config_is_named():
     with pytest.raises(SystemExit, match="error: --config.seed changes a setting of --config, which is missing."):
         main.parse_flags(["main", "--mode=sample", "--config.seed=5"])
+
+
+def test_a_config_that_does_not_exist_ends_in_one_line():
+    with pytest.raises(SystemExit, match="error: --config=fhq:8: there is no such config; did you mean ffhq"):
+        main.parse_flags(["main", "--config=fhq:8"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--out is missing, which --mode=export needs"),
+        (["--out=x.h5"], "the name's end tells the layout"),
+        (["--out=nowhere/x.pkl"], "nowhere is no folder"),
+        (["--out=x.pkl"], "does not exist; name a file of weights"),
+    ],
+)
+def test_an_export_that_cannot_be_done_ends_in_one_line(tmp_path, arguments, message):
+    result = run("--mode=export", f"--workdir={tmp_path / 'run'}", *arguments)
+    assert result.returncode == 1 and message in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+def test_a_file_of_weights_is_exported_to_another(tmp_path):
+    network = random_network(resolution=8, fmap_base=32)
+    network.save(tmp_path / "network.pkl")
+    result = run(
+        "--mode=export", f"--workdir={tmp_path / 'network.pkl'}", f"--out={tmp_path / 'new.safetensors'}",
+        "--license=CC BY 4.0",
+    )  # fmt: skip
+    assert result.returncode == 0 and not result.stderr, result.stderr
+    assert "official pickle of StyleGAN; " in result.stdout and result.stdout.endswith("new.safetensors\n")
+    back = load.load(tmp_path / "new.safetensors")
+    assert_same_weights(network, back)
+    assert back.info.license == "CC BY 4.0"
+    assert "Licence of the weights: CC BY 4.0." in (tmp_path / "new.safetensors.md").read_text()
 
 
 def test_a_missing_config_file_ends_in_one_line(tmp_path):
@@ -207,37 +243,6 @@ def test_the_process_ends_whatever_threads_wait_for(tmp_path, end, code, last_li
 # ---- flags
 
 
-@pytest.mark.parametrize(
-    ("given", "found"),
-    [
-        (["--config=demo"], [f"--config={ROOT}/configs/demo.py"]),
-        (["--config=ffhq:8"], [f"--config={ROOT}/configs/ffhq.py:8"]),
-        (["-config", "ffhq:1", "--mode=plan"], ["-config", f"{ROOT}/configs/ffhq.py:1", "--mode=plan"]),
-        (["--config=configs/ffhq.py:8"], ["--config=configs/ffhq.py:8"]),
-        (["--config=nowhere.py"], ["--config=nowhere.py"]),
-        (["--config=configs/nowhere"], ["--config=configs/nowhere"]),
-        (["--config="], ["--config="]),
-        (["--config.seed=1", "--workdir=demo"], ["--config.seed=1", "--workdir=demo"]),
-    ],
-)
-def test_a_config_is_found_by_its_name(given, found):
-    assert main.find_config(["main", *given]) == ["main", *found]
-
-
-def test_a_file_here_comes_before_a_config_of_its_name(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "demo").touch()
-    assert main.find_config(["main", "--config=demo"]) == ["main", "--config=demo"]
-
-
-@pytest.mark.parametrize(
-    ("name", "message"), [("fhq:8", r"--config=fhq:8: there is no such config; did you mean ffhq"), ("x", "celebahq")]
-)
-def test_a_config_that_does_not_exist_is_named(name, message):
-    with pytest.raises(SystemExit, match=message):
-        main.find_config(["main", f"--config={name}"])
-
-
 @pytest.mark.parametrize(("mode", "workdir"), [("train", ""), ("prepare", "gs://bucket/run")])
 def test_a_workdir_that_is_no_folder_is_refused_before_anything_is_written(tmp_path, mode, workdir):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
@@ -253,15 +258,16 @@ def test_a_workdir_that_is_no_folder_is_refused_before_anything_is_written(tmp_p
     [
         ("topology", "train", "--mode=plan"),
         ("classes", "train", "--mode=sample"),
-        ("out", "inspect", "--mode=sample"),
-        ("checkpoint", "prepare", "--mode=sample and --mode=train"),
+        ("out", "inspect", "--mode=sample and --mode=export"),
+        ("license", "sample", "--mode=export"),
+        ("checkpoint", "prepare", "--mode=sample and --mode=export and --mode=train"),
     ],
 )
 def test_a_flag_without_effect_is_refused(monkeypatch, flag, mode, allowed):
     monkeypatch.setattr(main.flags.FLAGS[flag], "present", 1)
     with pytest.raises(ValueError, match=f"--{flag} is for {allowed} alone; leave it out with --mode={mode}"):
         main.check_flags(mode)
-    main.check_flags("sample" if "sample" in allowed else "plan")
+    main.check_flags(main.MODES_OF_FLAGS[flag][0])
 
 
 def test_a_setting_without_effect_is_noted_whatever_is_done_with_the_pictures(tmp_path):

@@ -31,7 +31,7 @@ def test_every_module_and_data_file_is_in_the_package(built):
 
 
 def test_an_installed_config_is_found_by_its_name(built, tmp_path):
-    script = "from stylegan_jax import main; print(main.find_config(['main', '--config=ffhq:8'])[1])"
+    script = "from stylegan_jax.config import named; print(named.find(['main', '--config=ffhq:8'])[1])"
     command = [sys.executable, "-c", script]
     environment = {"PYTHONPATH": str(built), "JAX_PLATFORMS": "cpu"}
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)

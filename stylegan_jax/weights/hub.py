@@ -5,6 +5,7 @@ import os
 import pathlib
 from typing import Any
 
+SCHEME = "hf://"  # Of names at the hub: hf://OWNER/NAME.
 WEIGHTS, CARD = "model.safetensors", "README.md"
 
 

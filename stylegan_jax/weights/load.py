@@ -11,6 +11,7 @@ from stylegan_jax.weights import (
     contents,
     genforce,
     huangzh13,
+    hub,
     interfacegan,
     lernapparat,
     official_pickles,
@@ -40,14 +41,17 @@ def load(path: str | pathlib.Path, checkpoint: int | None = None) -> Network:
     """Returns the network of a file or of a run. Nothing in it is executed, whatever it is.
 
     Args:
-        path: a .safetensors or .npz written here; an official .pkl of StyleGAN or Progressive GAN; a .pth, .pt or
-            .model of genforce, InterFaceGAN, huangzh13, lernapparat or rosinality; a run's workdir, or a checkpoint in
-            it. The content tells which, not the name.
+        path: a .safetensors or .npz written here, or hf://OWNER/NAME, one at the Hugging Face hub; an official .pkl of
+            StyleGAN or Progressive GAN; a .pth, .pt or .model of genforce, InterFaceGAN, huangzh13, lernapparat or
+            rosinality; a run's workdir, or a checkpoint in it. The content tells which, not the name.
         checkpoint: images of the checkpoint, in a workdir; None for the newest sound one.
 
     Raises:
         ValueError: it is none of these, damaged, or wants to call something; a sentence that says what and where.
+        ModuleNotFoundError: the hub is asked for without its extra.
     """
+    if str(path).startswith(hub.SCHEME):
+        path = hub.download(str(path).removeprefix(hub.SCHEME))
     path = pathlib.Path(path).expanduser()
     if not path.exists():
         raise ValueError(f"{path} does not exist; name a file of weights, a run's workdir or a checkpoint in it.")
@@ -66,6 +70,8 @@ def load(path: str | pathlib.Path, checkpoint: int | None = None) -> Network:
         raise ValueError(f"{path} cannot be read ({error.strerror}).") from None
     if not head:
         raise ValueError(f"{path} is empty; download or write it anew.")
+    if path.suffix in (".onnx", ".stablehlo"):
+        raise ValueError(f"{path} is an exported program, whose weights are not read; load what it was exported from.")
     if path.suffix == ".npz" or (head.startswith(b"PK") and _is_npz(path)):
         return own.read_npz(path)
     if head[8:9] == b"{":

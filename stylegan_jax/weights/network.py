@@ -183,11 +183,11 @@ class Network:
             return self.noise
         return jax.device_get(_draw_noise(noise_seed, np.uint32(0), model=self.model, resolution=self.model.resolution))
 
-    def save(self, path: str | pathlib.Path) -> pathlib.Path:
-        """Writes the network; the name's end tells the layout: see `weights.save`."""
+    def save(self, path: str | pathlib.Path, **how: Any) -> pathlib.Path | str:
+        """Writes the network; the name's end tells the layout: see `weights.save.save`, which takes **how."""
         from stylegan_jax.weights import save  # It needs this module.
 
-        return save.save(self, path)
+        return save.save(self, path, **how)
 
     # ---- parts
 

@@ -1,56 +1,145 @@
-"""Writes a network for others: the layout follows from the file's name."""
+"""Writes a network for others: the name's end tells the layout."""
 
+import dataclasses
 import logging
 import pathlib
+import re
+import tempfile
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-from stylegan_jax.weights import contents, genforce, official, official_pickles, own, rosinality, settings, torch_files
+import jax
+
+from stylegan_jax.runs import whole
+from stylegan_jax.weights import (
+    card,
+    contents,
+    genforce,
+    hub,
+    official,
+    official_pickles,
+    onnx_graph,
+    own,
+    programs,
+    rosinality,
+    settings,
+    torch_files,
+)
 from stylegan_jax.weights.network import Network
 
-LAYOUTS = {
-    ".safetensors": "our own, for sharing",
-    ".npz": "our own, as NumPy arrays",
-    ".pkl": "the official code's pickle",
-    ".pth": "genforce's, for PyTorch",
-    ".model": "rosinality's, for PyTorch",
-}
-OTHERS_EPSILON = {".pkl": 1e-8, ".pth": 1e-8, ".model": 1e-5}  # Of the instance norm.
+
+class Layout(NamedTuple):
+    """How files of one kind are written."""
+
+    what: str
+    write_fn: Callable[[Network, pathlib.Path, bool], None]  # Of the network, the path and has_noise_inputs.
+    epsilon: float | None = None  # The other code's term in the instance norm; None: ours has any.
+    has_any_widths: bool = True  # Whether feature maps may follow no formula.
 
 
-def save(network: Network, path: str | pathlib.Path) -> pathlib.Path:
-    """Writes a network, whole or not at all, and returns the path. LAYOUTS tells the layout by the name's end.
+def save(
+    network: Network, path: str | pathlib.Path, license: str | None = None, has_noise_inputs: bool = False
+) -> pathlib.Path | str:
+    """Writes a network and, beside it, its model card; what the code that reads it does otherwise is logged.
 
-    What the other code does differently is logged.
+    Args:
+        network: the network.
+        path: file to write, whole or not at all: its end is one of LAYOUTS. Its card is PATH.md. Or hf://OWNER/NAME:
+            the network goes to the Hugging Face hub by that name, as safetensors with its card.
+        license: licence of the weights, as their owner states it; None: what `network.info` says.
+        has_noise_inputs: whether a program (.onnx, .stablehlo) takes its noise maps as inputs; else they are constants,
+            those of noise="const".
+
+    Returns:
+        The path; the address of its page at the hub.
 
     Raises:
         ValueError: no layout has this name; or the other code cannot compute this network.
+        ModuleNotFoundError: a package is missing that the layout needs.
     """
+    if license is not None:
+        network = dataclasses.replace(network, info=dataclasses.replace(network.info, license=license))
+    if str(path).startswith(hub.SCHEME):
+        return _upload(network, str(path), has_noise_inputs)
     path = pathlib.Path(path).expanduser()
-    if path.suffix not in LAYOUTS:
-        listed = ", ".join(f"{suffix} ({what})" for suffix, what in LAYOUTS.items())
-        raise ValueError(f"{path}: the name's end tells the layout, and it is none of {listed}.")
-    if not path.parent.is_dir():
-        raise ValueError(f"{path.parent} is no folder; make it first.")
-    if path.suffix == ".safetensors":
-        own.write_safetensors(network, path)
-    elif path.suffix == ".npz":
-        own.write_npz(network, path)
-    else:
+    check_name(path)
+    layout = LAYOUTS[path.suffix]
+    if has_noise_inputs and path.suffix not in PROGRAMS:
+        raise ValueError(f"{path} holds no program, so it has no noise inputs: leave has_noise_inputs out.")
+    if layout.epsilon is not None or path.suffix in PROGRAMS:
         if network.params is None:
             raise ValueError(f"{network.info.source} holds a discriminator alone; save it as .safetensors or .npz.")
-        if network.model.fmaps_by_resolution and path.suffix != ".model":
-            raise ValueError(
-                f"{path} cannot be written: the network's numbers of feature maps follow no formula "
-                "(fmaps_by_resolution), and the code that reads this layout has no other way. Save it as .safetensors, "
-                ".npz or .model."
-            )
         for line in _differences(network, path.suffix):
             logging.warning("%s: %s", path, line)
-        found = to_contents(network)
-        if path.suffix == ".pkl":
-            official_pickles.write(path, found)
-        else:
-            torch_files.save((genforce if path.suffix == ".pth" else rosinality).write(found), path)
+    if network.model.fmaps_by_resolution and not layout.has_any_widths:
+        raise ValueError(
+            f"{path} cannot be written: the network's numbers of feature maps follow no formula (fmaps_by_resolution), "
+            "and the code that reads this layout has no other way. Save it as .safetensors, .npz or .model."
+        )
+    layout.write_fn(network, path, has_noise_inputs)
+    _write_card(network, path.with_name(f"{path.name}.md"), path.name)
     return path
+
+
+def check_name(path: str | pathlib.Path) -> None:
+    """Raises ValueError if `save` cannot write to a path of this name."""
+    if re.match(r"hf://[^/]+/[^/]+$", str(path)):
+        return
+    path = pathlib.Path(path)
+    if path.suffix not in LAYOUTS:
+        listed = ", ".join(f"{suffix} ({layout.what})" for suffix, layout in LAYOUTS.items())
+        raise ValueError(
+            f"{path}: the name's end tells the layout, and it is none of {listed}; hf://OWNER/NAME is a name at the "
+            "Hugging Face hub."
+        )
+    if not path.parent.is_dir():
+        raise ValueError(f"{path.parent} is no folder; make it first.")
+
+
+# ---- layouts
+
+
+def _write_own(network: Network, path: pathlib.Path, has_noise_inputs: bool) -> None:
+    (own.write_safetensors if path.suffix == ".safetensors" else own.write_npz)(network, path)
+
+
+def _write_pickle(network: Network, path: pathlib.Path, has_noise_inputs: bool) -> None:
+    official_pickles.write(path, to_contents(network))
+
+
+def _write_genforce(network: Network, path: pathlib.Path, has_noise_inputs: bool) -> None:
+    torch_files.save(genforce.write(to_contents(network)), path)
+
+
+def _write_rosinality(network: Network, path: pathlib.Path, has_noise_inputs: bool) -> None:
+    torch_files.save(rosinality.write(to_contents(network)), path)
+
+
+def _write_stablehlo(network: Network, path: pathlib.Path, has_noise_inputs: bool) -> None:
+    programs.save_stablehlo(path, programs.stablehlo(*_program(network, has_noise_inputs)))
+
+
+def _write_onnx(network: Network, path: pathlib.Path, has_noise_inputs: bool) -> None:
+    onnx_graph.save_onnx(path, onnx_graph.onnx_model(*_program(network, has_noise_inputs)))
+
+
+LAYOUTS = {
+    ".safetensors": Layout("our own, for sharing", _write_own),
+    ".npz": Layout("our own, as NumPy arrays", _write_own),
+    ".pkl": Layout("the official code's pickle", _write_pickle, 1e-8, has_any_widths=False),
+    ".pth": Layout("genforce's, for PyTorch", _write_genforce, 1e-8, has_any_widths=False),
+    ".model": Layout("rosinality's, for PyTorch", _write_rosinality, 1e-5),
+    ".stablehlo": Layout("a program for jax.export", _write_stablehlo),
+    ".onnx": Layout("a program for ONNX runtimes", _write_onnx),
+}
+PROGRAMS = (".stablehlo", ".onnx")
+
+
+def _program(network: Network, has_noise_inputs: bool) -> tuple[Any, ...]:
+    """Returns the arguments of a program, up to has_noise_inputs."""
+    has_constants = network.model.use_noise and not has_noise_inputs
+    maps = network.const_noise() if has_constants else None
+    return network.params, network.model, network.w_avg, maps, network.resolution, network.alpha, None, has_noise_inputs
 
 
 def to_contents(network: Network) -> contents.Contents:
@@ -75,20 +164,56 @@ def to_contents(network: Network) -> contents.Contents:
 
 
 def _differences(network: Network, suffix: str) -> list[str]:
-    """Returns what the code of a layout does otherwise, a sentence each."""
-    model, lines = network.model, []
-    epsilon = OTHERS_EPSILON[suffix]
-    if model.use_instance_norm and model.instance_norm_epsilon != epsilon:
+    """Returns what is not written, or done otherwise by the code that reads it: a sentence each."""
+    model, lines, epsilon = network.model, [], LAYOUTS[suffix].epsilon
+    if model.use_instance_norm and epsilon is not None and model.instance_norm_epsilon != epsilon:
         lines.append(
             f"the network's instance norm adds {model.instance_norm_epsilon:g} to the variance, and the code that "
             f"reads {suffix} adds {epsilon:g}: its images differ by 1e-5 to 3e-4 of their largest value"
         )
-    if model.use_noise and network.noise is None:
+    if model.use_noise and network.noise is None and suffix != ".model":
         lines.append("the network has no stored noise maps; those of noise='const' are written")
+    if suffix in PROGRAMS:
+        return lines
     if network.d_params is None:
         lines.append("the network has no discriminator, and none is written")
     if network.g_params is None and suffix == ".pkl" and network.d_params is not None:
         lines.append("the network has no generator in training (G); the average (Gs) stands in")
     if network.class_names:
-        lines.append(f"{suffix} has no place for the names of classes: {', '.join(network.class_names[:5])}, ...")
+        lines.append(f"{suffix} has no place for the names of classes: {', '.join(network.class_names[:3])}, ...")
     return lines
+
+
+# ---- the card and the hub
+
+
+def _write_card(network: Network, path: pathlib.Path, title: str, name: str | None = None) -> None:
+    info, trees = network.info, {"generator": network.params, "discriminator": network.d_params}
+    text = card.model_card(
+        network.model,
+        title=title,
+        num_parameters={
+            kind: sum(leaf.size for leaf in jax.tree.leaves(tree)) for kind, tree in trees.items() if tree is not None
+        },
+        resolution=network.resolution,
+        origin=info.layout,
+        license=info.license,
+        name=name,
+        nimg=info.nimg,
+        class_names=network.class_names,
+        has_w_avg=network.w_avg is not None,
+        notes=info.notes,
+    )
+    with whole.writing(path, "w") as file:
+        file.write(text)
+
+
+def _upload(network: Network, address: str, has_noise_inputs: bool) -> str:
+    check_name(address)
+    if has_noise_inputs:
+        raise ValueError(f"{address} holds no program, so it has no noise inputs: leave has_noise_inputs out.")
+    name = address.removeprefix(hub.SCHEME)
+    with tempfile.TemporaryDirectory() as folder:
+        own.write_safetensors(network, pathlib.Path(folder) / hub.WEIGHTS)
+        _write_card(network, pathlib.Path(folder) / hub.CARD, name, name)
+        return hub.upload(folder, name)

@@ -19,7 +19,7 @@ SEEDS = [1, 2]
 
 def saved(network, path: pathlib.Path):
     assert save.save(network, path) == path
-    assert os.listdir(path.parent) == [path.name]
+    assert sorted(os.listdir(path.parent)) == [path.name, f"{path.name}.md"]
     return load.load(path)
 
 
