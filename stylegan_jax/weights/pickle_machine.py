@@ -235,7 +235,7 @@ class Machine:
             target.memo_indices.clear()
         elif isinstance(target, Record) and target.state is None:
             target.state = state
-        elif type(target) is not dict or type(state) is not dict or set(state) - {"_metadata"}:
+        elif type(target) is not dict or type(state) is not dict or not state.keys() <= {"_metadata"}:
             # PyTorch gives its state dicts an attribute `_metadata`, the versions of modules, which nothing here needs.
             raise Refusal(f"is damaged: it gives a state to a {type(target).__name__}.")
 

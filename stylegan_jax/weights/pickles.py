@@ -74,8 +74,10 @@ def make_dict(items: list | tuple = ()) -> dict:
     """Returns a dict of pairs (key, value): for `load`'s `allowed`, in place of a class that is a dict.
 
     Raises:
-        Refusal: a key is neither a str nor an int.
+        Refusal: a key is neither a str nor a small int, or `items` is no list of pairs.
     """
+    if type(items) not in (list, tuple):
+        raise Refusal(f"is damaged: it makes a dict of a {type(items).__name__}.")
     result: dict = {}
     for key, value in items:
         set_item(result, key, value)
@@ -119,7 +121,8 @@ def _scalar(dtype: Any, data: Any) -> np.generic:
 
 def _dtype(code: Any, is_aligned: Any = False, is_copied: Any = True) -> Pending:
     if type(code) is not str or not re.fullmatch("b1|[iu][1248]|f[248]", code):
-        raise Refusal(f"holds an array of type {shown(str(code))}; only booleans, integers and floats are read.")
+        name = shown(code) if type(code) is str else type(code).__name__  # Other values could be endless as text.
+        raise Refusal(f"holds an array of type {name}; only booleans, integers and floats are read.")
 
     def order(state: Any) -> np.dtype:
         """Gives the byte order: the state is (version, order, subarray, names, fields, ...)."""

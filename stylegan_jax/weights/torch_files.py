@@ -23,6 +23,7 @@ from stylegan_jax.weights.torch_tensors import CALLS, DTYPES, Arrays, Storage
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
+MAX_NAME_LENGTH = 256  # Of an array of TorchScript.
 
 
 def load(path: str | os.PathLike) -> Any:
@@ -125,6 +126,8 @@ def _read_pickle(file: BinaryIO, num_fields: int, is_script: bool) -> tuple[Any,
 
 def _dotted(value: Any, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
     """Yields the arrays of TorchScript's modules with their names, "module.module.array"."""
+    if len(prefix) > MAX_NAME_LENGTH:  # Of a few long names, sharing could make a million that are longer.
+        raise Refusal(f"has names of arrays with more than {MAX_NAME_LENGTH} characters, which no network has.")
     if isinstance(value, np.ndarray):
         yield prefix.removesuffix("."), value
     elif isinstance(value, Record) and isinstance(value.state, dict):

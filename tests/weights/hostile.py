@@ -152,6 +152,8 @@ def _shared() -> dict[str, bytes]:
         "tuples that double": b"\x80\x02)q\x00" + b"0(h\x00h\x00tq\x00" * 60 + b".",
         "dicts that double": b"\x80\x02}q\x00" + b"0(K\x01h\x00K\x02h\x00dq\x00" * 60 + b".",
         "lists of ten": b"\x80\x02]q\x00" + (b"0(" + b"h\x00" * 10 + b"lq\x00") * 20 + b".",
+        "an array type that doubles": b"\x80\x02cnumpy\ndtype\n]q\x00" + b"0(h\x00h\x00lq\x00" * 60 + b"\x85R.",
+        "a dict of a text": b"\x80\x02ccollections\nOrderedDict\n" + text("abcd") + b"\x85R.",
         "keys that double": b"\x80\x02)q\x00" + b"0h\x00h\x00\x86q\x00" * 60 + b"}h\x00Ns.",
         "keys of one hash": b"\x80\x02}(" + many_integers + b"u.",
         "a list in itself": b"\x80\x02]q\x00h\x00a.",

@@ -140,6 +140,14 @@ def test_torchscript_gives_the_arrays_of_modules_by_dotted_names(tmp_path):
     np.testing.assert_array_equal(loaded["conv.weight"], DATA.reshape(2, 3))
 
 
+def test_names_of_torchscript_cannot_grow_without_end(tmp_path):
+    net = Record("__torch__.Net", (), {"w": small_files.tensor()})
+    for _ in range(3):
+        net = Record("__torch__.Net", (), {"x" * 100: net})
+    message = _refusal(tmp_path, hostile_archives.zip_file(net, **{"constants.pkl": b""}))
+    assert "more than 256 characters" in message
+
+
 def test_whole_module_is_refused_with_its_class_and_advice(layout, tmp_path):
     message = _refusal(tmp_path, layout[0](Record("models.stylegan.Generator", (), {"training": True})))
     assert "an object of the class models.stylegan.Generator" in message and "state_dict()" in message
