@@ -132,6 +132,12 @@ def test_a_file_of_weights_is_exported_to_another(tmp_path):
     assert "Licence of the weights: CC BY 4.0." in (tmp_path / "new.safetensors.md").read_text()
 
 
+def test_a_network_that_is_not_there_ends_in_one_line_before_pictures_are_looked_at(tmp_path):
+    result = run("--config=demo", f"--workdir={tmp_path / 'run'}", f"--init_from={tmp_path / 'nowhere.pkl'}")
+    assert result.returncode == 1 and len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith(f"error: {tmp_path / 'nowhere.pkl'} does not exist") and not result.stdout
+
+
 def test_a_missing_config_file_ends_in_one_line(tmp_path):
     result = run("--config=configs/nowhere.py", f"--workdir={tmp_path}")
     assert result.returncode == 1 and "nowhere.py" in result.stderr and "Traceback" not in result.stderr
@@ -261,6 +267,7 @@ def test_a_workdir_that_is_no_folder_is_refused_before_anything_is_written(tmp_p
         ("out", "inspect", "--mode=sample and --mode=export"),
         ("license", "sample", "--mode=export"),
         ("checkpoint", "prepare", "--mode=sample and --mode=export and --mode=train"),
+        ("init_from", "sample", "--mode=train"),
     ],
 )
 def test_a_flag_without_effect_is_refused(monkeypatch, flag, mode, allowed):

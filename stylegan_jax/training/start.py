@@ -122,16 +122,9 @@ def _create(
         record |= {"sha256_of_arrays": _digest(network), "rows": [row._asdict() for row in rows]}
         with whole.writing(folder / IMPORTED, "w") as stream:
             stream.write(json.dumps(record, indent=1) + "\n")
-    counts, *lines = transfer.summary(rows)
-    lines = [
-        f"beginning with {network.info.source} ({network.info.layout}): {counts}",
-        *(f"  {line}" for line in lines),
-    ]
-    return state.with_imported(train_state, arrays), [
-        *lines,
-        *import_notes(config, network),
-        *frozen_notes(config, rows),
-    ]
+    lines = ["beginning with " + str(network.info), *(f"  {line}" for line in transfer.summary(rows))]
+    lines += import_notes(config, network) + frozen_notes(config, rows)
+    return state.with_imported(train_state, arrays), lines
 
 
 def _keep_lines_after(manager: Any, nimg: int) -> None:
@@ -144,7 +137,7 @@ def _keep_lines_after(manager: Any, nimg: int) -> None:
 def import_notes(config: Config, network: Network) -> list[str]:
     """Returns a sentence for each thing about an imported network that the user may not expect."""
     first, last, at = config.schedule.initial_resolution, config.model.resolution, network.resolution
-    notes = [f"note: {note}" for note in network.info.notes]
+    notes = []
     if network.params is not None and network.g_params is None:
         notes.append("note: it has no generator in training; training goes on from the average of its weights.")
     if first < min(at, last):

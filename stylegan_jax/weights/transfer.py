@@ -22,8 +22,8 @@ COPIED, PARTLY, INITIALISED, DROPPED = "copied", "copied in part", "initialised"
 # weights were trained under.
 _MAY_DIFFER = frozenset(
     {"resolution", "channels", "num_labels", "z_size", "w_size", "mapping_layers", "mapping_fmaps", "embed_labels"}
-    | {"fmap_base", "fmap_decay", "fmap_max", "use_styles", "const_input", "use_noise", "stddev_features"}
-    | {"remat", "compute_dtype", "matmul_precision"}
+    | {"fmap_base", "fmap_decay", "fmap_max", "fmaps_by_resolution", "use_styles", "const_input", "use_noise"}
+    | {"stddev_features", "remat", "compute_dtype", "matmul_precision"}
 )
 _MAX_LISTED = 12  # Layers named in a line of the summary.
 OPAQUE = 1.0  # Alpha of an opaque pixel, in images in [-1, 1].

@@ -47,6 +47,11 @@ def test_paper_has_18_layers_and_its_feature_maps():
         ({"schedule": {"accumulation": 3}}, r"batch of 256 at 8x8 .* \(=3\) parts .* \(=4\); use 1 or 2 or 4 or 8"),
         ({"train": {"r1_interval": 0}}, "train.r1_interval is 0; use 1 to"),
         ({"train": {"r1_interval": 16, "r1_gamma": 0.0}}, "train.r1_interval is 16; with r1_gamma 0 use 1"),
+        (
+            {"train": {"freeze_d": 9}},
+            "train.freeze_d is 9; at model.resolution=1024 .* 8 blocks above 4 px: use 0 to 8",
+        ),
+        ({"train": {"freeze_d": -1}}, "train.freeze_d is -1"),
         ({"model": {"compute_dtype": "float16"}}, "model.compute_dtype is 'float16'; .* 'float32', 'bfloat16'"),
         ({"data": {"num_heldout": 0}}, r"data.num_heldout is 0; .* 2 or more; .* report.metric_ticks=0 \(it is 10\)"),
         ({"data": {"num_heldout": 1}}, "data.num_heldout is 1"),

@@ -153,14 +153,19 @@ def _free_port() -> int:
 
 
 def _start(
-    folder: pathlib.Path, processes: int, devices: int, steps: int = STEPS, of_second: Sequence[str] = ()
+    folder: pathlib.Path,
+    processes: int,
+    devices: int,
+    steps: int = STEPS,
+    of_second: Sequence[str] = (),
+    of_all: Sequence[str] = (),
 ) -> list[subprocess.Popen]:
     """Starts a run of several processes with some devices each."""
     folder.mkdir(exist_ok=True)
     config_file = folder / "config_of_test.py"
     config_file.write_text(CONFIG.format(values=to_dict(_settings(steps))))
     port = _free_port()
-    command = [sys.executable, "-m", "stylegan_jax.main", f"--config={config_file}", f"--workdir={folder}"]
+    command = [sys.executable, "-m", "stylegan_jax.main", f"--config={config_file}", f"--workdir={folder}", *of_all]
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "JAX_NUM_CPU_DEVICES": str(devices),
@@ -266,6 +271,29 @@ def test_a_run_goes_on_with_other_processes_and_devices(stopped, tmp_path, proce
     assert _finish(_start(folder, processes, devices, steps=newest // 8 + 3)) == [0] * processes, _log(folder)
     assert f"starting at {int(newest) / 1000:g} kimg" in _log(folder)
     assert _saved(folder)[-1] == newest + 24
+
+
+@pytest.mark.slow
+def test_processes_begin_with_the_same_network(stopped, tmp_path):
+    init_from = [f"--init_from={stopped}"]
+    assert _finish(_start(tmp_path / "two", 2, 2, steps=1, of_all=init_from)) == [0, 0], _log(tmp_path / "two", 1)
+    assert _finish(_start(tmp_path / "one", 1, 4, steps=1, of_all=init_from)) == [0]
+    assert [_log(tmp_path / "two", i).count("beginning with") for i in (0, 1)] == [1, 0]
+    names = [(tmp_path / name / "init_from.json").read_text() for name in ("one", "two")]
+    assert names[0] == names[1] and str(stopped) in names[0]
+    ours, theirs = _moments(tmp_path / "two", 8), _moments(tmp_path / "one", 8)
+    for network in ("g", "d"):
+        largest = max(x.max() for x in jax.tree.leaves(theirs[network]))
+        for a, b in zip(jax.tree.leaves(ours[network]), jax.tree.leaves(theirs[network]), strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * largest)
+
+
+@pytest.mark.slow
+def test_hosts_with_other_networks_are_refused(stopped, tmp_path):
+    processes = _start(tmp_path, processes=2, devices=1, of_second=[f"--init_from={stopped}"])
+    assert _finish(processes) == [1, 1]
+    assert "networks (--init_from) of process 1 differ from those of process 0" in _log(tmp_path, 0)
+    assert not (tmp_path / "config.json").exists()
 
 
 @pytest.mark.slow

@@ -91,6 +91,7 @@ def test_what_a_run_reports_and_keeps_can_change(tmp_path):
     ("group", "name", "default", "other"),
     [
         ("train", "r1_interval", 1, 16),
+        ("train", "freeze_d", 0, 1),
         ("model", "instance_norm_epsilon", 1e-8, 1e-5),
         ("model", "bias_before_blur", False, True),
     ],

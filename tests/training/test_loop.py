@@ -419,3 +419,16 @@ def test_other_pictures_in_mid_run_are_refused(tmp_path):
     (source / "0.png").unlink()
     with pytest.raises(ValueError, match="are not those that this run began with"):
         loop.train(config, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_run_begins_with_another_network_and_goes_on_without_it(undisturbed, tmp_path, capsys, caplog):
+    how = {"model": {"resolution": 8}, "data": {"source": "digits"}}
+    loop.train(settings(**how, schedule={"total_kimg": 0.032}), tmp_path, init_from=str(undisturbed[0]))
+    assert "dropped: g_params/b16, " in capsys.readouterr().out and (tmp_path / "init_from.json").exists()
+    values = json.loads((tmp_path / "config.json").read_text())
+    del values["train"]["freeze_d"]  # A run from before there was this setting.
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    last = loop.train(settings(**how, schedule={"total_kimg": 0.064}), tmp_path, init_from="no longer there")
+    assert int(last.nimg) == 64
+    assert "--init_from=no longer there has no effect" in caplog.text
