@@ -43,7 +43,8 @@ GROUPS = {
 REQUIRED = {  # Fields of Model that its files do not tell.
     "nonlinearity": "lrelu", "blur_filter": (1, 2, 1), "use_styles": True, "use_noise": True, "use_pixel_norm": False,
     "use_instance_norm": True, "bias_before_blur": False, "normalize_latents": True,
-    "embed_labels": True, "use_equalized_lr": True, "mapping_lr_multiplier": 0.01, "fmap_decay": 1.0, "stddev_group": 4,
+    "embed_labels": True, "use_equalized_lr": True, "mapping_lr_multiplier": 0.01, "fmap_decay": 1.0,
+    "fmaps_by_resolution": (), "stddev_group": 4,
 }  # fmt: skip
 
 
@@ -145,6 +146,7 @@ def write(source: contents.Contents) -> dict[str, Any]:
     Its load_state_dict(strict=True) takes them; reading them again gives the same weights bit for bit. The resolution
     and widths are arguments there: fmaps_base is twice the official fmap_base. Where the networks enlarge by transposed
     convolutions at other resolutions than its fused_scale="auto" does, kernels are turned, and nothing else changes.
+    Its instance norm adds 1e-8 to the variance: images of a network with 1e-5 differ by up to 3e-4 of their range.
 
     Args:
         source: official networks, with noise maps and average of w.

@@ -9,7 +9,17 @@ import numpy as np
 
 from stylegan_jax.weights import contents, official, places
 
-OF_DISCRIMINATOR = ("nonlinearity", "blur_filter", "use_equalized_lr", "stddev_group", "stddev_features", "channels")
+OF_DISCRIMINATOR = (
+    "nonlinearity",
+    "blur_filter",
+    "use_equalized_lr",
+    "stddev_group",
+    "stddev_features",
+    "channels",
+    "num_labels",
+    "fmap_decay",
+    "fmaps_by_resolution",
+)
 _COSTS = {"bias_before_blur": "its images would be off by 3 to 25%"}  # Of writing a network all the same.
 
 
