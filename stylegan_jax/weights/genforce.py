@@ -74,11 +74,11 @@ def read(tree: Any, path: str) -> contents.Contents | None:
     left_out = taking.leave_groups(LAYOUT, {k: v for k, v in models.items() if k not in states}, GROUPS, prefix)
     if prefix:
         left_out |= taking.leave_groups(LAYOUT, {k: v for k, v in tree.items() if k != "models"}, GROUPS)
-    networks = {}
+    networks, has_labels = {}, any(state and _has_labels(state) for state in states.values())
     for name, state in states.items():
         if state is None:
             raise ValueError(f"{LAYOUT}'s layout has arrays in the group {prefix + name!r}, and this file has others.")
-        networks[name], unused = (_discriminator if name == "discriminator" else _generator)(state)
+        networks[name], unused = _discriminator(state) if name == "discriminator" else _generator(state, has_labels)
         left_out |= unused
     return contents.Contents(
         layout=LAYOUT,
@@ -99,10 +99,16 @@ def is_discriminator(state: taking.State) -> bool:
     return state.has(r"input\d+\.weight") and state.has(r"layer\d+\.blur\.kernel")
 
 
-def _generator(state: taking.State) -> tuple[contents.Network, dict[str, str]]:
+def _has_labels(state: taking.State) -> bool:
+    """Returns whether a generator embeds labels, or a discriminator has a score for each."""
+    scores = state.arrays.get(f"layer{2 * state.count(r'input(\d+)\.')}.bias", np.zeros(1))
+    return "mapping.label_weight" in state.arrays or scores.size > 1
+
+
+def _generator(state: taking.State, has_labels: bool) -> tuple[contents.Network, dict[str, str]]:
     num_levels = max(state.count(r"synthesis\.layer(\d+)\.") // 2, state.count(r"synthesis\.output(\d+)\."))
     resolution, num_dense = 2 << num_levels, state.count(r"mapping\.dense(\d+)\.")
-    has_labels, is_const = "mapping.label_weight" in state.arrays, "synthesis.layer0.weight" not in state.arrays
+    is_const = "synthesis.layer0.weight" not in state.arrays
     names = places.generator_names(resolution, num_dense, has_labels, is_const)
     stored = places.stored_names(GENERATOR, names, resolution, num_levels)
     return taking.network(state, "G_style", stored, _from, filters=_generator_filters(num_levels))

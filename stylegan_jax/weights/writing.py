@@ -50,9 +50,13 @@ def require(
     for name, value in fields.items():
         counts = name not in ("stddev_group", "stddev_features") if is_generator else name in OF_DISCRIMINATOR
         if counts and getattr(model, name) != value:
+            what = f"its {name} is {getattr(model, name)}, and there it is always {value}"
+            if name.startswith("fmap"):
+                widths = [model.fmaps(r) for r in model.resolutions]
+                what = f"its numbers of feature maps, {widths}, are not min(fmap_base / (r/2), fmap_max) at r px"
             raise ValueError(
-                f"{layout}'s layout cannot hold the {group}: its {name} is {getattr(model, name)}, and there it is "
-                f"always {value}: {_COSTS.get(name, 'it would be another network')}. Save it as safetensors or npz."
+                f"{layout}'s layout cannot hold the {group}: {what}: {_COSTS.get(name, 'it would be another network')}. "
+                "Save it as safetensors or npz."
             )
 
 
