@@ -46,9 +46,11 @@ def g_tolerance(file: str) -> float:
 
 
 def network_of(part: contents.Network, **switches: Any) -> official.Network:
-    """Returns an official network of a checkpoint in our conventions."""
+    """Returns an official network of a checkpoint in our conventions, with zeros for lower ways to and from RGB."""
     model = contents.model_of(part, **switches)
-    params = contents.params_of(part, model.resolution)
+    shapes = assemble.abstract_generator(model) if part.func == "G_style" else assemble.abstract_discriminator(model)
+    absent = {k: np.zeros(v.shape, v.dtype) for k, v in assemble.flat(shapes).items() if "_rgb" in k}
+    params = assemble.nested(absent | assemble.flat(contents.params_of(part, model.resolution)))
     noise = contents.noise_of(part, 2 * len(model.resolutions))
     return official.Network(part.func, part.kwargs, model, params, noise, part.arrays.get("dlatent_avg"))
 
@@ -137,9 +139,13 @@ def blur(maps: int) -> np.ndarray:
 def every_array(tree: Any, prefix: str = "") -> set[str]:
     """Returns the full names of all arrays of a tree."""
     if isinstance(tree, dict):
-        return {name for key, value in tree.items() for name in every_array(value, f"{prefix}/{key}" if prefix else key)}
+        return {
+            name for key, value in tree.items() for name in every_array(value, f"{prefix}/{key}" if prefix else key)
+        }
     if isinstance(tree, list):
-        return {name for i, value in enumerate(tree) for name in every_array(value, f"{prefix}/{i}" if prefix else str(i))}
+        return {
+            name for i, value in enumerate(tree) for name in every_array(value, f"{prefix}/{i}" if prefix else str(i))
+        }
     return {prefix}
 
 

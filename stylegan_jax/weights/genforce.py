@@ -101,8 +101,9 @@ def is_discriminator(state: taking.State) -> bool:
 
 def _has_labels(state: taking.State) -> bool:
     """Returns whether a generator embeds labels, or a discriminator has a score for each."""
-    scores = state.arrays.get(f"layer{2 * state.count(r'input(\d+)\.')}.bias", np.zeros(1))
-    return "mapping.label_weight" in state.arrays or scores.size > 1
+    last = f"layer{2 * state.count(r'input([0-9]+)[.]')}"
+    scores = [state.arrays[name].shape[:1] for name in (f"{last}.weight", f"{last}.bias") if name in state.arrays]
+    return "mapping.label_weight" in state.arrays or (len(scores) == 2 and min(scores) > (1,))
 
 
 def _generator(state: taking.State, has_labels: bool) -> tuple[contents.Network, dict[str, str]]:

@@ -21,7 +21,7 @@ from stylegan_jax.weights import rosinality_arrays as layout
 
 LAYOUT = "rosinality"
 GROUPS = {"g_optimizer": taking.OPTIMIZER, "d_optimizer": taking.OPTIMIZER}
-SWITCHES = {"instance_norm_epsilon": 1e-5, "bias_before_blur": True}
+SWITCHES = {"bias_before_blur": True, "instance_norm_epsilon": 1e-5}
 ZEROS = "nowhere: this layout has no bias of the constant, so it is zero"
 NOTES = (
     "It has no average of w and no noise maps; its code draws one map for both layers of a resolution.",

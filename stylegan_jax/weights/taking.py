@@ -142,7 +142,7 @@ def network(
     for name in [*(stored[name] for name in stored if name not in optional), *filters]:
         if name not in state.arrays:
             raise ValueError(f"{state.layout}'s layout has an array {state.prefix + name!r}, and this file has none.")
-    for name in set(state.arrays) - set(stored.values()) - set(reasons):
+    for name in sorted(set(state.arrays) - set(stored.values()) - set(reasons)):
         raise ValueError(f"{state.layout}'s layout has no array {state.described(name)}, which this file has.")
     for name in filters:
         _check_filter(state, name)

@@ -54,9 +54,9 @@ def require(
             if name.startswith("fmap"):
                 widths = [model.fmaps(r) for r in model.resolutions]
                 what = f"its numbers of feature maps, {widths}, are not min(fmap_base / (r/2), fmap_max) at r px"
+            cost = _COSTS.get(name, "it would be another network")
             raise ValueError(
-                f"{layout}'s layout cannot hold the {group}: {what}: {_COSTS.get(name, 'it would be another network')}. "
-                "Save it as safetensors or npz."
+                f"{layout}'s layout cannot hold the {group}: {what}: {cost}. Save it as safetensors or npz."
             )
 
 

@@ -192,7 +192,7 @@ def test_another_filter_is_refused():
         ({"use_noise": False}, {}, "use_noise is False"),
         ({"blur_filter": None}, {}, "blur_filter is None"),
         ({"fmap_decay": 0.5, "fmap_base": 24}, {}, r"its numbers of feature maps, \[16, 12, 8\], are not min"),
-        ({"stddev_group": 8}, {}, "the discriminator: its stddev_group is 8"),
+        ({"stddev_group": 8}, {}, "discriminator: its stddev_group is 8"),
         ({}, {"bias_before_blur": True}, "bias_before_blur is True.* off by 3 to 25%"),
     ],
 )
