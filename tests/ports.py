@@ -4,18 +4,20 @@ The folder "ports" of STYLEGAN_GOLDENS holds recorded checkpoints and what the p
 others are random official networks, whose arrays get the ports' names and layouts by plain loops.
 """
 
+import dataclasses
 import os
 import pathlib
+import re
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
 
-from stylegan_jax.config import Model
 from stylegan_jax.networks import generator
-from stylegan_jax.weights import assemble, contents, torch_files
-from tests import official, small
+from stylegan_jax.weights import assemble, contents, save, torch_files
+from tests import official, random_networks
 
 G_TOLERANCE, D_TOLERANCE, W_TOLERANCE = 2e-5, 5e-6, 2e-6  # Shares of the largest recorded magnitude.
 ROUGH_TOLERANCE = 1e-4  # For images of which the port's own float32 is 1e-5 or more off its float64.
@@ -49,8 +51,8 @@ def network_of(part: contents.Network, **switches: Any) -> official.Network:
     """Returns an official network of a checkpoint in our conventions, with zeros for lower ways to and from RGB."""
     model = contents.model_of(part, **switches)
     shapes = assemble.abstract_generator(model) if part.func == "G_style" else assemble.abstract_discriminator(model)
-    absent = {k: np.zeros(v.shape, v.dtype) for k, v in assemble.flat(shapes).items() if "_rgb" in k}
-    params = assemble.nested(absent | assemble.flat(contents.params_of(part, model.resolution)))
+    absent = {k: np.zeros(v.shape, v.dtype) for k, v in flat(shapes).items() if "_rgb" in k}
+    params = traverse_util.unflatten_dict(absent | flat(contents.params_of(part, model.resolution)), sep="/")
     noise = contents.noise_of(part, 2 * len(model.resolutions))
     return official.Network(part.func, part.kwargs, model, params, noise, part.arrays.get("dlatent_avg"))
 
@@ -79,21 +81,15 @@ def truncated(network: official.Network, ws: Any, psi: float, cutoff: int | None
 
 def make(seed: int = 0, lod: float = 0.0, **fields: Any) -> contents.Contents:
     """Returns random official networks, no array of which is zero, with noise maps and average of w."""
-    model = Model(**small.MODEL | {"mapping_layers": 2} | fields)
-    rng = np.random.default_rng(seed)
+    made = save.to_contents(random_networks.random_network(seed, **{"resolution": 16, "mapping_layers": 2} | fields))
+    for part in (made.average, made.generator, made.discriminator):
+        part.arrays["lod"] = np.asarray(lod, np.float32)
+    return dataclasses.replace(made, switches={})
 
-    def drawn(shapes: Any) -> Any:
-        flat = assemble.flat(shapes)
-        return assemble.nested({k: rng.standard_normal(v.shape, np.float32) for k, v in flat.items()})
 
-    def g_style() -> contents.Network:
-        noise = tuple(rng.standard_normal((1, r, r, 1), np.float32) for r in model.resolutions for _ in range(2))
-        w_avg = rng.standard_normal(model.w_size, np.float32)
-        return contents.to_official("G_style", model, drawn(assemble.abstract_generator(model)), w_avg, noise, lod)
-
-    params = drawn(assemble.abstract_discriminator(model))
-    d_basic = contents.to_official("D_basic", model, params, None, None, lod)
-    return contents.Contents("made", g_style(), g_style(), d_basic)
+def flat(tree: Any) -> dict[str, Any]:
+    """Returns a tree of parameters as {"mapping/dense0/weight": array, ...}."""
+    return traverse_util.flatten_dict(tree, sep="/")
 
 
 def equal(part: contents.Network, wanted: contents.Network, missing: str = "", **switches: Any) -> bool:
@@ -107,7 +103,7 @@ def equal(part: contents.Network, wanted: contents.Network, missing: str = "", *
     """
     ours, others = network_of(part, **switches), network_of(lacking(wanted, missing), **switches)
     assert ours.model.resolutions == others.model.resolutions
-    found, expected = assemble.flat(ours.params), assemble.flat(others.params)
+    found, expected = flat(ours.params), flat(others.params)
     assert set(found) == set(expected)
     for name, value in expected.items():
         np.testing.assert_array_equal(found[name], value, err_msg=name)
@@ -119,9 +115,6 @@ def equal(part: contents.Network, wanted: contents.Network, missing: str = "", *
 
 def lacking(part: contents.Network, pattern: str) -> contents.Network:
     """Returns a network without the arrays whose names match a pattern."""
-    import dataclasses
-    import re
-
     kept = {name: x for name, x in part.arrays.items() if not (pattern and re.search(pattern, name))}
     return dataclasses.replace(part, arrays=kept)
 

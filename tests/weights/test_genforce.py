@@ -191,7 +191,11 @@ def test_another_filter_is_refused():
         ({"mapping_lr_multiplier": 0.1}, {}, "mapping_lr_multiplier is 0.1"),
         ({"use_noise": False}, {}, "use_noise is False"),
         ({"blur_filter": None}, {}, "blur_filter is None"),
-        ({"fmap_decay": 0.5, "fmap_base": 24}, {}, r"its numbers of feature maps, \[16, 12, 8\], are not min"),
+        (
+            {"fmaps_by_resolution": ((4, 12), (8, 7), (16, 6))},
+            {},
+            r"its numbers of feature maps, \[12, 7, 6\], are not min",
+        ),
         ({"stddev_group": 8}, {}, "discriminator: its stddev_group is 8"),
         ({}, {"bias_before_blur": True}, "bias_before_blur is True.* off by 3 to 25%"),
     ],
@@ -212,7 +216,7 @@ def test_an_array_that_its_code_needs_is_asked_for():
 def test_images_of_a_written_network_are_the_same():
     made = ports.make()
     found = genforce.read(genforce.write(made), "x")
-    z = np.random.default_rng(1).standard_normal((2, 16)).astype(np.float32)
+    z = np.random.default_rng(1).standard_normal((2, 10)).astype(np.float32)
     results = []
     for part in (made.average, found.average):
         network = ports.network_of(part)

@@ -8,6 +8,7 @@ import pytest
 from stylegan_jax.weights import contents, huangzh13, official
 from tests import official as recordings
 from tests import ports
+from tests.weights import port_trees
 
 EPSILON = {"instance_norm_epsilon": 1e-5}
 MISSING = r"G_synthesis/noise\d+$"
@@ -52,35 +53,6 @@ def test_recorded_discriminators_are_refused(file):
         huangzh13.read(ports.load(path), path)
 
 
-def _tree(part):
-    """Returns an official generator as the port's state dict."""
-    arrays, tree = part.arrays, {}
-    top = max(int(m[1]) for m in (re.search(r"(\d+)x\d+/", name) for name in arrays) if m)
-    if "G_mapping/LabelConcat/weight" in arrays:
-        tree["class_embedding.weight"] = arrays["G_mapping/LabelConcat/weight"]
-    for i in range(sum(bool(re.fullmatch(r"G_mapping/Dense\d+/bias", name)) for name in arrays)):
-        tree[f"g_mapping.map.dense{i}.weight"] = arrays[f"G_mapping/Dense{i}/weight"].T
-        tree[f"g_mapping.map.dense{i}.bias"] = arrays[f"G_mapping/Dense{i}/bias"]
-    for level, r in enumerate(2**k for k in range(2, top.bit_length())):
-        block = "g_synthesis." + ("init_block" if r == 4 else f"blocks.{level - 1}")
-        for nth, name in ((1, "Const" if r == 4 else "Conv0_up"), (2, "Conv" if r == 4 else "Conv1")):
-            root, conv = f"G_synthesis/{r}x{r}/{name}", f"{block}.{name.lower()}"
-            if name == "Const":
-                tree |= {f"{block}.const": arrays[f"{root}/const"], f"{block}.bias": arrays[f"{root}/bias"]}
-            else:
-                tree[f"{conv}.weight"] = ports.torch_order(arrays[f"{root}/weight"])
-                tree[f"{conv}.bias"] = arrays[f"{root}/bias"]
-            if name == "Conv0_up":
-                tree[f"{conv}.intermediate.kernel"] = ports.blur(1)
-            tree[f"{block}.epi{nth}.top_epi.noise.weight"] = arrays[f"{root}/Noise/weight"]
-            tree[f"{block}.epi{nth}.style_mod.lin.weight"] = arrays[f"{root}/StyleMod/weight"].T
-            tree[f"{block}.epi{nth}.style_mod.lin.bias"] = arrays[f"{root}/StyleMod/bias"]
-        rgb = f"G_synthesis/ToRGB_lod{(top // r).bit_length() - 1}"
-        tree[f"g_synthesis.to_rgb.{level}.weight"] = ports.torch_order(arrays[f"{rgb}/weight"])
-        tree[f"g_synthesis.to_rgb.{level}.bias"] = arrays[f"{rgb}/bias"]
-    return tree | {"truncation.avg_latent": arrays["dlatent_avg"]}
-
-
 @pytest.mark.parametrize(
     "fields",
     [
@@ -91,7 +63,7 @@ def _tree(part):
 )
 def test_generators_of_every_size_are_read(fields):
     made = ports.make(**fields).average
-    tree = _tree(made)
+    tree = port_trees.huangzh13(made)
     found = huangzh13.read(tree, "GAN_GEN_SHADOW_1_4.pth")
     assert ports.is_complete(found, tree)
     assert found.switches == EPSILON
@@ -101,7 +73,7 @@ def test_generators_of_every_size_are_read(fields):
 
 
 def test_the_name_tells_the_average_from_the_generator_in_training_and_the_depth():
-    tree = {f"module.{name}": value for name, value in _tree(ports.make().average).items()}
+    tree = {f"module.{name}": value for name, value in port_trees.huangzh13(ports.make().average).items()}
     for path, field, lod in (
         ("runs/GAN_GEN_SHADOW_0_3.pth", "average", 2),
         (pathlib.Path("runs") / "GAN_GEN_2_30.pth", "generator", 0),
@@ -118,7 +90,7 @@ def test_the_name_tells_the_average_from_the_generator_in_training_and_the_depth
 
 def test_a_network_trained_without_truncation_lacks_the_average_of_w():
     made = ports.make().average
-    tree = _tree(made)
+    tree = port_trees.huangzh13(made)
     del tree["truncation.avg_latent"]
     found = huangzh13.read(tree, "GAN_GEN_SHADOW_2_1.pth")
     assert any("no average of w" in note for note in found.notes)
@@ -128,14 +100,14 @@ def test_a_network_trained_without_truncation_lacks_the_average_of_w():
 def test_a_network_without_filters_has_none():
     made = ports.make().average
     made = dataclasses.replace(made, kwargs=made.kwargs | {"blur_filter": None})
-    tree = {name: value for name, value in _tree(made).items() if not name.endswith("kernel")}
+    tree = {name: value for name, value in port_trees.huangzh13(made).items() if not name.endswith("kernel")}
     found = huangzh13.read(tree, "GAN_GEN_SHADOW_2_1.pth")
     assert contents.model_of(found.average).blur_filter is None
     assert ports.equal(found.average, made, MISSING)
 
 
 def test_every_missing_array_is_named():
-    tree = _tree(ports.make().average)
+    tree = port_trees.huangzh13(ports.make().average)
     for name in tree:
         if name != "truncation.avg_latent":
             with pytest.raises(ValueError, match=f"has an array '{re.escape(name)}'"):
@@ -143,7 +115,7 @@ def test_every_missing_array_is_named():
 
 
 def test_unknown_arrays_and_shapes_that_do_not_fit_are_named():
-    tree = _tree(ports.make().average)
+    tree = port_trees.huangzh13(ports.make().average)
     with pytest.raises(ValueError, match=r"no array 'g_synthesis.other' \[2\]"):
         huangzh13.read(tree | {"g_synthesis.other": np.zeros(2)}, "x")
     with pytest.raises(ValueError, match=r"'g_synthesis.to_rgb.1.weight' \[3, 9, 1, 1\] does not fit 'g_synthesis"):

@@ -7,6 +7,7 @@ import pytest
 from stylegan_jax.weights import interfacegan, official
 from tests import official as recordings
 from tests import ports
+from tests.weights import port_trees
 
 
 @pytest.mark.parametrize("file", ports.recorded("interfacegan"))
@@ -32,36 +33,6 @@ def test_recorded_networks_compute_what_the_port_does(file):
                     recorded.check(kind + key, pictures, official.nhwc, tolerance=tolerance)
 
 
-def _tree(part, fused=()):
-    """Returns an official generator as the port's state dict, with transposed convolutions at resolutions `fused`."""
-    arrays, tree = part.arrays, {}
-    top = max(int(m[1]) for m in (re.search(r"(\d+)x\d+/", name) for name in arrays) if m)
-    for i in range(sum(bool(re.fullmatch(r"G_mapping/Dense\d+/bias", name)) for name in arrays)):
-        tree[f"mapping.dense{i}.linear.weight"] = arrays[f"G_mapping/Dense{i}/weight"].T
-        tree[f"mapping.dense{i}.wscale.bias"] = arrays[f"G_mapping/Dense{i}/bias"]
-    tree |= {"truncation.w_avg": arrays["dlatent_avg"], "synthesis.lod": arrays["lod"]}
-    for level, r in enumerate(2**k for k in range(2, top.bit_length())):
-        for second, name in enumerate(("Const", "Conv") if r == 4 else ("Conv0_up", "Conv1")):
-            layer, root = f"synthesis.layer{2 * level + second}", f"G_synthesis/{r}x{r}/{name}"
-            if name == "Const":
-                tree[f"{layer}.first_layer"] = arrays[f"{root}/const"]
-            elif name == "Conv0_up" and r in fused:
-                tree[f"{layer}.weight"] = arrays[f"{root}/weight"]
-            else:
-                tree[f"{layer}.conv.weight"] = ports.torch_order(arrays[f"{root}/weight"])
-            if name == "Conv0_up":
-                tree[f"{layer}.blur.kernel"] = ports.blur(len(arrays[f"{root}/bias"]))
-            tree[f"{layer}.epilogue.bias"] = arrays[f"{root}/bias"]
-            tree[f"{layer}.epilogue.apply_noise.weight"] = arrays[f"{root}/Noise/weight"]
-            tree[f"{layer}.epilogue.apply_noise.noise"] = arrays[f"G_synthesis/noise{2 * level + second}"]
-            tree[f"{layer}.epilogue.style_mod.dense.linear.weight"] = arrays[f"{root}/StyleMod/weight"].T
-            tree[f"{layer}.epilogue.style_mod.dense.wscale.bias"] = arrays[f"{root}/StyleMod/bias"]
-        rgb = f"G_synthesis/ToRGB_lod{(top // r).bit_length() - 1}"
-        tree[f"synthesis.output{level}.conv.weight"] = ports.torch_order(arrays[f"{rgb}/weight"])
-        tree[f"synthesis.output{level}.bias"] = arrays[f"{rgb}/bias"]
-    return tree
-
-
 @pytest.mark.parametrize(
     ("fields", "fused", "setting"),
     [
@@ -75,7 +46,7 @@ def _tree(part, fused=()):
 def test_the_names_of_kernels_tell_where_layers_enlarge_by_a_transposed_convolution(fields, fused, setting):
     made = ports.make(**fields).average
     made = dataclasses.replace(made, kwargs=made.kwargs | {"fused_scale": setting})
-    tree = _tree(made, fused)
+    tree = port_trees.interfacegan(made, fused)
     found = interfacegan.read(tree, "x.pth")
     assert ports.is_complete(found, tree)
     assert found.average.kwargs["fused_scale"] == setting
@@ -85,19 +56,19 @@ def test_the_names_of_kernels_tell_where_layers_enlarge_by_a_transposed_convolut
 
 def test_a_kernel_fused_at_one_resolution_alone_is_refused():
     with pytest.raises(ValueError, match=r"transposed convolutions at all .*this one has them at \[8\] px"):
-        interfacegan.read(_tree(ports.make().average, (8,)), "x")
+        interfacegan.read(port_trees.interfacegan(ports.make().average, (8,)), "x")
 
 
 def test_a_truncation_that_the_file_keeps_is_left_out():
     made = ports.make().average
-    tree = _tree(made) | {"truncation.truncation": np.ones((1, 6, 1), np.float32)}
+    tree = port_trees.interfacegan(made) | {"truncation.truncation": np.ones((1, 6, 1), np.float32)}
     found = interfacegan.read({f"module.{name}": value for name, value in tree.items()}, "x")
     assert "psi" in found.left_out["module.truncation.truncation"]
     assert ports.equal(found.average, made)
 
 
 def test_every_missing_array_is_named():
-    tree = _tree(ports.make().average, (8, 16))
+    tree = port_trees.interfacegan(ports.make().average, (8, 16))
     for name in tree:
         wanted = name.replace("layer2.weight", "layer2.conv.weight").replace("layer4.weight", "layer4.conv.weight")
         with pytest.raises(ValueError, match=f"'{re.escape(wanted)}'|transposed"):
@@ -105,7 +76,7 @@ def test_every_missing_array_is_named():
 
 
 def test_shapes_that_do_not_fit_are_named():
-    tree = _tree(ports.make().average)
+    tree = port_trees.interfacegan(ports.make().average)
     bias = np.zeros(3, np.float32)
     with pytest.raises(ValueError, match=r"'synthesis.layer3.epilogue.bias' \[3\] does not fit 'synthesis\.layer"):
         interfacegan.read(tree | {"synthesis.layer3.epilogue.bias": bias}, "x")

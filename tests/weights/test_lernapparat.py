@@ -6,9 +6,9 @@ import pytest
 from stylegan_jax.weights import lernapparat, official
 from tests import official as recordings
 from tests import ports
+from tests.weights import port_trees
 
 EPSILON = {"instance_norm_epsilon": 1e-5}
-NEVER = r"G_synthesis/noise\d+$|dlatent_avg$|lod$"
 LOWER_RGB = r"RGB_lod[1-9]/"
 
 
@@ -37,46 +37,6 @@ def test_recorded_networks_compute_what_the_port_does(file):
             recorded.check("scores", recordings.scores_at(network, images, None, 0), tolerance=ports.D_TOLERANCE)
 
 
-def _generator_tree(part):
-    """Returns an official generator as the port's state dict."""
-    arrays, tree = part.arrays, {}
-    for i in range(sum(bool(re.fullmatch(r"G_mapping/Dense\d+/bias", name)) for name in arrays)):
-        tree[f"g_mapping.dense{i}.weight"] = arrays[f"G_mapping/Dense{i}/weight"].T
-        tree[f"g_mapping.dense{i}.bias"] = arrays[f"G_mapping/Dense{i}/bias"]
-    for name, value in arrays.items():
-        match = re.fullmatch(r"G_synthesis/(\d+x\d+)/(Const|Conv|Conv0_up|Conv1)/(.+)", name)
-        if not match:
-            continue
-        block, (_, layer, leaf) = f"g_synthesis.blocks.{match[1]}", match.groups()
-        nth = 1 if layer in ("Const", "Conv0_up") else 2
-        if leaf == "Noise/weight":
-            tree[f"{block}.epi{nth}.top_epi.noise.weight"] = value
-        elif leaf.startswith("StyleMod/"):
-            tree[f"{block}.epi{nth}.style_mod.lin.{leaf[9:]}"] = value.T
-        elif layer == "Const":
-            tree[f"{block}.{leaf}"] = value
-        else:
-            tree[f"{block}.{layer.lower()}.{leaf}"] = ports.torch_order(value)
-        if layer == "Conv0_up":
-            tree[f"{block}.conv0_up.intermediate.kernel"] = ports.blur(1)
-    tree["g_synthesis.torgb.weight"] = ports.torch_order(arrays["G_synthesis/ToRGB_lod0/weight"])
-    return tree | {"g_synthesis.torgb.bias": arrays["G_synthesis/ToRGB_lod0/bias"]}
-
-
-def _discriminator_tree(part):
-    """Returns an official discriminator as the port's state dict."""
-    tree = {}
-    for name, value in part.arrays.items():
-        match = re.fullmatch(r"(\d+x\d+)/(\w+)/(weight|bias)", name)
-        if match:
-            tree[f"{match[1]}.{match[2].lower()}.{match[3]}"] = ports.torch_order(value)
-            if match[2] == "Conv1_down":
-                tree[f"{match[1]}.blur.kernel"] = ports.blur(1)
-                tree[f"{match[1]}.conv1_down.downscale.blur.kernel"] = np.full((1, 1, 2, 2), 0.25, np.float32)
-    tree["fromrgb.weight"] = ports.torch_order(part.arrays["FromRGB_lod0/weight"])
-    return tree | {"fromrgb.bias": part.arrays["FromRGB_lod0/bias"]}
-
-
 SIZES = [
     {"resolution": 8, "w_size": 12},
     {"mapping_layers": 8, "z_size": 12},
@@ -87,47 +47,47 @@ SIZES = [
 @pytest.mark.parametrize("fields", SIZES)
 def test_generators_are_read_with_the_highest_way_to_rgb_alone(fields):
     made = ports.make(**fields).average
-    tree = _generator_tree(made)
+    tree = port_trees.lernapparat_generator(made)
     found = lernapparat.read(tree, "x.for_g_all.pt")
     assert ports.is_complete(found, tree)
     assert found.switches == EPSILON
     assert len(found.notes) == 2
-    assert ports.equal(found.average, made, f"{NEVER}|{LOWER_RGB}", **EPSILON)
+    assert ports.equal(found.average, made, f"{port_trees.UNTRAINED}|{LOWER_RGB}", **EPSILON)
 
 
 @pytest.mark.parametrize("fields", SIZES)
 def test_discriminators_are_read_with_the_highest_way_from_rgb_alone(fields):
     made = ports.make(**fields).discriminator
-    tree = {f"module.{name}": value for name, value in _discriminator_tree(made).items()}
+    tree = {f"module.{name}": value for name, value in port_trees.lernapparat_discriminator(made).items()}
     found = lernapparat.read(tree, "x.for_d_basic.pt")
     assert ports.is_complete(found, tree)
     assert (found.average, found.generator) == (None, None)
-    assert ports.equal(found.discriminator, made, f"{NEVER}|{LOWER_RGB}")
+    assert ports.equal(found.discriminator, made, f"{port_trees.UNTRAINED}|{LOWER_RGB}")
 
 
 @pytest.mark.parametrize("fields", [*SIZES, {"const_input": False, "num_labels": 3}])
 def test_lists_of_official_arrays_are_read(fields):
     made = ports.make(**fields)
     parts = (made.generator, made.discriminator, made.average)
-    tree = [ports.lacking(part, NEVER).arrays for part in parts]
+    tree = [ports.lacking(part, port_trees.UNTRAINED).arrays for part in parts]
     found = lernapparat.read(tree, "x.pt")
     assert ports.is_complete(found, tree)
     assert found.average.stored["G_mapping/Dense0/bias"] == "2/G_mapping/Dense0/bias"
     for name in ("generator", "discriminator", "average"):
-        assert ports.equal(getattr(found, name), getattr(made, name), NEVER, **EPSILON)
+        assert ports.equal(getattr(found, name), getattr(made, name), port_trees.UNTRAINED, **EPSILON)
 
 
-@pytest.mark.parametrize("make_tree", [_generator_tree, _discriminator_tree])
+@pytest.mark.parametrize("make_tree", [port_trees.lernapparat_generator, port_trees.lernapparat_discriminator])
 def test_every_missing_array_is_named(make_tree):
     made = ports.make()
-    tree = make_tree(made.average if make_tree is _generator_tree else made.discriminator)
+    tree = make_tree(made.average if make_tree is port_trees.lernapparat_generator else made.discriminator)
     for name in tree:
         with pytest.raises(ValueError, match=f"has an array '{re.escape(name)}'"):
             lernapparat.read({k: v for k, v in tree.items() if k != name}, "x")
 
 
 def test_unknown_arrays_and_shapes_that_do_not_fit_are_named():
-    tree = _discriminator_tree(ports.make().discriminator)
+    tree = port_trees.lernapparat_discriminator(ports.make().discriminator)
     with pytest.raises(ValueError, match=r"no array '8x8.other' \[2\]"):
         lernapparat.read(tree | {"8x8.other": np.zeros(2)}, "x")
     with pytest.raises(ValueError, match=r"'8x8.conv0.bias' \[2\] does not fit "):

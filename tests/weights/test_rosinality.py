@@ -7,11 +7,7 @@ import pytest
 from stylegan_jax.weights import contents, official, rosinality
 from tests import official as recordings
 from tests import ports
-
-SWITCHES = {"instance_norm_epsilon": 1e-5, "bias_before_blur": True}
-NEVER = r"G_synthesis/noise\d+$|dlatent_avg$|lod$"
-SQUARE = {"z_size": 16, "w_size": 16, "mapping_fmaps": 16}
-
+from tests.weights import port_trees
 
 # ---- recorded
 
@@ -47,13 +43,13 @@ def test_recorded_generators_compute_what_the_port_does(file):
     tree = ports.load(meta["file"])
     found = rosinality.read(tree, meta["file"])
     assert ports.is_complete(found, tree)
-    assert found.switches == SWITCHES
+    assert found.switches == port_trees.ROSINALITY_SWITCHES
     with recordings.Recorded(file) as recorded:
         noise = _noise(recorded)
         for group, part in (("g_running", found.average), ("generator", found.generator)):
             if part is None:
                 continue
-            network = ports.network_of(part, **SWITCHES)
+            network = ports.network_of(part, **port_trees.ROSINALITY_SWITCHES)
             assert network.model.resolution == 2 << meta["trained_levels"]
             w, all_ws = ports.ws_of(network, recorded.take("z"), None)
             recorded.check(f"{group}/w", w, tolerance=ports.W_TOLERANCE)
@@ -126,49 +122,6 @@ def _untrained(arrays, num_levels):
     return result
 
 
-def _generator_tree(part):
-    """Returns an official generator of `resolution` px as the port's state dict; higher levels are missing."""
-    a, tree = part.arrays, {}
-    top = max(int(m[1]) for m in (re.search(r"(\d+)x\d+/", name) for name in a) if m)
-    for i in range(sum(bool(re.fullmatch(r"G_mapping/Dense\d+/bias", name)) for name in a)):
-        tree[f"style.{2 * i + 1}.linear.weight_orig"] = a[f"G_mapping/Dense{i}/weight"].T / 100
-        tree[f"style.{2 * i + 1}.linear.bias"] = a[f"G_mapping/Dense{i}/bias"] / 100
-    for level, r in enumerate(2**k for k in range(2, top.bit_length())):
-        block = f"generator.progression.{level}"
-        for nth, name in ((1, "Const" if r == 4 else "Conv0_up"), (2, "Conv" if r == 4 else "Conv1")):
-            root = f"G_synthesis/{r}x{r}/{name}"
-            c = len(a[f"{root}/bias"])
-            if name == "Const":
-                tree[f"{block}.conv1.input"] = a[f"{root}/const"]
-            elif nth == 2:
-                tree[f"{block}.conv2.conv.weight_orig"] = ports.torch_order(a[f"{root}/weight"])
-                tree[f"{block}.conv2.conv.bias"] = a[f"{root}/bias"]
-            elif r < 128:
-                tree[f"{block}.conv1.1.conv.weight_orig"] = ports.torch_order(a[f"{root}/weight"])
-                tree[f"{block}.conv1.1.conv.bias"] = a[f"{root}/bias"]
-                tree |= {f"{block}.conv1.2.{flip}": ports.blur(c) for flip in ("weight", "weight_flip")}
-            else:
-                tree[f"{block}.conv1.0.weight"] = np.moveaxis(a[f"{root}/weight"], (2, 3), (0, 1)) * 4
-                tree[f"{block}.conv1.0.bias"] = a[f"{root}/bias"]
-                tree |= {f"{block}.conv1.1.{flip}": ports.blur(c) for flip in ("weight", "weight_flip")}
-            tree[f"{block}.noise{nth}.weight_orig"] = (a[f"{root}/Noise/weight"] / np.sqrt(2 / c)).reshape(1, c, 1, 1)
-            style = f"{block}.adain{nth}.style.linear"
-            tree[f"{style}.weight_orig"] = a[f"{root}/StyleMod/weight"].T / np.sqrt(2)
-            tree[f"{style}.bias"] = a[f"{root}/StyleMod/bias"] + np.repeat([1, 0], c)
-        rgb = f"G_synthesis/ToRGB_lod{(top // r).bit_length() - 1}"
-        tree[f"generator.to_rgb.{level}.conv.weight_orig"] = ports.torch_order(a[f"{rgb}/weight"]) / np.sqrt(2)
-        tree[f"generator.to_rgb.{level}.conv.bias"] = a[f"{rgb}/bias"]
-    return {name: np.asarray(value, np.float64 if "bias" in name else np.float32) for name, value in tree.items()}
-
-
-def _made(**fields):
-    """Returns networks that this layout can hold: its constant has no bias."""
-    made = ports.make(**SQUARE | {"fmap_base": 512} | fields)
-    for part in (made.generator, made.average):
-        part.arrays["G_synthesis/4x4/Const/bias"] = np.zeros_like(part.arrays["G_synthesis/4x4/Const/bias"])
-    return dataclasses.replace(made, switches=SWITCHES)
-
-
 SIZES = [
     {"resolution": 8},
     {"resolution": 32, "mapping_layers": 8, "fmap_max": 12, "z_size": 10, "w_size": 10, "mapping_fmaps": 10},
@@ -178,13 +131,15 @@ SIZES = [
 
 @pytest.mark.parametrize("fields", SIZES)
 def test_what_is_written_is_read_bit_for_bit(fields):
-    made = _made(**fields)
+    made = port_trees.made_for_rosinality(**fields)
     tree = rosinality.write(made)
     assert set(tree) == {"generator", "discriminator", "g_running"}
     found = rosinality.read(tree, f"train_step-{len(contents.model_of(made.average).resolutions)}.model")
     assert ports.is_complete(found, tree)
     for part in ("average", "generator", "discriminator"):
-        assert ports.equal(getattr(found, part), getattr(made, part), NEVER, **SWITCHES)
+        assert ports.equal(
+            getattr(found, part), getattr(made, part), port_trees.UNTRAINED, **port_trees.ROSINALITY_SWITCHES
+        )
     assert not any("name" in note for note in found.notes)
     again = rosinality.write(found)
     for group, arrays in tree.items():
@@ -194,11 +149,11 @@ def test_what_is_written_is_read_bit_for_bit(fields):
 
 @pytest.mark.parametrize("fields", SIZES)
 def test_factors_are_those_of_the_port(fields):
-    made = _made(**fields)
-    tree = _generator_tree(made.average)
+    made = port_trees.made_for_rosinality(**fields)
+    tree = port_trees.rosinality(made.average)
     found = rosinality.read(tree, "140000.model")  # Its levels end where the network does.
     assert (found.generator, found.discriminator) == (None, None)
-    for name, value in ports.lacking(made.average, NEVER).arrays.items():
+    for name, value in ports.lacking(made.average, port_trees.UNTRAINED).arrays.items():
         np.testing.assert_allclose(found.average.arrays[name], value, rtol=3e-7, atol=3e-7, err_msg=name)
     written = rosinality.write(made)["g_running"]
     for name, value in tree.items():
@@ -206,14 +161,14 @@ def test_factors_are_those_of_the_port(fields):
 
 
 def test_levels_above_the_trained_one_are_left_out():
-    made = _made(resolution=32)
+    made = port_trees.made_for_rosinality(resolution=32)
     tree = rosinality.write(made)
     for group in ("generator", "g_running"):
         tree[group] = _untrained(tree[group], 3)
     found = rosinality.read(tree, "train_step-3.model")
     assert ports.is_complete(found, tree)
     for part in (found.average, found.generator, found.discriminator):
-        assert contents.model_of(part, **SWITCHES).resolution == 16
+        assert contents.model_of(part, **port_trees.ROSINALITY_SWITCHES).resolution == 16
     assert "above 16 px" in found.left_out["g_running/generator.progression.3.conv2.conv.weight_orig"]
     assert "above 16 px" in found.left_out["discriminator/progression.5.conv1.0.conv.bias"]
     assert any("above 16 px are as they were initialized" in note for note in found.notes)
@@ -226,20 +181,23 @@ def test_levels_above_the_trained_one_are_left_out():
     "change", ["progression.8.conv2.conv.bias", "to_rgb.8.conv.bias", "progression.8.adain1.style.linear.bias"]
 )
 def test_one_changed_value_tells_that_a_level_was_trained(change):
-    arrays = dict(rosinality.write(_made())["g_running"])
+    arrays = dict(rosinality.write(port_trees.made_for_rosinality())["g_running"])
     arrays[f"generator.{change}"] = arrays[f"generator.{change}"] + np.float32(1e-3)
-    assert contents.model_of(rosinality.read(arrays, "1.model").average, **SWITCHES).resolution == 1024
+    assert (
+        contents.model_of(rosinality.read(arrays, "1.model").average, **port_trees.ROSINALITY_SWITCHES).resolution
+        == 1024
+    )
 
 
 def test_a_name_that_says_otherwise_is_noted():
-    tree = rosinality.write(_made())
+    tree = rosinality.write(port_trees.made_for_rosinality())
     note = rosinality.read(tree, "run/train_step-7.model").notes[-1]
     assert "train_step-7.model, stands for training up to 256 px, and its arrays say 16 px" in note
 
 
 def test_layers_that_enlarge_without_transposed_convolutions_are_told_by_their_names():
-    made = _made(resolution=128, fmap_base=256, fmap_max=4)
-    tree = _generator_tree(made.average)
+    made = port_trees.made_for_rosinality(resolution=128, fmap_base=256, fmap_max=4)
+    tree = port_trees.rosinality(made.average)
     block = "generator.progression.5.conv1"
     plain = {name: value for name, value in tree.items() if not name.startswith(block)}
     plain[f"{block}.1.conv.weight_orig"] = np.swapaxes(tree[f"{block}.0.weight"] / 4, 0, 1)
@@ -253,7 +211,7 @@ def test_layers_that_enlarge_without_transposed_convolutions_are_told_by_their_n
 
 
 def test_the_bias_of_the_constant_is_added_to_it():
-    made = dataclasses.replace(ports.make(**SQUARE), switches=SWITCHES)
+    made = dataclasses.replace(ports.make(**port_trees.SQUARE), switches=port_trees.ROSINALITY_SWITCHES)
     arrays = made.average.arrays
     found = rosinality.read(rosinality.write(made), "x").average
     constant, bias = (arrays[f"G_synthesis/4x4/Const/{name}"] for name in ("const", "bias"))
@@ -263,7 +221,7 @@ def test_the_bias_of_the_constant_is_added_to_it():
     z = np.random.default_rng(1).standard_normal((2, 16)).astype(np.float32)
     results = []
     for part in (made.average, found):
-        network, noise = ports.network_of(part, **SWITCHES), contents.noise_of(made.average, 6)
+        network, noise = ports.network_of(part, **port_trees.ROSINALITY_SWITCHES), contents.noise_of(made.average, 6)
         results.append(ports.images(network, ports.ws_of(network, z, None)[1], noise, 16, 1))
     np.testing.assert_allclose(*results, rtol=1e-4, atol=1e-4 * np.abs(results[0]).max())
 
@@ -272,7 +230,7 @@ def test_the_bias_of_the_constant_is_added_to_it():
 
 
 def test_a_discriminator_without_activation_after_from_rgb_is_left_out():
-    tree = rosinality.write(_made())
+    tree = rosinality.write(port_trees.made_for_rosinality())
     tree["discriminator"] = {re.sub(r"(from_rgb\.\d+)\.0\.", r"\1.", k): v for k, v in tree["discriminator"].items()}
     found = rosinality.read(tree, "x")
     assert found.discriminator is None
@@ -281,36 +239,36 @@ def test_a_discriminator_without_activation_after_from_rgb_is_left_out():
 
 
 def test_a_discriminator_that_widens_is_left_out_in_both_directions():
-    made = _made(resolution=32, fmap_base=128)  # 16 maps up to 16 px, 8 at 32 px.
-    assert re.search("32x32/Conv1_down widens.*8 to 16", rosinality.misfit(made.discriminator))
+    made = port_trees.made_for_rosinality(resolution=32, fmap_base=128)  # 12 maps up to 16 px, 8 at 32 px.
+    assert re.search("32x32/Conv1_down widens.*8 to 12", rosinality.misfit(made.discriminator))
     tree = rosinality.write(made)
     assert set(tree) == {"generator", "g_running"}
-    fitting = _made(resolution=32)
+    fitting = port_trees.made_for_rosinality(resolution=32)
     assert rosinality.misfit(fitting.discriminator) is None
     arrays = dict(rosinality.write(fitting)["discriminator"])
     name = "progression.5.conv1.0.conv.weight_orig"
-    arrays[name] = np.zeros((16, 8, 3, 3), np.float32)
+    arrays[name] = np.zeros((12, 8, 3, 3), np.float32)
     found = rosinality.read(tree | {"discriminator": arrays}, "x")
     assert found.discriminator is None
-    assert "at 32 px its first layer makes 16 feature maps of 8" in found.left_out[f"discriminator/{name}"]
+    assert "at 32 px its first layer makes 12 feature maps of 8" in found.left_out[f"discriminator/{name}"]
 
 
 # ---- what is wrong
 
 
 def test_optimizers_are_left_out_and_prefixes_ignored():
-    made = _made()
+    made = port_trees.made_for_rosinality()
     tree = {k: {f"module.{n}": x for n, x in v.items()} for k, v in rosinality.write(made).items()}
     found = rosinality.read(tree | {"g_optimizer": {"state": {}}, "d_optimizer": {"state": {0: np.zeros(1)}}}, "x")
     assert "optimizer" in found.left_out["d_optimizer"]
-    assert ports.equal(found.average, made.average, NEVER, **SWITCHES)
+    assert ports.equal(found.average, made.average, port_trees.UNTRAINED, **port_trees.ROSINALITY_SWITCHES)
     with pytest.raises(ValueError, match="no group 'other'"):
         rosinality.read(tree | {"other": {"a": np.zeros(1)}}, "x")
 
 
 @pytest.mark.parametrize("group", ["discriminator", "g_running"])
 def test_every_missing_array_of_a_trained_level_is_named(group):
-    tree = rosinality.write(_made())
+    tree = rosinality.write(port_trees.made_for_rosinality())
     left_out = rosinality.read(tree, "x").left_out
     for name in tree[group]:
         why = left_out.get(f"{group}/{name}", "")
@@ -320,7 +278,7 @@ def test_every_missing_array_of_a_trained_level_is_named(group):
 
 
 def test_unknown_arrays_and_shapes_that_do_not_fit_are_named():
-    tree = rosinality.write(_made())["g_running"]
+    tree = rosinality.write(port_trees.made_for_rosinality())["g_running"]
     with pytest.raises(ValueError, match=r"no array 'generator.progression.1.other' \[2\]"):
         rosinality.read(tree | {"generator.progression.1.other": np.zeros(2)}, "x")
     for name in ("noise1.weight_orig", "conv2.conv.bias", "adain2.style.linear.bias", "conv1.1.conv.weight_orig"):
@@ -335,20 +293,19 @@ def test_unknown_arrays_and_shapes_that_do_not_fit_are_named():
     ("fields", "switches", "message"),
     [
         ({}, {}, "bias_before_blur is False, and there it is always True: its images would be off by 3 to 25%"),
-        ({}, {"bias_before_blur": True}, "instance_norm_epsilon is 1e-08, and there it is always 1e-05: .*3e-4"),
-        ({"num_labels": 2}, SWITCHES, "num_labels is 2"),
-        ({"const_input": False}, SWITCHES, "const_input is False"),
-        ({"channels": 1}, SWITCHES, "channels is 1"),
-        ({"stddev_features": 2}, SWITCHES, "stddev_features is 2"),
+        ({"num_labels": 2}, port_trees.ROSINALITY_SWITCHES, "num_labels is 2"),
+        ({"const_input": False}, port_trees.ROSINALITY_SWITCHES, "const_input is False"),
+        ({"channels": 1}, port_trees.ROSINALITY_SWITCHES, "channels is 1"),
+        ({"stddev_features": 2}, port_trees.ROSINALITY_SWITCHES, "stddev_features is 2"),
     ],
 )
 def test_what_its_code_cannot_compute_is_refused(fields, switches, message):
-    made = dataclasses.replace(ports.make(**SQUARE | fields), switches=switches)
+    made = dataclasses.replace(ports.make(**port_trees.SQUARE | fields), switches=switches)
     with pytest.raises(ValueError, match=f"rosinality's layout cannot hold the .*{message}"):
         rosinality.write(made)
 
 
 def test_a_mapping_network_of_several_widths_is_refused():
-    made = dataclasses.replace(ports.make(z_size=12), switches=SWITCHES)
+    made = dataclasses.replace(ports.make(z_size=12), switches=port_trees.ROSINALITY_SWITCHES)
     with pytest.raises(ValueError, match="mapping network has one width"):
         rosinality.write(made)
