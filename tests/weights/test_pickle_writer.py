@@ -85,7 +85,7 @@ def test_arrays_are_written_without_a_copy():
     "value",
     [
         {1, 2},
-        object(),
+        range(3),
         np.array([None]),
         np.array(["a"]),
         np.zeros(2, "f4,f4"),
