@@ -216,9 +216,7 @@ class Machine:
             raise Refusal("is damaged: it calls what is no function, or without a tuple of arguments.")
         self.charge(len(args))
         self.charge(sum(len(arg) for arg in args if isinstance(arg, str | bytes | list | tuple | dict)))
-        value = self.allowed[function.name](*args)
-        self.charge(getattr(value, "nbytes", 0))
-        self.stack.append(value)
+        self.stack.append(self.allowed[function.name](*args))
 
     def charge(self, num_bytes: int) -> None:
         self.budget -= num_bytes
@@ -232,8 +230,8 @@ class Machine:
             self.charge(getattr(value, "nbytes", 0))
             for index in target.memo_indices:
                 self.memo[index] = value
-            target.memo_indices.clear()
-        elif isinstance(target, Record) and target.state is None:
+            target.memo_indices.clear()  # Copies of the target may be built too, each in constant time.
+        elif isinstance(target, Record):
             target.state = state
         elif type(target) is not dict or type(state) is not dict or not state.keys() <= {"_metadata"}:
             # PyTorch gives its state dicts an attribute `_metadata`, the versions of modules, which nothing here needs.

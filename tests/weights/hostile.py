@@ -162,6 +162,12 @@ def _shared() -> dict[str, bytes]:
         "a key that is a list": b"\x80\x02}]Ns.",
         "a key that is None": b"\x80\x02}NNs.",
         "a key that is a float": b"\x80\x02}G" + bytes(8) + b"Ns.",
+        "a record in itself": b"\x80\x02cdnnlib.tflib.network\nNetwork\n)\x81q\x00h\x00b.",
+        "arguments shared by a thousand records": b"\x80\x02("
+        + b"N" * 5000
+        + b"tq\x00"
+        + b"cdnnlib.tflib.network\nNetwork\nh\x00\x810" * 1000
+        + b".",
         "a set": b"\x80\x04\x8f.",
         "a frozen set": b"\x80\x04(\x91.",
         "a buffer outside of the file": b"\x80\x05\x97.",
@@ -195,6 +201,9 @@ def garbage() -> dict[str, bytes]:
         "a value appended to nothing": b"\x80\x02Na.",
         "a value appended to None": b"\x80\x02NNa.",
         "POP of nothing": b"0.",
+        "a tuple of more values than there are": b"\x80\x02N\x86.",
+        "a dict made of a dict": b"\x80\x02ccollections\nOrderedDict\n}" + text("ab") + b"Ns\x85R.",
+        "a string of two quotes": b"S'a\"\n.",
         "a mark that is missing": b"\x80\x02t.",
         "an odd number of keys and values": b"\x80\x02}(K\x01u.",
         "an item set in a list": b"\x80\x02]K\x01Ns.",
@@ -221,6 +230,9 @@ def garbage() -> dict[str, bytes]:
     array = b"\x80\x02" + array_opcodes() + b"."
     changes = {
         "a byte order that is none": (b"U\x01<", b"U\x01q"),
+        "an array with data left": (b"K\x02K\x03", b"K\x02K\x02"),
+        "an array of another type": (b"cnumpy\nndarray", b"cnumpy\ndtype"),
+        "a type with fields": (b"<NNN", b"<NN)"),
         "a type of texts": (b"f4", b"S4"),
         "a type of complex numbers": (b"f4", b"c8"),
     }

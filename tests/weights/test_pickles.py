@@ -104,6 +104,11 @@ def test_persistent_ids_are_given_to_the_function():
     assert _load(data, persistent_fn=lambda key: {"seen": key}) == [{"seen": ("a", 1)}, {"seen": ("b", 2)}]
 
 
+def test_persistent_id_is_a_tuple():
+    with pytest.raises(ValueError, match="by a persistent id"):
+        _load(b"\x80\x02]Q.", persistent_fn=lambda key: key)
+
+
 def test_versions_of_modules_are_left_out_of_ordered_dicts():
     items = collections.OrderedDict(a=1)
     items._metadata = {"": {"version": 1}}
