@@ -273,7 +273,7 @@ def torch_trees(storage: Persistent, make_tensor: Callable[..., Record]) -> dict
         "a size of None": Record("torch.Size", (None,)),
         "a persistent id of one field": Persistent(("storage",)),
         "a persistent id without a field": Persistent(()),
-        "a persistent id of another kind": Persistent(("module", *fields[1:])),
+        "a persistent id of another kind": make_tensor(Persistent(("module", *fields[1:]))),
         "a storage type that is a text": Persistent(("storage", "torch.FloatStorage", *fields[2:])),
         "a storage type that is a function": typed("torch.Size"),
         "a storage key that is a list": Persistent(("storage", fields[1], [], *fields[3:])),

@@ -125,7 +125,9 @@ def test_shared_tensors_stay_one_array(tmp_path):
 
 def test_members_may_be_compressed(tmp_path):
     data = hostile_archives.zip_file(small_files.tensor(), compression=zipfile.ZIP_DEFLATED)
-    np.testing.assert_array_equal(_load(tmp_path, data), DATA.reshape(2, 3))
+    loaded = _load(tmp_path, data)
+    np.testing.assert_array_equal(loaded, DATA.reshape(2, 3))
+    assert not loaded.flags.writeable
 
 
 def test_torchscript_gives_the_arrays_of_modules_by_dotted_names(tmp_path):
