@@ -153,13 +153,16 @@ def _record(name: str, network: contents.Network) -> Record:
 
     def own(prefix: str) -> list[tuple[str, np.ndarray]]:
         names = [n for n in network.arrays if (n.startswith(prefix) if prefix else not re.match("G_(map|syn)", n))]
-        return [(n.removeprefix(prefix), np.ascontiguousarray(network.arrays[n])) for n in names]
+        return [(n.removeprefix(prefix), np.asarray(network.arrays[n], order="C")) for n in names]
 
-    def state(name: str, func: str, variables: list, components: dict) -> Record:
+    # Part of an official mapping network: it repeats w for each layer of the synthesis network.
+    num_layers = 2 * sum("ToRGB" in n and n.endswith("/bias") for n in network.arrays) if kwargs.get("use_styles") else 1
+
+    def state(name: str, func: str, variables: list, components: dict, **more: int) -> Record:
         fields = {
             "version": 3,
             "name": name,
-            "static_kwargs": kwargs,
+            "static_kwargs": kwargs | more,
             "components": components,
             "build_module_src": source,
             "build_func_name": func,
@@ -167,6 +170,10 @@ def _record(name: str, network: contents.Network) -> Record:
         }
         return Record(NETWORK, (), fields)
 
-    parts = ("synthesis", "mapping") if func == "G_style" else ()
-    components = {part: state(f"G_{part}", f"G_{part}", own(f"G_{part}/"), {}) for part in parts}
+    components = {}
+    if func == "G_style":
+        components = {
+            "synthesis": state("G_synthesis", "G_synthesis", own("G_synthesis/"), {}),
+            "mapping": state("G_mapping", "G_mapping", own("G_mapping/"), {}, dlatent_broadcast=num_layers),
+        }
     return state(name, func, own(""), components)

@@ -71,7 +71,7 @@ def pickled(network, classes, protocol: int, version: int = 3, kwargs_of=None) -
 
     def make(name: str, part: contents.Network):
         kwargs = (kwargs_of or (lambda kwargs: kwargs))(part.kwargs)
-        arrays = {n: np.ascontiguousarray(v) for n, v in part.arrays.items()}
+        arrays = {n: np.asarray(v, order="C") for n, v in part.arrays.items()}
         parts = {}
         for top in ("G_synthesis", "G_mapping") if part.func == "G_style" else ():
             own = {n.removeprefix(f"{top}/"): v for n, v in arrays.items() if n.startswith(f"{top}/")}
@@ -285,6 +285,7 @@ def test_pythons_pickle_reads_what_is_written(tmp_path, classes):
         arrays = {top + name: value for top, sub in records.items() for name, value in sub.state["variables"]}
         assert set(arrays) == set(part.arrays)
         for name, value in arrays.items():
+            assert value.shape == part.arrays[name].shape and value.dtype == np.float32 and value.flags.c_contiguous
             np.testing.assert_array_equal(value, part.arrays[name])
         assert all(sub.state["version"] == 3 for sub in records.values())
 
