@@ -20,6 +20,7 @@ from stylegan_jax.weights import contents, places, taking, writing
 from stylegan_jax.weights import rosinality_arrays as layout
 
 LAYOUT = "rosinality"
+ROUNDING = 1e-6  # How far the running average may drift off a constant 1.
 GROUPS = {"g_optimizer": taking.OPTIMIZER, "d_optimizer": taking.OPTIMIZER}
 SWITCHES = {"bias_before_blur": True, "instance_norm_epsilon": 1e-5}
 ZEROS = "nowhere: this layout has no bias of the constant, so it is zero"
@@ -81,21 +82,19 @@ def read(tree: Any, path: str) -> contents.Contents | None:
 
 
 def _num_trained(state: taking.State) -> int:
-    """Returns how many resolutions, from 4x4 on, were trained: the highest has a value that no initialization gives."""
-    changed = {0}
+    """Returns how many resolutions, from 4x4 on, were trained: the highest has a value that no initialization gives.
+
+    Biases and noise strengths begin as zeros, and those of styles as 1 for scales and 0 for the rest.
+    """
+    trained = {1}  # Training begins at 8x8 or above.
     for name, value in state.arrays.items():
-        level = re.match(r"generator\.(?:progression|to_rgb)\.(\d+)\.(.+)", name)
-        if not level or value.ndim == 0:
-            continue
-        if level[2].endswith("style.linear.bias"):
-            initial: Any = np.repeat([1.0, 0.0], [value.shape[0] // 2, value.shape[0] - value.shape[0] // 2])
-        elif level[2].endswith(("bias", "noise1.weight_orig", "noise2.weight_orig")):
-            initial = 0.0
-        else:
-            continue
-        if np.any(value != initial):
-            changed.add(int(level[1]))
-    return 1 + max(changed)
+        match = re.match(r"generator\.(?:progression|to_rgb)\.(\d+)\.(.+)", name)
+        if match and match[2].endswith(("bias", "noise1.weight_orig", "noise2.weight_orig")):
+            is_style, half = match[2].endswith("style.linear.bias"), value.size // 2
+            initial = np.repeat([1.0, 0.0], [half, value.size - half]) if is_style else np.zeros(value.size)
+            if np.any(np.abs(value.reshape(-1) - initial) > ROUNDING):
+                trained.add(int(match[1]))
+    return 1 + max(trained)
 
 
 def _notes_on_levels(state: taking.State, trained: int, path: str) -> list[str]:
