@@ -4,6 +4,7 @@ A file holds "generator", "discriminator" and "generator_smooth", the average: a
 official pickles, under "models" in those of its own training. Its networks compute what the official ones do.
 """
 
+import pathlib
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ REQUIRED = {  # Fields of Model that its files do not tell.
 }  # fmt: skip
 
 
-def read(tree: Any, path: str) -> contents.Contents | None:
+def read(tree: Any, path: str | pathlib.PurePath) -> contents.Contents | None:
     """Returns what a file of this layout holds.
 
     Args:

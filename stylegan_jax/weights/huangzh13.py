@@ -38,7 +38,7 @@ for _part, _root in (("Const", _START), ("Conv", _START), ("Conv0_up", _BLOCK), 
 SWITCHES = {"instance_norm_epsilon": 1e-5}
 
 
-def read(tree: Any, path: str) -> contents.Contents | None:
+def read(tree: Any, path: str | pathlib.PurePath) -> contents.Contents | None:
     """Returns what a file of this layout holds: one generator, the average if the file's name says "SHADOW".
 
     Args:

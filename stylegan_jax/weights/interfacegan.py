@@ -3,6 +3,7 @@
 They are converted averages (official Gs), and compute what the official ones do.
 """
 
+import pathlib
 import re
 from typing import Any
 
@@ -29,7 +30,7 @@ TABLE = {
 LEFT_OUT = {"truncation.truncation": "the truncation of one psi; psi is an argument here"}
 
 
-def read(tree: Any, path: str) -> contents.Contents | None:
+def read(tree: Any, path: str | pathlib.PurePath) -> contents.Contents | None:
     """Returns what a file of this layout holds: one generator, the average.
 
     Args:

@@ -5,6 +5,7 @@ There are three kinds: a list of the official arrays of G, D and Gs (.pt), and s
 the epsilon of its instance norm.
 """
 
+import pathlib
 import re
 from typing import Any
 
@@ -38,7 +39,7 @@ SWITCHES = {"instance_norm_epsilon": 1e-5}
 NO_AVERAGE = "It has no average of w and no noise maps."
 
 
-def read(tree: Any, path: str) -> contents.Contents | None:
+def read(tree: Any, path: str | pathlib.PurePath) -> contents.Contents | None:
     """Returns what a file of this layout holds.
 
     Args:
@@ -86,7 +87,7 @@ def _discriminator(state: taking.State) -> tuple[contents.Network, dict[str, str
 
 def _sizes(state: taking.State, prefix: str) -> list[int]:
     """Returns the resolutions of a network, px: all from 4 to the highest that some name has."""
-    highest = max(int(m[1]) for m in (re.match(prefix + r"(\d+)x\d+[./]", name) for name in state.arrays) if m)
+    highest = max(int(m[1]) for m in (re.match(prefix + r"(\d{1,4})x\d+[./]", name) for name in state.arrays) if m)
     return [4 << level for level in range(highest.bit_length() - 2)]
 
 

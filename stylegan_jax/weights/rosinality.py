@@ -24,13 +24,17 @@ ROUNDING = 1e-6  # How far the running average may drift off a constant 1.
 GROUPS = {"g_optimizer": taking.OPTIMIZER, "d_optimizer": taking.OPTIMIZER}
 SWITCHES = {"bias_before_blur": True, "instance_norm_epsilon": 1e-5}
 ZEROS = "nowhere: this layout has no bias of the constant, so it is zero"
+DEVIATION = (
+    "Its discriminator takes the minibatch deviation over the whole batch, and here it is over groups of 4 images: "
+    "scores agree in batches of up to 4."
+)
 NOTES = (
     "It has no average of w and no noise maps; its code draws one map for both layers of a resolution.",
     "Its code truncates all layers.",
 )
 
 
-def read(tree: Any, path: str) -> contents.Contents | None:
+def read(tree: Any, path: str | pathlib.PurePath) -> contents.Contents | None:
     """Returns what a file of this layout holds, up to the highest resolution that was trained.
 
     Args:
@@ -65,7 +69,7 @@ def read(tree: Any, path: str) -> contents.Contents | None:
             networks[name], unused = _generator(state, trained)
         else:
             networks[name], unused, why = _discriminator(state, trained)
-            notes += [why] if why else []
+            notes.append(why or DEVIATION)
         left_out |= unused
     return contents.Contents(
         layout=LAYOUT,
@@ -88,7 +92,7 @@ def _num_trained(state: taking.State) -> int:
     """
     trained = {1}  # Training begins at 8x8 or above.
     for name, value in state.arrays.items():
-        match = re.match(r"generator\.(?:progression|to_rgb)\.(\d+)\.(.+)", name)
+        match = re.match(r"generator\.(?:progression|to_rgb)\.(\d)\.(.+)", name)
         if match and match[2].endswith(("bias", "noise1.weight_orig", "noise2.weight_orig")):
             is_style, half = match[2].endswith("style.linear.bias"), value.size // 2
             initial = np.repeat([1.0, 0.0], [half, value.size - half]) if is_style else np.zeros(value.size)
@@ -104,7 +108,7 @@ def _notes_on_levels(state: taking.State, trained: int, path: str) -> list[str]:
             f"Its levels above {2 << trained} px are as they were initialized, without biases and noise strengths, so "
             f"that it is read as a network of {2 << trained} px."
         )
-    step = re.fullmatch(r"train_step-(\d+)\..+", pathlib.PurePath(path).name)
+    step = re.fullmatch(r"train_step-(\d{1,2})\..+", pathlib.PurePath(path).name)
     if step and int(step[1]) != trained:
         notes.append(
             f"Its name, {step[0]}, stands for training up to {2 << int(step[1])} px, and its arrays say "
@@ -171,7 +175,7 @@ def _above(state: taking.State, pattern: str, numbers: range, resolution: int) -
     """Returns why arrays are left out whose names have one of these numbers."""
     matches = ((name, re.match(pattern, name)) for name in state.arrays)
     why = f"it belongs to a level above {resolution} px, which was not trained"
-    return {name: why for name, match in matches if match and int(match[1]) in numbers}
+    return {name: why for name, match in matches if match and int(match[1][:3]) in numbers}
 
 
 # ---- writing

@@ -28,9 +28,18 @@ class State:
         return any(re.fullmatch(pattern, name) for name in self.arrays)
 
     def count(self, pattern: str) -> int:
-        """Returns one more than the largest number in names that match the pattern, whose group is that number."""
-        matches = (re.match(pattern, name) for name in self.arrays)
-        return 1 + max((int(match[1]) for match in matches if match), default=-1)
+        """Returns one more than the largest number in names that match the pattern, whose group is that number.
+
+        Raises:
+            ValueError: it has three digits or more, as no network has.
+        """
+        numbers = [-1]
+        for name in self.arrays:
+            match = re.match(pattern, name)
+            if match and len(match[1]) > 2:
+                raise ValueError(f"{self.layout}'s layout has no array {self.described(name)}, which this file has.")
+            numbers += [int(match[1])] if match else []
+        return 1 + max(numbers)
 
     def described(self, name: str) -> str:
         """Returns the full name of an array and its shape, for messages."""
@@ -96,9 +105,11 @@ def fused_scale(layout: str, fused: Mapping[int, bool]) -> str | bool:
 
 
 def from_torch(name: str, x: np.ndarray) -> np.ndarray:
-    """Returns an array in PyTorch's order of axes in the official one: [o, i, h, w] to [h, w, i, o], [o, i] to [i, o].
+    """Returns an array of PyTorch's order of axes in the official one: [o, i, h, w] as [h, w, i, o], [o, i] as [i, o].
 
-    It is its own inverse for dense layers; `to_torch` is for all.
+    Args:
+        name: official name; arrays other than weights stay as they are, and so does the embedding of labels.
+        x: the array.
     """
     if not name.endswith("/weight") or name.endswith("LabelConcat/weight"):
         return x
@@ -144,6 +155,10 @@ def network(
             raise ValueError(f"{state.layout}'s layout has an array {state.prefix + name!r}, and this file has none.")
     for name in sorted(set(state.arrays) - set(stored.values()) - set(reasons)):
         raise ValueError(f"{state.layout}'s layout has no array {state.described(name)}, which this file has.")
+    for name, value in state.arrays.items():
+        if value.size == 0 or np.iscomplexobj(value):
+            what = "empty" if value.size == 0 else "of complex numbers"
+            raise ValueError(f"{state.layout}'s layout has no array that is {what}, as {state.described(name)} is.")
     for name in filters:
         _check_filter(state, name)
     found = {name: local for name, local in stored.items() if local in state.arrays}
@@ -154,8 +169,8 @@ def network(
 
 
 def _check_filter(state: State, name: str) -> None:
-    known = np.full((2, 2), 0.25) if state.arrays[name].shape[-2:] == (2, 2) else BLUR
-    value = state.arrays[name]
+    value = state.arrays[name].astype(np.float32)
+    known = np.full((2, 2), 0.25) if value.shape[-2:] == (2, 2) else BLUR
     if value.shape[-2:] != known.shape or not np.allclose(value, known, rtol=1e-5):
         raise ValueError(
             f"{state.layout}'s filter {state.described(name)} is not the known one, {known.tolist()}: a network with "

@@ -191,8 +191,9 @@ def test_one_changed_value_tells_that_a_level_was_trained(change):
 
 def test_a_name_that_says_otherwise_is_noted():
     tree = rosinality.write(port_trees.made_for_rosinality())
-    note = rosinality.read(tree, "run/train_step-7.model").notes[-1]
-    assert "train_step-7.model, stands for training up to 256 px, and its arrays say 16 px" in note
+    notes = " ".join(rosinality.read(tree, "run/train_step-7.model").notes)
+    assert "train_step-7.model, stands for training up to 256 px, and its arrays say 16 px" in notes
+    assert "scores agree in batches of up to 4" in notes
 
 
 def test_layers_that_enlarge_without_transposed_convolutions_are_told_by_their_names():

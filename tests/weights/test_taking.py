@@ -55,6 +55,32 @@ def test_other_trees_are_of_none_of_the_layouts(tree):
     assert [reader.read(tree, "GAN_GEN_5_3.pth") for reader in READERS] == [None] * len(READERS)
 
 
+@pytest.mark.parametrize(
+    ("reader", "group", "names"),
+    [
+        (genforce, "generator", ["synthesis.layer0.apply_noise.noise", "synthesis.layer123456789.bias"]),
+        (genforce, "discriminator", ["input0.weight", "input99999999999.weight", "layer1.blur.kernel"]),
+        (interfacegan, None, ["synthesis.layer0.epilogue.bias", "synthesis.output99999999999.bias"]),
+        (huangzh13, None, ["g_synthesis.blocks.0.epi1.top_epi.noise.weight", "g_mapping.map.dense999999999.bias"]),
+        (lernapparat, None, ["g_synthesis.blocks.4x4.bias", "g_synthesis.blocks.99999999999x4.bias"]),
+        (lernapparat, None, ["fromrgb.bias", "4x4.conv.bias", "9" * 4000 + "x4.conv.bias"]),
+        (rosinality, "g_running", [f"generator.progression.{i}.noise1.weight_orig" for i in ("0", "9" * 11)]),
+        (rosinality, None, ["generator.progression.0.noise1.weight_orig", "style.99999999999.linear.bias"]),
+    ],
+)
+def test_numbers_that_no_network_has_are_refused_at_once(reader, group, names):
+    arrays = dict.fromkeys(names, np.ones(2, np.float32))
+    with pytest.raises(ValueError, match=f"^{reader.LAYOUT}'s layout has (no|an) array"):
+        reader.read({group: arrays} if group else arrays, "train_step-99999999999.model")
+
+
+def test_empty_arrays_and_complex_numbers_are_refused():
+    tree = genforce.write(ports.make())["discriminator"]
+    for value, what in ((np.zeros((0, 3), np.float32), "empty"), (np.ones(12, np.complex64), "of complex numbers")):
+        with pytest.raises(ValueError, match=f"no array that is {what}, as 'discriminator/layer0.bias'"):
+            genforce.read({"discriminator": tree | {"layer0.bias": value}}, "x")
+
+
 def test_numbers_other_than_float32_are_converted():
     made = ports.make()
     tree = genforce.write(made)
