@@ -154,3 +154,44 @@ def made_for_rosinality(**fields: Any) -> contents.Contents:
     for part in (made.generator, made.average):
         part.arrays["G_synthesis/4x4/Const/bias"] = np.zeros_like(part.arrays["G_synthesis/4x4/Const/bias"])
     return dataclasses.replace(made, switches=ROSINALITY_SWITCHES)
+
+
+def genforce(part: contents.Network) -> dict[str, np.ndarray]:
+    """Returns an official generator with a constant, or a discriminator, as the port's state dict."""
+    a: dict[str, np.ndarray] = part.arrays
+    top = max(int(m[1]) for m in (re.search(r"(\d+)x\d+/", name) for name in a) if m)
+    sizes, tree = [2**k for k in range(2, top.bit_length())], {}
+    if part.func == "D_basic":
+        names = [f"{r}x{r}/{name}" for r in reversed(sizes[1:]) for name in ("Conv0", "Conv1_down")]
+        for i, name in enumerate([*names, "4x4/Conv", "4x4/Dense0", "4x4/Dense1"]):
+            tree[f"layer{i}.weight"] = ports.torch_order(a[f"{name}/weight"])
+            tree[f"layer{i}.bias"] = a[f"{name}/bias"]
+            if name.endswith("Conv1_down"):
+                tree[f"layer{i}.blur.kernel"] = ports.blur(a[f"{name}/weight"].shape[2])
+        for lod in range(len(sizes)):
+            tree[f"input{lod}.weight"] = ports.torch_order(a[f"FromRGB_lod{lod}/weight"])
+            tree[f"input{lod}.bias"] = a[f"FromRGB_lod{lod}/bias"]
+        return tree | {"lod": a["lod"]}
+    names = ["4x4/Const", "4x4/Conv"] + [f"{r}x{r}/{name}" for r in sizes[1:] for name in ("Conv0_up", "Conv1")]
+    for i, name in enumerate(names):
+        layer, root = f"synthesis.layer{i}", f"G_synthesis/{name}"
+        if name == "4x4/Const":
+            tree[f"{layer}.const"] = a[f"{root}/const"]
+        else:
+            tree[f"{layer}.weight"] = ports.torch_order(a[f"{root}/weight"])
+        if name.endswith("Conv0_up"):
+            tree[f"{layer}.blur.kernel"] = ports.blur(len(a[f"{root}/bias"]))
+        tree |= {f"{layer}.bias": a[f"{root}/bias"], f"{layer}.apply_noise.weight": a[f"{root}/Noise/weight"]}
+        tree[f"{layer}.apply_noise.noise"] = a[f"G_synthesis/noise{i}"]
+        tree[f"{layer}.style.weight"] = a[f"{root}/StyleMod/weight"].T
+        tree[f"{layer}.style.bias"] = a[f"{root}/StyleMod/bias"]
+    for i in range(len(sizes)):
+        lod = len(sizes) - 1 - i
+        tree[f"synthesis.output{i}.weight"] = ports.torch_order(a[f"G_synthesis/ToRGB_lod{lod}/weight"])
+        tree[f"synthesis.output{i}.bias"] = a[f"G_synthesis/ToRGB_lod{lod}/bias"]
+    for i in range(sum(bool(re.fullmatch(r"G_mapping/Dense\d+/bias", name)) for name in a)):
+        tree[f"mapping.dense{i}.weight"] = a[f"G_mapping/Dense{i}/weight"].T
+        tree[f"mapping.dense{i}.bias"] = a[f"G_mapping/Dense{i}/bias"]
+    if "G_mapping/LabelConcat/weight" in a:
+        tree["mapping.label_weight"] = a["G_mapping/LabelConcat/weight"]
+    return tree | {"truncation.w_avg": a["dlatent_avg"], "synthesis.lod": a["lod"]}

@@ -7,6 +7,7 @@ import pytest
 from stylegan_jax.networks import ops
 from stylegan_jax.weights import contents, genforce
 from tests import official, ports
+from tests.weights import port_trees
 
 NETWORKS = {"generator": "generator", "generator_smooth": "average"}
 
@@ -96,14 +97,17 @@ def test_what_is_written_is_read_bit_for_bit(fields):
     assert contents.model_of(found.average).num_labels == fields.get("num_labels", 0)
 
 
-def test_names_are_those_of_its_modules():
-    arrays = genforce.write(ports.make(num_labels=3))["generator_smooth"]
-    layer = ["weight", "bias", "apply_noise.weight", "apply_noise.noise", "style.weight", "style.bias"]
-    expected = {f"synthesis.layer{i}.{name}" for i in range(6) for name in layer} - {"synthesis.layer0.weight"}
-    expected |= {"synthesis.layer0.const", "synthesis.layer2.blur.kernel", "synthesis.layer4.blur.kernel"}
-    expected |= {f"synthesis.output{i}.{name}" for i in range(3) for name in ("weight", "bias")}
-    expected |= {f"mapping.dense{i}.{name}" for i in range(2) for name in ("weight", "bias")}
-    assert set(arrays) == expected | {"mapping.label_weight", "truncation.w_avg", "synthesis.lod"}
+@pytest.mark.parametrize("fields", [{"resolution": 8}, {"num_labels": 3}, {"resolution": 128, "fmap_base": 256}])
+@pytest.mark.parametrize(("group", "part"), [("generator_smooth", "average"), ("discriminator", "discriminator")])
+def test_names_and_layouts_are_those_of_its_modules(fields, group, part):
+    made = ports.make(lod=0.25, **fields)
+    tree = port_trees.genforce(getattr(made, part))
+    written = genforce.write(made)[group]
+    assert set(written) == set(tree)
+    for name, value in tree.items():
+        np.testing.assert_array_equal(written[name], value, err_msg=name)
+        assert (written[name].dtype, written[name].flags.c_contiguous) == (np.float32, True), name
+    assert ports.equal(getattr(genforce.read({group: tree}, "x"), part), getattr(made, part))
 
 
 def test_the_dense_start_is_a_convolution_of_one_padded_pixel():
