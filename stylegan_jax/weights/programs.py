@@ -87,12 +87,15 @@ def images_fn(
     """Returns the function of z, labels, psi and noise maps, by keyword, that a program computes."""
 
     def images(z: Array, labels: Array | None = None, psi: Array | None = None, **maps: Array) -> Array:
-        w = sampling.map_latents(params, z, labels, model)
+        # The barrier leaves what follows from weights and stored maps alone to the program: computed now, maps times
+        # strengths would treble the file, and XLA would take twice as long to compile the rest.
+        weights, stored = jax.lax.optimization_barrier((params, noise))
+        w = sampling.map_latents(weights, z, labels, model)
         ws = jnp.broadcast_to(w[:, None, :], (w.shape[0], model.num_layers, w.shape[1]))
         if psi is not None:
             ws = generator.truncate(ws, w_avg, psi, cutoff)
-        given = [maps[f"noise{i}"] for i in range(len(maps))] or noise
-        return sampling.synthesize(params, ws, given, None if alpha == 1 else alpha, model, resolution)
+        given = [maps[f"noise{i}"] for i in range(len(maps))] or stored
+        return sampling.synthesize(weights, ws, given, None if alpha == 1 else alpha, model, resolution)
 
     return images
 
