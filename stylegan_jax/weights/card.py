@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import jax
 
 from stylegan_jax.config import Model
+from stylegan_jax.weights import hub
 from stylegan_jax.weights.network import Network
 
 NOT_STATED = "not stated"
@@ -14,13 +15,21 @@ HUB_LICENSES = ("apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "cc-b
 MAX_CLASSES = 100  # Classes that a card lists.
 
 
-def card_of(network: Network, title: str, name: str | None = None) -> str:
-    """Returns the model card of a network: `model_card` of its fields, with what its file lacked among the notes."""
+def card_of(network: Network, title: str, file: str, name: str | None = None) -> str:
+    """Returns the model card of a network: `model_card` of its fields, with what its file lacked among the notes.
+
+    Args:
+        network: the network.
+        title: title of the card.
+        file: as in `model_card`.
+        name: as in `model_card`.
+    """
     trees = {"generator": network.params, "discriminator": network.d_params}
     missing = [f"{array} was not in the file: {reason}" for array, reason in network.info.missing.items()]
     return model_card(
         network.model,
         title=title,
+        file=file,
         num_parameters={
             part: sum(leaf.size for leaf in jax.tree.leaves(tree)) for part, tree in trees.items() if tree is not None
         },
@@ -39,6 +48,7 @@ def model_card(
     model: Model,
     *,
     title: str,
+    file: str,
     num_parameters: Mapping[str, int],
     resolution: int,
     origin: str,
@@ -54,18 +64,19 @@ def model_card(
     Args:
         model: the model.
         title: title of the card.
+        file: name of the file that the card is about; its end tells how it is used.
         num_parameters: number of parameters by network, such as {"generator": 26_219_627}.
         resolution: resolution that the network is trained at, px.
         origin: where the weights came from, such as "official pickle of StyleGAN".
         license: as the owner of the weights states it; None: it is not stated. It is never guessed.
-        name: name at the hub, such as "someone/faces"; None: the card tells how to load a file.
+        name: name at the hub, such as "someone/faces"; None: it is not there.
         nimg: real images that the network was trained on; None: not known.
         class_names: names of the classes of a conditional model.
         has_w_avg: whether the network has the mean of w, and so truncation.
         notes: what a user should know.
     """
     parts = [_head(model, license), f"# {_line(title)}", _summary(model)]
-    parts += ["## Use", _use(model, name, class_names, has_w_avg)]
+    parts += ["## Use", _use(model, file, name, class_names, has_w_avg)]
     parts += ["## What it is", _table(model, num_parameters, resolution, nimg)]
     if model.num_labels:
         parts += ["## Classes", _classes(model, class_names)]
@@ -105,19 +116,49 @@ def _summary(model: Model) -> str:
     return f"A StyleGAN generator of images of {size}, {kind}, in the layout of stylegan_jax."
 
 
-def _use(model: Model, name: str | None, class_names: Sequence[str], has_w_avg: bool) -> str:
+def _use(model: Model, file: str, name: str | None, class_names: Sequence[str], has_w_avg: bool) -> str:
+    """Returns code that makes images."""
+    if file.endswith((".onnx", ".stablehlo")):
+        return _program_use(model, file, has_w_avg)
     arguments = ["seeds=[1, 2, 3]"]
     if model.num_labels:
         arguments += [f"labels={class_names[0]!r}" if class_names else "labels=0"]
     if has_w_avg:
         arguments += ["psi=0.7"]
     shape = f"uint8 [3, {model.resolution}, {model.resolution}, {model.channels}]"
-    lines = ["import stylegan_jax as sg"]
-    if name is not None:
-        lines += ["from stylegan_jax.weights import hub"]
-    place = '"model.safetensors"' if name is None else f"hub.download({json.dumps(name)})"
-    lines += [f"network = sg.load({place})"]
-    lines += [f"images = network({', '.join(arguments)})  # {shape}"]
+    place = json.dumps(file if name is None else f"{hub.SCHEME}{name}")
+    lines = ["import stylegan_jax as sg", f"network = sg.load({place})"]
+    return _code(*lines, f"images = network({', '.join(arguments)})  # {shape}")
+
+
+def _program_use(model: Model, file: str, has_w_avg: bool) -> str:
+    inputs = {"z": f"np.random.randn(3, {model.z_size}).astype(np.float32)"}
+    if model.num_labels:
+        inputs["labels"] = f"np.eye({model.num_labels}, dtype=np.float32)[[0, 0, 0]]"
+    if has_w_avg:
+        inputs["psi"] = "np.array(0.7, np.float32)"
+    listed = ", ".join(f"{name}={value}" for name, value in inputs.items())
+    if file.endswith(".onnx"):
+        imports = "import numpy as np, onnxruntime"
+        lines = [f"session = onnxruntime.InferenceSession({json.dumps(file)})", f"inputs = dict({listed})"]
+        call = "images = session.run(None, inputs)[0]"
+    else:
+        imports = "import jax.export, numpy as np"
+        lines = [
+            f"program = jax.export.deserialize(bytearray(np.fromfile({json.dumps(file)}, np.uint8)))",
+            f"inputs = dict({listed})",
+        ]
+        call = "images = program.call(**inputs)"
+    code = _code(imports, *lines, f"{call}  # float32 [3, height, width, {model.channels}], around [-1, 1]")
+    if not model.use_noise:
+        return code
+    return (
+        f"{code}\n\nIf the program has inputs noise0, noise1, ..., these are unit Gaussian maps [3, r, r, 1], two for "
+        "each resolution r from 4 px up."
+    )
+
+
+def _code(*lines: str) -> str:
     return "\n".join(["```python", *lines, "```"])
 
 

@@ -8,8 +8,6 @@ import tempfile
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
-
 from stylegan_jax.runs import whole
 from stylegan_jax.weights import (
     card,
@@ -69,7 +67,7 @@ def save(
     if layout.epsilon is not None or path.suffix in PROGRAMS:
         if network.params is None:
             raise ValueError(f"{network.info.source} holds a discriminator alone; save it as .safetensors or .npz.")
-        for line in _differences(network, path.suffix):
+        for line in _differences(network, path.suffix, has_noise_inputs):
             logging.warning("%s: %s", path, line)
     if network.model.fmaps_by_resolution and not layout.has_any_widths:
         raise ValueError(
@@ -77,7 +75,7 @@ def save(
             "and the code that reads this layout has no other way. Save it as .safetensors, .npz or .model."
         )
     layout.write_fn(network, path, has_noise_inputs)
-    _write_card(network, path.with_name(f"{path.name}.md"), path.name)
+    _write_card(path.with_name(f"{path.name}.md"), card.card_of(network, path.name, path.name))
     return path
 
 
@@ -116,11 +114,13 @@ def _write_rosinality(network: Network, path: pathlib.Path, has_noise_inputs: bo
 
 
 def _write_stablehlo(network: Network, path: pathlib.Path, has_noise_inputs: bool) -> None:
-    programs.save_stablehlo(path, programs.stablehlo(*_program(network, has_noise_inputs)))
+    program = programs.stablehlo(*_program(network, has_noise_inputs), has_noise_inputs=has_noise_inputs)
+    programs.save_stablehlo(path, program)
 
 
 def _write_onnx(network: Network, path: pathlib.Path, has_noise_inputs: bool) -> None:
-    onnx_graph.save_onnx(path, onnx_graph.onnx_model(*_program(network, has_noise_inputs)))
+    proto = onnx_graph.onnx_model(*_program(network, has_noise_inputs), has_noise_inputs=has_noise_inputs)
+    onnx_graph.save_onnx(path, proto)
 
 
 LAYOUTS = {
@@ -136,10 +136,10 @@ PROGRAMS = (".stablehlo", ".onnx")
 
 
 def _program(network: Network, has_noise_inputs: bool) -> tuple[Any, ...]:
-    """Returns the arguments of a program, up to has_noise_inputs."""
+    """Returns the arguments of a program, up to alpha."""
     has_constants = network.model.use_noise and not has_noise_inputs
     maps = network.const_noise() if has_constants else None
-    return network.params, network.model, network.w_avg, maps, network.resolution, network.alpha, None, has_noise_inputs
+    return network.params, network.model, network.w_avg, maps, network.resolution, network.alpha
 
 
 def to_contents(network: Network) -> contents.Contents:
@@ -163,7 +163,7 @@ def to_contents(network: Network) -> contents.Contents:
     )
 
 
-def _differences(network: Network, suffix: str) -> list[str]:
+def _differences(network: Network, suffix: str, has_noise_inputs: bool) -> list[str]:
     """Returns what is not written, or done otherwise by the code that reads it: a sentence each."""
     model, lines, epsilon = network.model, [], LAYOUTS[suffix].epsilon
     if model.use_instance_norm and epsilon is not None and model.instance_norm_epsilon != epsilon:
@@ -171,9 +171,13 @@ def _differences(network: Network, suffix: str) -> list[str]:
             f"the network's instance norm adds {model.instance_norm_epsilon:g} to the variance, and the code that "
             f"reads {suffix} adds {epsilon:g}: its images differ by 1e-5 to 3e-4 of their largest value"
         )
-    if model.use_noise and network.noise is None and suffix != ".model":
+    if model.use_noise and network.noise is None and suffix != ".model" and not has_noise_inputs:
         lines.append("the network has no stored noise maps; those of noise='const' are written")
     if suffix in PROGRAMS:
+        if network.resolution != model.resolution:
+            lines.append(f"its images are of {network.resolution} px, the resolution that is trained at")
+        if suffix == ".onnx" and model.compute_dtype != "float32":
+            lines.append(f"its features are float32, and the network's are {model.compute_dtype}")
         return lines
     if network.d_params is None:
         lines.append("the network has no discriminator, and none is written")
@@ -187,23 +191,7 @@ def _differences(network: Network, suffix: str) -> list[str]:
 # ---- the card and the hub
 
 
-def _write_card(network: Network, path: pathlib.Path, title: str, name: str | None = None) -> None:
-    info, trees = network.info, {"generator": network.params, "discriminator": network.d_params}
-    text = card.model_card(
-        network.model,
-        title=title,
-        num_parameters={
-            kind: sum(leaf.size for leaf in jax.tree.leaves(tree)) for kind, tree in trees.items() if tree is not None
-        },
-        resolution=network.resolution,
-        origin=info.layout,
-        license=info.license,
-        name=name,
-        nimg=info.nimg,
-        class_names=network.class_names,
-        has_w_avg=network.w_avg is not None,
-        notes=info.notes,
-    )
+def _write_card(path: pathlib.Path, text: str) -> None:
     with whole.writing(path, "w") as file:
         file.write(text)
 
@@ -215,5 +203,5 @@ def _upload(network: Network, address: str, has_noise_inputs: bool) -> str:
     name = address.removeprefix(hub.SCHEME)
     with tempfile.TemporaryDirectory() as folder:
         own.write_safetensors(network, pathlib.Path(folder) / hub.WEIGHTS)
-        _write_card(network, pathlib.Path(folder) / hub.CARD, name, name)
+        _write_card(pathlib.Path(folder) / hub.CARD, card.card_of(network, name, hub.WEIGHTS, name))
         return hub.upload(folder, name)

@@ -144,6 +144,12 @@ def test_stablehlo_has_one_form_for_all_devices(network):
         assert programs.stablehlo(*parts(network)).mlir_module() == text
 
 
+def test_stablehlo_holds_each_array_once():
+    network = random_network(resolution=64, fmap_base=1024, fmap_max=32)
+    arrays = [*jax.tree.leaves(network.params), *network.noise]
+    assert len(programs.stablehlo(*parts(network)).serialize()) < 1.2 * sum(each.nbytes for each in arrays)
+
+
 def test_stablehlo_says_nothing_of_this_machine(network):
     assert b".py" not in programs.stablehlo(*parts(network)).serialize()
 
