@@ -70,8 +70,10 @@ def _train(
     with progress.counting("pictures") as progress_fn:
         data = dataset.open_dataset(config.data, config.model, config.seed, progress_fn)
     distributed.check_same("pictures (data.source)", data.fingerprint)
-    opened = start.open_run(config, folder, data, devices, back_to_nimg, init_from)
-    manager, train_state, nimg, averages, imported = opened
+    manager, train_state, nimg, averages, imported = start.open_run(
+        config, folder, data, devices, back_to_nimg, init_from
+    )
+    del init_from  # It is as large as the state.
     run = list(schedule.chunks(config.schedule, config.model.resolution, nimg))
     rest, stages = [chunk for chunk in run if chunk.start_nimg >= nimg], schedule.stages(run)
     if nimg <= run[-1].end_nimg:  # A schedule that ends before has nothing to train.
