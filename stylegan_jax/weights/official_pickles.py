@@ -155,8 +155,9 @@ def _record(name: str, network: contents.Network) -> Record:
         names = [n for n in network.arrays if (n.startswith(prefix) if prefix else not re.match("G_(map|syn)", n))]
         return [(n.removeprefix(prefix), np.asarray(network.arrays[n], order="C")) for n in names]
 
-    # Part of an official mapping network: it repeats w for each layer of the synthesis network.
-    num_layers = 2 * sum("ToRGB" in n and n.endswith("/bias") for n in network.arrays) if kwargs.get("use_styles") else 1
+    # An official mapping network repeats w for each layer of the synthesis network that it is part of.
+    num_resolutions = sum("ToRGB" in n and n.endswith("/bias") for n in network.arrays)
+    num_layers = 2 * num_resolutions if kwargs.get("use_styles") else 1
 
     def state(name: str, func: str, variables: list, components: dict, **more: int) -> Record:
         fields = {

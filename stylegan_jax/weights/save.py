@@ -110,7 +110,11 @@ def _write_genforce(network: Network, path: pathlib.Path, has_noise_inputs: bool
 
 
 def _write_rosinality(network: Network, path: pathlib.Path, has_noise_inputs: bool) -> None:
-    torch_files.save(rosinality.write(to_contents(network)), path)
+    found = to_contents(network)
+    misfit = rosinality.misfit(found.discriminator) if found.discriminator else None
+    if misfit:
+        logging.warning("%s has no discriminator: %s", path, misfit)
+    torch_files.save(rosinality.write(found), path)
 
 
 def _write_stablehlo(network: Network, path: pathlib.Path, has_noise_inputs: bool) -> None:

@@ -4,6 +4,8 @@ import dataclasses
 import json
 import os
 import pathlib
+import subprocess
+import sys
 import zipfile
 
 import jax
@@ -13,6 +15,7 @@ import pytest
 
 import stylegan_jax as sg
 from stylegan_jax.weights import load, save
+from tests.hub_server import serving
 from tests.random_networks import assert_same_weights, random_network
 
 OF_ROSINALITY = {"bias_before_blur": True, "instance_norm_epsilon": 1e-5}
@@ -202,3 +205,44 @@ def test_a_truncated_safetensors_is_refused(tmp_path):
         path.write_bytes(data[:size])
         with pytest.raises(ValueError, match="cannot be read as safetensors"):
             load.load(path)
+
+
+def test_programs_are_saved_with_the_noise_of_the_network_or_with_inputs(tmp_path):
+    network = random_network(resolution=8, num_labels=3)
+    z, labels = np.random.RandomState(0).randn(2, 10).astype(np.float32), np.eye(3, dtype=np.float32)[[2, 0]]
+    expected, inputs = network.synthesize(network.map(z, [2, 0])), {"z": z, "labels": labels, "psi": np.float32(1)}
+    content = network.save(tmp_path / "network.stablehlo").read_bytes()
+    images = jax.export.deserialize(bytearray(content)).call(**inputs)
+    assert np.abs(images - expected).max() < 1e-5 * np.abs(expected).max()
+    session = onnxruntime.InferenceSession(network.save(tmp_path / "network.onnx"))
+    images = session.run(None, inputs | {"psi": np.array(1, np.float32)})[0]
+    assert np.abs(images - expected).max() < 1e-4 * np.abs(expected).max()
+    session = onnxruntime.InferenceSession(network.save(tmp_path / "inputs.onnx", has_noise_inputs=True))
+    assert [i.name for i in session.get_inputs()][3:] == ["noise0", "noise1", "noise2", "noise3"]
+    with pytest.raises(ValueError, match="holds no program, so it has no noise inputs"):
+        network.save(tmp_path / "network.npz", has_noise_inputs=True)
+    with pytest.raises(ValueError, match="is an exported program, whose weights are not read"):
+        load.load(tmp_path / "network.onnx")
+
+
+def test_a_network_goes_to_the_hub_and_back_by_its_name(tmp_path):
+    network = random_network(resolution=8)
+    network.save(tmp_path / "network.npz")
+    script = (
+        "import stylegan_jax as sg\n"
+        f"network = sg.load({str(tmp_path / 'network.npz')!r})\n"
+        "print(network.save('hf://someone/faces', license='MIT'))\n"
+        f"sg.load('hf://someone/faces').save({str(tmp_path / 'back.npz')!r})\n"
+    )
+    with serving({}) as server:
+        hub = {"HF_ENDPOINT": server.address, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": "hf_test"}
+        result = subprocess.run([sys.executable, "-c", script], env=os.environ | hub, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == f"{server.address}/someone/faces\n"
+    assert set(server.models["someone/faces"]) == {"model.safetensors", "README.md"}
+    assert b'sg.load("hf://someone/faces")' in server.models["someone/faces"]["README.md"]
+    back = load.load(tmp_path / "back.npz")
+    assert_same_weights(network, back)
+    assert back.info.license == "MIT"
+    with pytest.raises(ValueError, match="hf://OWNER/NAME is a name at the Hugging Face hub"):
+        network.save("hf://faces")
