@@ -195,3 +195,16 @@ def genforce(part: contents.Network) -> dict[str, np.ndarray]:
     if "G_mapping/LabelConcat/weight" in a:
         tree["mapping.label_weight"] = a["G_mapping/LabelConcat/weight"]
     return tree | {"truncation.w_avg": a["dlatent_avg"], "synthesis.lod": a["lod"]}
+
+
+def untrained(arrays: dict[str, np.ndarray], num_levels: int) -> dict[str, np.ndarray]:
+    """Returns a state dict of rosinality's generator whose levels from `num_levels` on are as they were initialized."""
+    result = dict(arrays)
+    for name, value in arrays.items():
+        level = re.match(r"generator\.(?:progression|to_rgb)\.(\d+)\.", name)
+        if level and int(level[1]) >= num_levels:
+            if name.endswith("style.linear.bias"):
+                result[name] = np.repeat(np.float32([1, 0]), len(value) // 2)
+            elif name.endswith(("bias", "noise1.weight_orig", "noise2.weight_orig")):
+                result[name] = np.zeros_like(value)
+    return result

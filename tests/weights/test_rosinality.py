@@ -79,7 +79,7 @@ def test_recorded_discriminators_compute_what_the_port_does_up_to_where_their_wi
         left_out = rosinality.read(tree, "x").left_out["discriminator/linear.linear.bias"]
         assert re.search(r"at \d+ px its first layer makes \d+ feature maps of \d+|no activation", left_out)
         for group in ("generator", "g_running"):
-            tree[group] = _untrained(tree[group], 4)
+            tree[group] = port_trees.untrained(tree[group], 4)
         found = rosinality.read(tree, "train_step-4.model").discriminator
     if found is None:
         assert not scores or "no activation" in left_out
@@ -107,19 +107,6 @@ def test_recorded_discriminators_compute_what_the_port_does_up_to_where_their_wi
 
 
 # ---- made
-
-
-def _untrained(arrays, num_levels):
-    """Returns a generator's state dict whose levels from `num_levels` on are as they were initialized."""
-    result = dict(arrays)
-    for name, value in arrays.items():
-        level = re.match(r"generator\.(?:progression|to_rgb)\.(\d+)\.", name)
-        if level and int(level[1]) >= num_levels:
-            if name.endswith("style.linear.bias"):
-                result[name] = np.repeat(np.float32([1, 0]), len(value) // 2)
-            elif name.endswith(("bias", "noise1.weight_orig", "noise2.weight_orig")):
-                result[name] = np.zeros_like(value)
-    return result
 
 
 SIZES = [
@@ -164,7 +151,7 @@ def test_levels_above_the_trained_one_are_left_out():
     made = port_trees.made_for_rosinality(resolution=32)
     tree = rosinality.write(made)
     for group in ("generator", "g_running"):
-        tree[group] = _untrained(tree[group], 3)
+        tree[group] = port_trees.untrained(tree[group], 3)
     found = rosinality.read(tree, "train_step-3.model")
     assert ports.is_complete(found, tree)
     for part in (found.average, found.generator, found.discriminator):
