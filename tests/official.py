@@ -23,8 +23,8 @@ import pytest
 from stylegan_jax.config import Model, Train
 from stylegan_jax.networks import discriminator, generator, ops, sampling
 from stylegan_jax.training import losses
-from stylegan_jax.weights import contents, settings
-from stylegan_jax.weights import official as names
+from stylegan_jax.weights.layouts import contents, settings
+from stylegan_jax.weights.layouts import official as names
 
 SELECTION = pathlib.Path(__file__).parent / "goldens"
 TOLERANCE = 2e-5  # Share of the largest recorded magnitude; float32 sums in another order differ by a fifth of it.

@@ -16,7 +16,9 @@ import pytest
 from flax import traverse_util
 
 from stylegan_jax.networks import generator
-from stylegan_jax.weights import assemble, contents, save, torch_files
+from stylegan_jax.weights import assemble, save
+from stylegan_jax.weights.files import torch_files
+from stylegan_jax.weights.layouts import contents
 from tests import official, random_networks
 
 G_TOLERANCE, D_TOLERANCE, W_TOLERANCE = 2e-5, 5e-6, 2e-6  # Shares of the largest recorded magnitude.

@@ -20,8 +20,8 @@ with atheris.instrument_imports(include=["stylegan_jax.weights", "pickletools", 
     import numpy as np
 
     from experiments.fuzz_weights import seeds
-    from stylegan_jax.weights import pickles, torch_files
-    from stylegan_jax.weights.pickle_machine import MAX_DEPTH, MAX_NODES, Global, Record
+    from stylegan_jax.weights.files import pickles, torch_files
+    from stylegan_jax.weights.files.pickle_machine import MAX_DEPTH, MAX_NODES, Global, Record
 
 MAX_INPUT_BYTES = 4096
 MAX_SEC = 2.0  # Of a processor, for one input.

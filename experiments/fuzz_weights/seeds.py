@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from stylegan_jax.weights import torch_tensors
-from stylegan_jax.weights.pickle_machine import Global, Record
-from tests.weights import hostile, hostile_archives, small_files
+from stylegan_jax.weights.files import torch_tensors
+from stylegan_jax.weights.files.pickle_machine import Global, Record
+from tests.weights.files import hostile, hostile_archives, small_files
 
 MAX_SEED_BYTES = 4000
 PICKLE, ZIP, LEGACY, OPCODES, OPCODES_IN_ZIP, OPCODES_IN_LEGACY, OPCODES_IN_SCRIPT = range(7)

@@ -10,7 +10,7 @@ import numpy as np
 
 from stylegan_jax.config import Model, checks
 from stylegan_jax.networks import discriminator, generator, sampling
-from stylegan_jax.weights import contents, official, settings
+from stylegan_jax.weights.layouts import contents, official, settings
 from stylegan_jax.weights.network import Info, Network
 
 NUM_LATENTS = 10_000  # Latents that a missing w_avg is the mean of: as many as the official code takes.

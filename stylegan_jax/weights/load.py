@@ -5,19 +5,16 @@ import zipfile
 from collections.abc import Callable
 from typing import Any
 
-from stylegan_jax.weights import (
-    assemble,
-    checkpoints,
+from stylegan_jax.weights import assemble, checkpoints, hub, own
+from stylegan_jax.weights.files import torch_files
+from stylegan_jax.weights.layouts import (
     contents,
     genforce,
     huangzh13,
-    hub,
     interfacegan,
     lernapparat,
     official_pickles,
-    own,
     rosinality,
-    torch_files,
 )
 from stylegan_jax.weights.network import Network
 

@@ -13,7 +13,8 @@ from jax import Array
 
 from stylegan_jax.config import Model
 from stylegan_jax.networks import discriminator, generator, ops, sampling
-from stylegan_jax.weights import classes, official
+from stylegan_jax.weights import classes
+from stylegan_jax.weights.layouts import official
 
 Noise = str | Sequence[np.ndarray]
 

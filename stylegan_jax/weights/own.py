@@ -12,7 +12,8 @@ import safetensors.numpy
 
 from stylegan_jax.config import Model, checks, typed
 from stylegan_jax.runs import whole
-from stylegan_jax.weights import assemble, npz
+from stylegan_jax.weights import assemble
+from stylegan_jax.weights.files import npz
 from stylegan_jax.weights.network import Info, Network
 
 KEY = "stylegan_jax"  # Where the JSON is: in the metadata of safetensors, or as an array of an npz.

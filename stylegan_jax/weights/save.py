@@ -9,20 +9,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from stylegan_jax.runs import whole
-from stylegan_jax.weights import (
-    card,
-    contents,
-    genforce,
-    hub,
-    official,
-    official_pickles,
-    onnx_graph,
-    own,
-    programs,
-    rosinality,
-    settings,
-    torch_files,
-)
+from stylegan_jax.weights import card, hub, onnx_graph, own, programs
+from stylegan_jax.weights.files import torch_files
+from stylegan_jax.weights.layouts import contents, genforce, official, official_pickles, rosinality, settings
 from stylegan_jax.weights.network import Network
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from stylegan_jax.data import tfrecords
 from stylegan_jax.data.source import Source
 from stylegan_jax.networks import ops
-from stylegan_jax.weights import official as names
+from stylegan_jax.weights.layouts import official as names
 from tests import official
 from tests.tfrecord_writer import example, masked_crc32c, records, write_tfrecords
 

@@ -11,8 +11,8 @@ import pytest
 
 from stylegan_jax.networks import discriminator, generator, layers, ops, sampling
 from stylegan_jax.training import losses
-from stylegan_jax.weights import official as names
-from stylegan_jax.weights.official import nhwc
+from stylegan_jax.weights.layouts import official as names
+from stylegan_jax.weights.layouts.official import nhwc
 from tests import official
 from tests.official import Recorded
 

@@ -13,8 +13,8 @@ import pytest
 from stylegan_jax.config import Model
 from stylegan_jax.networks import convolutions, layers, ops
 from stylegan_jax.runs import grid
-from stylegan_jax.weights import official as names
-from stylegan_jax.weights.official import nhwc
+from stylegan_jax.weights.layouts import official as names
+from stylegan_jax.weights.layouts.official import nhwc
 from tests import official
 from tests.official import Recorded
 

@@ -10,9 +10,9 @@ import pytest
 from stylegan_jax.config import Config
 from stylegan_jax.networks import cpu_convolutions, ops, sampling
 from stylegan_jax.training import losses, state, step
-from stylegan_jax.weights import official as names
-from stylegan_jax.weights import settings
-from stylegan_jax.weights.official import nhwc
+from stylegan_jax.weights.layouts import official as names
+from stylegan_jax.weights.layouts import settings
+from stylegan_jax.weights.layouts.official import nhwc
 from tests import official
 from tests.official import Recorded
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import stylegan_jax as sg
-from stylegan_jax.weights import load, torch_files
+from stylegan_jax.weights import load
+from stylegan_jax.weights.files import torch_files
 from tests.random_networks import assert_same_weights, random_network
 
 

@@ -232,3 +232,13 @@ def test_a_network_goes_to_the_hub_and_back_by_its_name(tmp_path):
     assert back.info.license == "MIT"
     with pytest.raises(ValueError, match="hf://OWNER/NAME is a name at the Hugging Face hub"):
         network.save("hf://faces")
+
+
+@pytest.mark.parametrize("has_noise_inputs", [False, True])
+def test_what_a_program_does_otherwise_is_logged(tmp_path, caplog, has_noise_inputs):
+    network = dataclasses.replace(random_network(compute_dtype="bfloat16"), resolution=16, noise=None)
+    for suffix in (".onnx", ".stablehlo"):
+        path = network.save(tmp_path / f"network{suffix}", has_noise_inputs=has_noise_inputs)
+        assert path.with_name(f"{path.name}.md").is_file()
+    assert "its images are of 16 px" in caplog.text and "and the network's are bfloat16" in caplog.text
+    assert ("noise='const' are written" in caplog.text) != has_noise_inputs
