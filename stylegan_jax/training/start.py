@@ -34,7 +34,7 @@ def read_network(init_from: str | None, folder: pathlib.Path) -> Network | None:
         ValueError: there is no such network, processes of this run have different ones, or the run in `folder` began
             with one that is not given now.
     """
-    checkpoints, network = folder / "checkpoints", None
+    checkpoints = folder / "checkpoints"
     if checkpoints.is_dir() and any(place.name.isdecimal() for place in checkpoints.iterdir()):
         if init_from is not None:
             logging.warning("--init_from=%s has no effect: the run goes on from its checkpoints.", init_from)
@@ -44,11 +44,13 @@ def read_network(init_from: str | None, folder: pathlib.Path) -> Network | None:
             f"{folder} has no checkpoint, and {IMPORTED} of a run that began with another network. Give its "
             f"--init_from again to begin so, or move {IMPORTED} away to begin anew."
         )
-    if init_from is not None:
-        if not init_from.strip():
-            raise ValueError("--init_from is empty; name a file or workdir (a shell variable in it may not be set).")
-        network = load.load(init_from)
-    distributed.check_same("networks (--init_from)", "" if network is None else _digest(network))
+    if init_from is not None and not init_from.strip():
+        raise ValueError("--init_from is empty; name a file or workdir (a shell variable in it may not be set).")
+    distributed.check_same("networks (--init_from)", str(init_from is None))  # Processes read a workdir together.
+    if init_from is None:
+        return None
+    network = load.load(init_from)
+    distributed.check_same("networks (--init_from)", _digest(network))
     return network
 
 
