@@ -194,7 +194,12 @@ def _w_avg(
         return None
     if "dlatent_avg" in part.arrays:
         arrays["w_avg"] = part.stored["dlatent_avg"]
-        return np.ascontiguousarray(part.arrays["dlatent_avg"], np.float32).reshape(model.w_size)
+        w_avg = part.arrays["dlatent_avg"]
+        if w_avg.shape != (model.w_size,):
+            raise ValueError(
+                f"{part.stored['dlatent_avg']} has the shape {list(w_avg.shape)}; it would be [{model.w_size}]."
+            )
+        return np.ascontiguousarray(w_avg, np.float32)
     missing["w_avg"] = f"the mean w of {NUM_LATENTS} latents, computed now"
     notes.append(f"It has no mean of w: psi goes by the mean of {NUM_LATENTS} latents, computed now.")
     z = np.random.RandomState(0).randn(NUM_LATENTS, model.z_size).astype(np.float32)

@@ -7,6 +7,7 @@ from typing import Any
 
 from stylegan_jax.weights import assemble, checkpoints, hub, own
 from stylegan_jax.weights.files import torch_files
+from stylegan_jax.weights.files.pickle_machine import shown
 from stylegan_jax.weights.layouts import (
     contents,
     genforce,
@@ -81,9 +82,16 @@ def load(path: str | pathlib.Path, checkpoint: int | None = None) -> Network:
     for start, what in NOT_WEIGHTS.items():
         if head.lower().startswith(start):
             raise ValueError(f"{path} is {what}, and no file of weights; download it anew.")
-    if head.startswith((b"PK", TORCH_LEGACY)):
-        return assemble.network_of(_of_port(path), str(path))
-    return assemble.network_of(official_pickles.read(path), str(path))
+    try:
+        found = _of_port(path) if head.startswith((b"PK", TORCH_LEGACY)) else official_pickles.read(path)
+        return assemble.network_of(found, str(path))
+    except ValueError as error:
+        raise ValueError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
+    except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError) as error:
+        reason = shown(f"{type(error).__name__}: {error}")
+        raise ValueError(
+            f"{path} is damaged: values in it are of another kind than networks have ({reason})."
+        ) from None
 
 
 def _is_npz(path: pathlib.Path) -> bool:

@@ -48,11 +48,15 @@ def model_of(network: Network, **switches: Any) -> Model:
     Raises:
         ValueError: the two contradict each other, or no model has these arrays.
     """
+    for name, array in network.arrays.items():
+        if array.ndim != official.num_axes(name) or array.size == 0:
+            wanted = f"{official.num_axes(name)} axes, none of them empty"
+            raise ValueError(f"{network.stored[name]} has the shape {list(array.shape)}; {name} has {wanted}.")
     told = told_by_generator(network) if network.func.startswith("G_") else told_by_discriminator(network)
     for name, value in told.items():
         stated = network.kwargs.get(name, value)
-        if stated is not None and stated != value:
-            raise ValueError(f"its settings say {name}={stated}, and its arrays {value}.")
+        if stated is not None and not (isinstance(stated, int | float) and stated == value):
+            raise ValueError(f"its settings say {name}={str(stated)[:100]!r}, and its arrays {value}.")
     model = settings.to_model(network.func, network.kwargs | told, **switches)
     return dataclasses.replace(model, **settings.fit_widths(_widths(network), network.kwargs))
 

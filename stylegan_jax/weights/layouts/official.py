@@ -99,6 +99,15 @@ def names(func: str, model: Model) -> list[str]:
     ]  # fmt: skip
 
 
+def num_axes(name: str) -> int:
+    """Returns the number of axes that an official variable has."""
+    if re.search(r"noise\d+$|/const$|(Conv\w*|RGB_lod\d+)/weight$", name):
+        return 4
+    if re.search(r"(Dense\d*|StyleMod|LabelConcat)/weight$", name):
+        return 2
+    return 0 if re.search(r"(^|/)lod$", name) else 1
+
+
 # ---- arrays
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from stylegan_jax.runs import whole
 from stylegan_jax.weights.files import pickle_writer, pickles
-from stylegan_jax.weights.files.pickle_machine import Record
+from stylegan_jax.weights.files.pickle_machine import Record, shown
 from stylegan_jax.weights.layouts import contents, settings
 
 NETWORK = "dnnlib.tflib.network.Network"
@@ -77,20 +77,22 @@ def _network(record: Record, path: pathlib.Path) -> contents.Network:
     state = record.state
     if not isinstance(state, dict) or "build_func_name" not in state or "variables" not in state:
         raise ValueError(f"{path} holds a Network without build_func_name and variables: it is of another code.")
-    func = state["build_func_name"]
+    func, version = str(state["build_func_name"]), state.get("version")
     if func in LATER:
         raise _later(path, LATER[func])
     if func not in FUNCTIONS:
-        raise ValueError(f"{path} holds a network made by {func!r}; those of {', '.join(FUNCTIONS)} are read here.")
-    if state.get("version") not in VERSIONS:
-        raise ValueError(f"{path} has version {state.get('version')!r} of the official format; 2 and 3 are known.")
+        raise ValueError(
+            f"{path} holds a network made by {shown(func)}; those of {', '.join(FUNCTIONS)} are read here."
+        )
+    if type(version) is not int or version not in VERSIONS:
+        raise ValueError(f"{path} has version {shown(str(version))} of the official format; 2 and 3 are known.")
     arrays = _variables(state, path)
-    for name, part in sorted(_dict(state.get("components"), "components", path).items()):
+    for name, part in _dict(state.get("components"), "components", path).items():
         part_state = part.state if isinstance(part, Record) else None
         if name not in ("synthesis", "mapping") or not isinstance(part_state, dict):
-            raise ValueError(f"{path}: {func} has a part {name!r} that is no official network of StyleGAN.")
+            raise ValueError(f"{path}: {func} has a part {shown(str(name))} that is no official network of StyleGAN.")
         arrays |= {f"G_{name}/{local}": value for local, value in _variables(part_state, path).items()}
-    name = str(state.get("name") or func)
+    name = shown(str(state.get("name") or func))
     kwargs = _dict(state.get("static_kwargs"), "static_kwargs", path)
     return contents.Network(func, kwargs, arrays, {local: f"{name}/{local}" for local in arrays})
 
@@ -104,7 +106,8 @@ def _dict(value: Any, name: str, path: pathlib.Path) -> dict[str, Any]:
 def _variables(state: dict[str, Any], path: pathlib.Path) -> dict[str, np.ndarray]:
     """Returns a network's own variables by name."""
     result: dict[str, np.ndarray] = {}
-    for item in state.get("variables") or ():
+    variables = state.get("variables") or ()
+    for item in variables if isinstance(variables, (tuple, list)) else (None,):
         if not isinstance(item, (tuple, list)) or len(item) != 2 or not isinstance(item[0], str):
             raise ValueError(f"{path}: the variables of a network are no list of names and arrays.")
         name, value = item
@@ -117,7 +120,7 @@ def _variables(state: dict[str, Any], path: pathlib.Path) -> dict[str, np.ndarra
 
 
 def _notes(part: contents.Network) -> list[str]:
-    unknown = sorted(set(part.kwargs) - set(settings.FIELDS) - settings.ELSEWHERE)
+    unknown = sorted(shown(str(name)) for name in set(part.kwargs) - set(settings.FIELDS) - settings.ELSEWHERE)
     return [f"The settings {', '.join(unknown)} of {part.func} are unknown here and ignored."] if unknown else []
 
 

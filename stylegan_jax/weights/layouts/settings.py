@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from stylegan_jax.config import Model
+from stylegan_jax.config import Model, typed
 
 FIELDS = {  # Official keyword argument: field of Model.
     "resolution": "resolution", "num_channels": "channels", "label_size": "num_labels", "latent_size": "z_size",
@@ -49,7 +49,7 @@ def to_model(func: str, kwargs: Mapping[str, Any], **switches: Any) -> Model:
         switches: fields of Model that the official code does not have.
 
     Raises:
-        ValueError: two arguments contradict each other in the terms of Model.
+        ValueError: an argument has another type, or two contradict each other in the terms of Model.
     """
     kwargs = DEFAULTS.get(func, {}) | dict(kwargs)
     fields: dict[str, Any] = {}
@@ -68,7 +68,7 @@ def to_model(func: str, kwargs: Mapping[str, Any], **switches: Any) -> Model:
         fields |= {"z_size": z_size, "embed_labels": False, "w_size": z_size + fields.get("num_labels", 0)}
     if func == "D_paper":
         fields["num_labels"] = 0  # It takes labels and ignores them.
-    return Model(**fields, **switches)
+    return typed.from_dict(Model, fields | switches)
 
 
 def to_kwargs(func: str, model: Model) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def fit_widths(widths: Mapping[int, int], stated: Mapping[str, Any]) -> dict[str
         widths: feature maps by resolution, px.
         stated: official keyword arguments.
     """
-    start = Model(**{name: stated[name] for name in WIDTHS[:3] if name in stated})
+    start = typed.from_dict(Model, {name: stated[name] for name in WIDTHS[:3] if name in stated})
     most = max(widths.values())
     decays = sorted((k / 20 for k in range(NUM_DECAYS)), key=lambda decay: abs(decay - 1))
     candidates = [start]

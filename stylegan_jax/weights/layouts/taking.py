@@ -162,7 +162,8 @@ def network(
     for name in filters:
         _check_filter(state, name)
     found = {name: local for name, local in stored.items() if local in state.arrays}
-    arrays = {name: convert(name, state.arrays[local]).astype(np.float32, copy=False) for name, local in found.items()}
+    with np.errstate(over="ignore", invalid="ignore"):  # What is not finite is noted later.
+        arrays = {n: convert(n, state.arrays[local]).astype(np.float32, copy=False) for n, local in found.items()}
     shapes.check(func, arrays, lambda name: state.described(found[name]))
     result = contents.Network(func, dict(kwargs or {}), arrays, {k: state.prefix + name for k, name in found.items()})
     return result, {state.prefix + name: why for name, why in reasons.items() if name in state.arrays}
