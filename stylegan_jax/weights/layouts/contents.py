@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from stylegan_jax.config import Model
+from stylegan_jax.weights.files.pickle_machine import shown
 from stylegan_jax.weights.layouts import official, settings
 
 
@@ -56,7 +57,7 @@ def model_of(network: Network, **switches: Any) -> Model:
     for name, value in told.items():
         stated = network.kwargs.get(name, value)
         if stated is not None and not (isinstance(stated, int | float) and stated == value):
-            raise ValueError(f"its settings say {name}={str(stated)[:100]!r}, and its arrays {value}.")
+            raise ValueError(f"its settings say {name}={shown(str(stated))}, and its arrays {value}.")
     model = settings.to_model(network.func, network.kwargs | told, **switches)
     return dataclasses.replace(model, **settings.fit_widths(_widths(network), network.kwargs))
 

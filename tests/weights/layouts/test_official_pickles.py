@@ -216,7 +216,7 @@ def add_variable(name: str):
         (add_variable("lod"), "has the variable 'lod' twice"),
         (set_state(version=1), "has version 1 of the official format; 2 and 3 are known"),
         (set_state(build_func_name="G_main"), "is a network of StyleGAN2; .*Use the code that it was made with"),
-        (set_state(build_func_name="U_net"), "holds a network made by 'U_net'"),
+        (set_state(build_func_name="U_net"), "holds a network made by U_net"),
         (set_state(static_kwargs=3), "static_kwargs of a network is no dict"),
         (
             set_state(variables=[("lod", np.float32(7)), ("dlatent_avg", np.zeros(14))]),
