@@ -113,7 +113,7 @@ def _head(model: Model, license: str | None) -> str:
 def _summary(model: Model) -> str:
     size = f"{model.resolution}x{model.resolution} px"
     kind = f"of {model.num_labels} classes" if model.num_labels else "unconditional"
-    return f"A StyleGAN generator of images of {size}, {kind}, in the layout of stylegan_jax."
+    return f"A StyleGAN generator of images of {size}, {kind}."
 
 
 def _use(model: Model, file: str, name: str | None, class_names: Sequence[str], has_w_avg: bool) -> str:

@@ -9,15 +9,14 @@ SCHEME = "hf://"  # Of names at the hub: hf://OWNER/NAME.
 WEIGHTS, CARD = "model.safetensors", "README.md"
 
 
-def upload(folder: str | os.PathLike, name: str, is_private: bool = False) -> str:
+def upload(folder: str | os.PathLike, name: str) -> str:
     """Uploads a folder's weights and model card, and nothing else; returns the address of its page.
 
-    A model of that name that is the user's own gets a new version; otherwise it is made.
+    A model of that name that is the user's own gets a new version; otherwise it is made, for everyone to see.
 
     Args:
         folder: folder with model.safetensors, by Network.save, and README.md, by weights.card.
         name: name at the hub, such as "someone/faces".
-        is_private: whether a model that is made can be seen by its owner alone.
 
     Raises:
         ModuleNotFoundError: huggingface_hub is missing.
@@ -31,7 +30,7 @@ def upload(folder: str | os.PathLike, name: str, is_private: bool = False) -> st
                 f"{folder} has no {file}; an upload is {WEIGHTS} (Network.save) and {CARD} (weights.card)."
             )
     api = hub.HfApi(library_name="stylegan_jax")
-    address = api.create_repo(name, exist_ok=True, private=is_private)
+    address = api.create_repo(name, exist_ok=True)
     api.upload_folder(repo_id=name, folder_path=folder, allow_patterns=[WEIGHTS, CARD], commit_message="Upload weights")
     return str(address)
 
