@@ -50,14 +50,16 @@ def model_of(network: Network, **switches: Any) -> Model:
         ValueError: the two contradict each other, or no model has these arrays.
     """
     for name, array in network.arrays.items():
-        if array.ndim != official.num_axes(name) or array.size == 0:
-            wanted = f"{official.num_axes(name)} axes, none of them empty"
+        axes = official.num_axes(name)
+        fits = array.size == 1 if axes == 0 else array.size > 0 and array.ndim == axes
+        if not fits:
+            wanted = "one number" if axes == 0 else f"{axes} axes, none of them empty"
             raise ValueError(f"{network.stored[name]} has the shape {list(array.shape)}; {name} has {wanted}.")
     told = told_by_generator(network) if network.func.startswith("G_") else told_by_discriminator(network)
     for name, value in told.items():
         stated = network.kwargs.get(name, value)
         if stated is not None and not (isinstance(stated, int | float) and stated == value):
-            raise ValueError(f"its settings say {name}={shown(str(stated))}, and its arrays {value}.")
+            raise ValueError(f"its settings say {name}={shown(repr(stated))}, and its arrays {value}.")
     model = settings.to_model(network.func, network.kwargs | told, **switches)
     return dataclasses.replace(model, **settings.fit_widths(_widths(network), network.kwargs))
 

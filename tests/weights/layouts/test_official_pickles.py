@@ -218,6 +218,19 @@ def add_variable(name: str):
         (set_state(build_func_name="G_main"), "is a network of StyleGAN2; .*Use the code that it was made with"),
         (set_state(build_func_name="U_net"), "holds a network made by U_net"),
         (set_state(static_kwargs=3), "static_kwargs of a network is no dict"),
+        # Found by experiments/fuzz_weights.
+        (set_state(version=[["lod", np.zeros((2, 2))]]), "has version "),
+        (set_state(variables=True), "the variables of a network are no list of names and arrays"),
+        (set_state(build_func_name=["G_style"]), r"holds a network made by .'G_style'."),
+        (set_state(static_kwargs={"blur_filter": "text"}), "blur_filter is 'text' of type str; it must be a tuple"),
+        (set_state(static_kwargs={"fmap_base": []}), r"fmap_base is .* of type (list|tuple); it must be int"),
+        (set_state(static_kwargs={"resolution": "8"}), "its settings say resolution='8', and its arrays 8"),
+        (replace_variable("4x4/Conv/weight", np.zeros((3, 3, 12))), r"has the shape \[3, 3, 12\]; .* has 4 axes"),
+        (replace_variable("4x4/Conv/bias", np.zeros(0)), r"has the shape \[0\]; .* has 1 axes, none of them empty"),
+        (
+            lambda networks: networks[2].state.update(variables=[("lod", np.zeros(())), ("dlatent_avg", np.zeros(2))]),
+            r"Gs/dlatent_avg has the shape \[2\]; it would be \[14\]",
+        ),
         (
             set_state(variables=[("lod", np.float32(7)), ("dlatent_avg", np.zeros(14))]),
             "its level of detail .lod. is 7",
