@@ -201,7 +201,7 @@ def test_a_single_gradient_that_is_not_finite_or_whose_square_is_not_skips_the_u
     if name == "weight":
         broken = fine | {"last": {"weight": fine["last"]["weight"].at[0, : len(values), 2].set(jnp.asarray(values))}}
     for grads, is_wrong in [(fine, False), (broken, True)]:
-        new, new_opt, is_skipped = step._update(config, 8, grads, opt, params, jnp.float32(0.1))
+        new, new_opt, is_skipped = step._update(config, grads, opt, params, jnp.float32(0.1))
         assert bool(is_skipped) == is_wrong
         for old, now in ((params, new), (opt, new_opt)):
             unchanged = jax.tree.map(np.array_equal, old, now)
