@@ -103,7 +103,9 @@ def _walk(value: Any, depth: int) -> tuple[int, int]:
     elif type(value) in (list, tuple):
         parts = list(value)
     else:
-        assert value is None or isinstance(value, bool | int | float | str | bytes | np.ndarray | np.generic | Global)
+        assert value is None or isinstance(
+            value, bool | int | float | str | bytes | np.ndarray | np.generic | np.dtype | Global
+        )
         if isinstance(value, np.ndarray):
             assert value.dtype.kind != "O" and value.nbytes <= 2**28
             value.tobytes()

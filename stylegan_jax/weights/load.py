@@ -86,7 +86,9 @@ def load(path: str | pathlib.Path, checkpoint: int | None = None) -> Network:
         found = _of_port(path) if head.startswith((b"PK", TORCH_LEGACY)) else official_pickles.read(path)
         return assemble.network_of(found, str(path))
     except ValueError as error:
-        raise ValueError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
+        text = str(error) if str(error).startswith(str(path)) else f"{path}: {error}"
+        # Names in a file may have any characters.
+        raise ValueError("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)) from None
     except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError) as error:
         reason = shown(f"{type(error).__name__}: {error}")
         raise ValueError(
@@ -98,7 +100,7 @@ def _is_npz(path: pathlib.Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return all(name.endswith(".npy") for name in archive.namelist())
-    except zipfile.BadZipFile:
+    except Exception:  # Whatever a damaged directory leads to: the reader of PyTorch's files says what is wrong.
         return False
 
 

@@ -1,7 +1,9 @@
 """The one door: what a file is follows from its content, and what cannot be read is named."""
 
+import io
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -19,6 +21,15 @@ def test_the_content_tells_the_layout_and_not_the_name(tmp_path, suffix):
     assert_same_weights(network, sg.load(str(tmp_path / "network.weights")))
 
 
+def zip_of_a_later_version() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a/data.pkl", b"")
+    data = file.getvalue()
+    place = data.index(b"PK\x01\x02") + 6  # Version that is needed to read the member.
+    return data[:place] + b"\xce" + data[place + 1 :]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -29,6 +40,7 @@ def test_the_content_tells_the_layout_and_not_the_name(tmp_path, suffix):
         (b"<!DOCTYPE html><html>Google Drive - Quota exceeded", "is a page of HTML, and no file of weights"),
         (b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS"),
         (b"PK\x03\x04" + bytes(50), "damaged|no zip"),
+        (zip_of_a_later_version(), "damaged|no zip"),
     ],
 )
 def test_other_files_are_named(tmp_path, content, message):

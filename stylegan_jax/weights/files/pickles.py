@@ -1,7 +1,7 @@
 """Pickles read as data: nothing is imported or executed, whatever they hold; and NumPy's arrays in them.
 
-What `load` returns is a tree of None, bool, int, float, str, bytes, list, tuple, dict, arrays, `Record` and `Global`.
-It has no cycles, few levels and a bounded number of nodes, so any recursive function may walk through it.
+What `load` returns is a tree of None, bool, int, float, str, bytes, list, tuple, dict, arrays and their types, `Record`
+and `Global`. It has no cycles, few levels and a bounded number of nodes, so any recursive function may walk through it.
 """
 
 import math
