@@ -213,7 +213,7 @@ def add_variable(name: str):
         (replace_variable("noise2", np.zeros((1, 1, 4, 4))), r"noise map 2 is \[1, 4, 4, 1\]"),
         (replace_variable("4x4/Conv/bias", "text"), "the variable '4x4/Conv/bias' is no array of numbers"),
         (add_variable("8x8/Attention/weight"), "has no '8x8/Attention/weight'"),
-        (add_variable("4x4/Dense\n/weight"), r"D_basic has no '4x4/Dense..n/weight'"),
+        (add_variable("4x4/Dense\n/weight"), r"D_basic has no '4x4/Dense.n/weight'"),
         (add_variable("lod"), "has the variable 'lod' twice"),
         (set_state(version=1), "has version 1 of the official format; 2 and 3 are known"),
         (set_state(build_func_name="G_main"), "is a network of StyleGAN2; .*Use the code that it was made with"),
