@@ -24,7 +24,7 @@ ALLOWED = {
     **pickles.records("dnnlib.tflib.network.Network"),
     "collections.OrderedDict": pickles.make_dict,
 }
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 MAX_RSS_KIB = 2**20
 CANARY = "/nonexistent/canary"  # Names of parametrized cases; the tests write into folders of their own.
 

@@ -20,7 +20,7 @@ from stylegan_jax.weights.files.pickle_machine import Global, Persistent, Record
 from stylegan_jax.weights.files.torch_tensors import DTYPES
 from tests.weights.files import hostile, hostile_archives, small_files
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 MAX_RSS_KIB = 2**20
 DATA = np.arange(6, dtype=np.float32)
 STORAGES = {"0": DATA.tobytes()}
