@@ -54,6 +54,10 @@ def check(config: Any) -> None:
     )
 
 
+# Far above what any network has: units of layers, elements of latents, classes, taps of the filter.
+_MOST, _MOST_LATENT, _MOST_LABELS, _MOST_TAPS = 2**24, 2**14, 2**17, 15
+
+
 def check_model(model: Any) -> None:
     is_power = model.resolution & (model.resolution - 1) == 0
     _require(8 <= model.resolution <= 1024 and is_power, "model.resolution", model.resolution, "use 8, 16, ... 1024")
@@ -68,21 +72,23 @@ def check_model(model: Any) -> None:
     )
     sizes = ("z_size", "w_size", "mapping_fmaps", "fmap_base", "fmap_max", "mapping_lr_multiplier", "stddev_features")
     for name in sizes:
-        _require(getattr(model, name) > 0, f"model.{name}", getattr(model, name), "use more than 0")
-    _require(model.num_labels >= 0, "model.num_labels", model.num_labels, "use 0 or more")
-    _require(model.stddev_group >= 0, "model.stddev_group", model.stddev_group, "use 0 or more")
+        value, most = getattr(model, name), _MOST_LATENT if name in ("z_size", "w_size") else _MOST
+        _require(0 < value <= most, f"model.{name}", value, f"use more than 0, and at most {most}")
+    for name, most in (("num_labels", _MOST_LABELS), ("stddev_group", _MOST)):
+        _require(0 <= getattr(model, name) <= most, f"model.{name}", getattr(model, name), f"use 0 to {most}")
+    _require(0 <= model.fmap_decay <= 8, "model.fmap_decay", model.fmap_decay, "use 0 to 8")
     _require(
         model.fmaps(model.resolution) >= 1, "model.fmap_base", model.fmap_base, f"use at least {model.resolution // 2}"
     )
-    stated = [r for r, _ in model.fmaps_by_resolution]
+    stated, pairs = [r for r, _ in model.fmaps_by_resolution], model.fmaps_by_resolution
     _require(
         len(set(stated)) == len(stated) and set(stated) <= {2, *model.resolutions},
         "model.fmaps_by_resolution",
-        model.fmaps_by_resolution,
+        pairs,
         f"name each of 2, 4, ... {model.resolution} once at most",
     )
-    widths = [count for _, count in model.fmaps_by_resolution]
-    _require(min(widths, default=1) > 0, "model.fmaps_by_resolution", model.fmaps_by_resolution, "use more than 0 maps")
+    has_widths = all(0 < width <= _MOST for _, width in pairs)
+    _require(has_widths, "model.fmaps_by_resolution", pairs, f"use more than 0 maps, and at most {_MOST}")
     features = model.fmaps(4)
     _require(
         not model.stddev_group or features % model.stddev_features == 0,
@@ -93,10 +99,12 @@ def check_model(model: Any) -> None:
     _check_switches(model)
     if model.blur_filter is not None:
         _require(
-            sum(model.blur_filter) != 0,
+            len(model.blur_filter) <= _MOST_TAPS
+            and sum(model.blur_filter)
+            and max(map(abs, model.blur_filter)) <= _MOST,
             "model.blur_filter",
             model.blur_filter,
-            "it is divided by its sum, which cannot be 0",
+            f"use at most {_MOST_TAPS} integers; they are divided by their sum, which cannot be 0",
         )
 
 
@@ -128,7 +136,6 @@ def _check_switches(model: Any) -> None:
 
 # Fields whose range depends on no other field: (path, least, most).
 _RANGES: tuple[tuple[str, float, float], ...] = (
-    ("model.fmap_decay", 0, 8),
     ("seed", 0, 2**31 - 1),
     ("data.num_faces", 1, 10**9),
     ("data.min_side_px", 0, 10**6),
