@@ -147,10 +147,12 @@ def make_noise(key: Array, n: int, model: Model, resolution: int) -> tuple[Array
     # Each draw costs a compile of its own, and each part of a large one a pass over memory: small maps are one draw.
     small_key, *keys = jax.random.split(key, 1 + len(sizes))
     small = [r for r in sizes if r <= SMALL_NOISE_PX]
-    drawn = jax.random.normal(small_key, (n, sum(r * r for r in small)))
+    drawn = jax.random.normal(small_key, (n, sum(r * r for r in small)), jnp.float32)  # Also under jax_enable_x64.
     parts = jnp.split(drawn, np.cumsum([r * r for r in small])[:-1], axis=1)
     maps = [part.reshape(n, r, r, 1) for part, r in zip(parts, small, strict=True)]
-    return *maps, *(jax.random.normal(k, (n, r, r, 1)) for k, r in zip(keys, sizes, strict=True) if r > SMALL_NOISE_PX)
+    return *maps, *(
+        jax.random.normal(k, (n, r, r, 1), jnp.float32) for k, r in zip(keys, sizes, strict=True) if r > SMALL_NOISE_PX
+    )
 
 
 def init(mapping_key: Array, synthesis_key: Array, model: Model) -> dict[str, Any]:

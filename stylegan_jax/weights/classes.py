@@ -21,7 +21,9 @@ def number_of(wanted: str | int, names: Sequence[str], num_classes: int) -> int:
         ValueError: there is no such class, and which there are.
     """
     if isinstance(wanted, str):
-        if wanted in names:
+        if list(names).count(wanted) > 1:
+            raise ValueError(f"this network has several classes named {wanted!r}; give the number of one.")
+        if wanted in names[:num_classes]:
             return list(names).index(wanted)
         has_numbers = not any(name.isdecimal() for name in names)  # Else a number is a name.
         number = int(wanted) if has_numbers and wanted.isdecimal() else -1
@@ -66,7 +68,7 @@ def rows(labels: Any, n: int, names: Sequence[str], num_classes: int) -> np.ndar
     if isinstance(labels, (str, int, np.integer)) and not isinstance(labels, bool):
         labels = [labels] * n
     values = np.asarray(labels)
-    if values.dtype.kind == "f" and values.shape == (n, num_classes):
+    if values.dtype.kind == "f" and values.shape == (n, num_classes) and np.isfinite(values).all():
         return values.astype(np.float32)
     if values.ndim != 1 or values.dtype.kind not in "iuU" or len(values) != n:
         raise ValueError(
@@ -74,4 +76,11 @@ def rows(labels: Any, n: int, names: Sequence[str], num_classes: int) -> np.ndar
             f"each image, or float rows [{n}, {num_classes}]."
         )
     numbers = [number_of(value.item(), names, num_classes) for value in values]
-    return np.eye(num_classes, dtype=np.float32)[numbers]
+    return one_hot(np.asarray(numbers), num_classes)
+
+
+def one_hot(numbers: np.ndarray, num_classes: int) -> np.ndarray:
+    """Returns a row for each class number, with a 1 at its place. float32 [n, num_classes]"""
+    result = np.zeros((len(numbers), num_classes), np.float32)  # An identity matrix would be num_classes high.
+    result[np.arange(len(numbers)), numbers] = 1
+    return result

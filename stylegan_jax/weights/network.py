@@ -13,7 +13,7 @@ from jax import Array
 
 from stylegan_jax.config import Model
 from stylegan_jax.networks import discriminator, generator, ops, sampling
-from stylegan_jax.weights import classes
+from stylegan_jax.weights import arguments, classes
 from stylegan_jax.weights.layouts import official
 
 Noise = str | Sequence[np.ndarray]
@@ -40,20 +40,27 @@ class Info:
             for name, reason in named.items():
                 reasons.setdefault(reason, []).append(name)
             lines += [f"  {title}: {_listed(names)}: {reason}" for reason, names in reasons.items()]
-        return "\n".join(lines)
+        return "\n".join(line[: len(line) - len(line.lstrip(" "))] + printable(line) for line in lines)
+
+
+def printable(text: str) -> str:
+    """Returns text from a file as one line, without the characters that a terminal takes as orders."""
+    return "".join(character for character in " ".join(text.split()) if character.isprintable())
 
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Network:
     """A generator, and its discriminator if the file has one. Underneath are the pure functions of `networks`.
 
     Image number s is a function of the seed s alone, to the bit on one kind of device: images are computed one by one,
     so neither the other seeds nor their number matter. Its latent is that of NVIDIA's scripts,
     numpy.random.RandomState(s).randn(z_size).
+
+    The first call copies the parameters to the device: to change them, make another network by dataclasses.replace.
     """
 
     model: Model
@@ -66,6 +73,9 @@ class Network:
     class_names: tuple[str, ...] = ()
     resolution: int = 0  # Resolution that it is trained at, px; images are enlarged to model.resolution.
     alpha: float = 1.0  # Weight of `resolution` while it fades in.
+
+    def __repr__(self) -> str:
+        return f"Network({self.model.resolution} px, {printable(self.info.layout)}, from {self.info.source!r})"
 
     # ---- images
 
@@ -98,10 +108,7 @@ class Network:
         """
         seeds, z = self._latents(seeds, z)
         num_layers = self.model.num_layers
-        if not np.isfinite(psi):
-            raise ValueError(f"psi is {psi}; give a number, such as 0.7.")
-        if cutoff is not None and cutoff < 0:
-            raise ValueError(f"cutoff is {cutoff}; give a number of layers: all are {num_layers}.")
+        arguments.check_truncation(psi, cutoff, num_layers)
         ws = self.map(z, labels)
         if psi != 1:
             if self.w_avg is None:
@@ -120,7 +127,7 @@ class Network:
             z: latents. [n, z_size]
             labels: as in a call.
         """
-        params, z = self._generator["mapping"], self._checked("z", z, (self.model.z_size,))
+        params, z = self._generator["mapping"], arguments.floats("z", z, (self.model.z_size,))
         rows = classes.rows(labels, len(z), self.class_names, self.model.num_labels)
         each = [
             sampling.draw_ws(
@@ -141,7 +148,7 @@ class Network:
         Returns:
             float32 [n, model.resolution, model.resolution, channels]
         """
-        ws = self._checked("ws", ws, (self.model.num_layers, self.model.w_size))
+        ws = arguments.floats("ws", ws, (self.model.num_layers, self.model.w_size))
         return self._images(ws, self._noise_fn(noise, noise_seed, np.arange(len(ws))), np.asarray)
 
     def score(self, images: np.ndarray, labels: Any = None) -> np.ndarray:
@@ -159,7 +166,9 @@ class Network:
             raise ValueError(f"{self.info.source} has no discriminator that can be used, and so no scores.")
         size = (model.resolution, model.resolution, model.channels)
         values = np.asarray(images)
-        values = self._checked(
+        if values.dtype.kind in "iu" and values.dtype != np.uint8:
+            raise ValueError(f"images is {values.dtype}; give uint8, or float in [-1, 1].")
+        values = arguments.floats(
             "images", values.astype(np.float32) / 127.5 - 1 if values.dtype == np.uint8 else values, size
         )
         n, group = len(values), min(model.stddev_group or 1, len(values))
@@ -210,31 +219,17 @@ class Network:
         if (seeds is None) == (z is None):
             raise ValueError("give seeds, such as seeds=[1, 2, 3], or latents z: one of the two.")
         if z is not None:
-            z = self._checked("z", z, (self.model.z_size,))
+            z = arguments.floats("z", z, (self.model.z_size,))
             return np.arange(len(z)), z
-        numbers = np.atleast_1d(np.asarray(list(seeds) if isinstance(seeds, Iterable) else seeds))
-        if numbers.ndim != 1 or not len(numbers) or numbers.dtype.kind not in "iu":
-            raise ValueError(f"seeds is {seeds!r}; give whole numbers, such as seeds=[1, 2, 3] or seeds=range(100).")
-        if numbers.min() < 0 or numbers.max() > 2**32 - 1:
-            raise ValueError(f"seeds go from 0 to {2**32 - 1}; found {numbers.min()} to {numbers.max()}.")
+        numbers = arguments.seeds(seeds)
         z = np.stack([np.random.RandomState(seed).randn(self.model.z_size) for seed in numbers])
         return numbers, z.astype(np.float32)
-
-    @staticmethod
-    def _checked(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
-        """Returns an argument as float32 [n, *shape]."""
-        value = np.asarray(value)
-        if value.dtype.kind not in "fiu" or value.shape[1:] != shape or not value.ndim or not len(value):
-            wanted = ", ".join(map(str, ("n", *shape)))
-            raise ValueError(f"{name} is {value.dtype} {list(value.shape)}; this network takes numbers [{wanted}].")
-        return value.astype(np.float32)
 
     def _noise_fn(self, noise: Noise, noise_seed: int, numbers: np.ndarray) -> Callable[[int], tuple]:
         """Returns a function from an image's place to its noise maps [1, r, r, 1], up to the trained resolution."""
         model, sizes = self.model, [r for r in self.model.resolutions if r <= self.resolution for _ in range(2)]
         kind = noise if isinstance(noise, str) else "maps"
-        if not 0 <= noise_seed < 2**31:
-            raise ValueError(f"noise_seed is {noise_seed}; give a whole number from 0 to {2**31 - 1}.")
+        noise_seed = arguments.noise_seed(noise_seed)
         if noise_seed and kind != "random" and (kind != "const" or self.noise is not None):
             raise ValueError(
                 f"noise_seed={noise_seed} has no effect: no noise is drawn; use noise='random', or leave it out."
@@ -252,10 +247,14 @@ class Network:
         elif kind != "maps":
             raise ValueError(f"noise is {noise!r}; use 'const', 'random', 'none' or a list of maps.")
         else:
-            maps = [np.asarray(m, np.float32) for m in noise]
-            given = [m.shape for m in maps]
-            if len(maps) < len(sizes) or any(m[1:] != (r, r, 1) for m, r in zip(given, sizes, strict=False)):
+            noise = list(noise)
+            given = [np.shape(m) for m in noise]
+            every = [r for r in model.resolutions for _ in range(2)]
+            if len(given) not in (len(sizes), len(every)) or any(
+                m[1:] != (r, r, 1) for m, r in zip(given, every, strict=False)
+            ):
                 raise ValueError(f"noise has maps of {given}; this network takes [1 or n, r, r, 1] for r in {sizes}.")
+            maps = [arguments.floats(f"noise map {i}", m, np.shape(m)[1:]) for i, m in enumerate(noise)]
             if any(m[0] not in (1, len(numbers)) for m in given):
                 raise ValueError(
                     f"noise has maps of {given} for {len(numbers)} images; give 1 or {len(numbers)} of each."

@@ -136,7 +136,7 @@ def test_a_network_without_noise_or_styles_gives_images():
         ({"z": np.full((1, 10), "a")}, r"takes numbers \[n, 10\]"),
         ({"seeds": 1, "labels": 0}, "no classes"),
         ({"seeds": 1, "cutoff": 8}, "cutoff=8 has no effect with psi=1"),
-        ({"seeds": 1, "psi": 0.7, "cutoff": -1}, "cutoff is -1; give a number of layers: all are 6"),
+        ({"seeds": 1, "psi": 0.7, "cutoff": -1}, "cutoff is -1; give a whole number of layers: all are 6"),
         ({"seeds": 1, "psi": np.nan}, "psi is nan"),
         ({"seeds": 1, "noise": "constant"}, "noise is 'constant'; use 'const', 'random', 'none'"),
         ({"seeds": 1, "noise_seed": 1}, "noise_seed=1 has no effect"),
