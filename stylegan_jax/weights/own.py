@@ -45,7 +45,7 @@ def read_safetensors(path: pathlib.Path) -> Network:
         with safetensors.safe_open(path, framework="numpy") as file:
             about = (file.metadata() or {}).get(KEY)
             arrays = {} if about is None else {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, ValueError, TypeError) as error:
+    except (safetensors.SafetensorError, ValueError, TypeError, AttributeError) as error:  # Types that NumPy lacks.
         raise ValueError(f"{path} cannot be read as safetensors: {error}.") from None
     if about is None:
         raise ValueError(f"{path} is a safetensors file of another code: its metadata has no {KEY!r}.")
@@ -80,7 +80,11 @@ def _arrays(network: Network) -> dict[str, np.ndarray]:
     }
     arrays |= {f"noise/{i}": m for i, m in enumerate(network.noise or ())}
     arrays |= {} if network.w_avg is None else {"w_avg": network.w_avg}
-    return {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+    arrays = {name: np.array(value, order="C", copy=None) for name, value in arrays.items()}
+    other = {name: value.dtype for name, value in arrays.items() if value.dtype != np.float32}
+    for name, dtype in other.items():
+        raise ValueError(f"{name} is {dtype}, and our files have float32 alone; convert the network's arrays first.")
+    return arrays
 
 
 def _about(network: Network) -> dict[str, Any]:
@@ -88,8 +92,8 @@ def _about(network: Network) -> dict[str, Any]:
     return {
         "version": VERSION,
         "model": dataclasses.asdict(network.model),
-        "resolution": network.resolution,
-        "alpha": network.alpha,
+        "resolution": int(network.resolution),
+        "alpha": float(network.alpha),
         "class_names": list(network.class_names),
         "license": info.license,
         "nimg": info.nimg,
@@ -102,22 +106,23 @@ def _network(arrays: Mapping[str, np.ndarray], text: str | bytes, path: pathlib.
     """Returns the network of arrays and the JSON about them, checked."""
     try:
         about = json.loads(text)
-        if about["version"] > VERSION:
+        _check_types(about)
+        if not 1 <= about["version"] <= VERSION:
             raise ValueError(f"it is of version {about['version']}, and this stylegan_jax reads up to {VERSION}")
         model = typed.from_dict(Model, about["model"])
         checks.check_model(model)
         fields: dict[str, Any] = {
-            "resolution": int(about["resolution"]),
+            "resolution": about["resolution"],
             "alpha": float(about["alpha"]),
-            "class_names": tuple(map(str, about["class_names"])),
+            "class_names": tuple(about["class_names"]),
         }
+        if len(fields["class_names"]) not in (0, model.num_labels):
+            raise ValueError(f"it names {len(fields['class_names'])} classes, and the model has {model.num_labels}")
         if fields["resolution"] not in model.resolutions or not 0 <= fields["alpha"] <= 1:
             raise ValueError(f"resolution {fields['resolution']} or alpha {fields['alpha']} is out of range")
-        notes = tuple(map(str, about["notes"]))
-        if not isinstance(about["license"], str | None) or not isinstance(about["nimg"], int | None):
-            raise ValueError(f"license is {about['license']!r}, nimg {about['nimg']!r}")
-        info = Info(str(path), str(about["origin"]), {}, {}, {}, notes, about["license"], about["nimg"])
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        notes = tuple(about["notes"])
+        info = Info(str(path), about["origin"], {}, {}, {}, notes, about["license"], about["nimg"])
+    except (ValueError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"{path}: what it says of its network cannot be read ({error}).") from None
     abstract = {"generator": assemble.abstract_generator, "discriminator": assemble.abstract_discriminator}
     trees: dict[str, Any] = {}
@@ -149,6 +154,23 @@ def _network(arrays: Mapping[str, np.ndarray], text: str | bytes, path: pathlib.
     w_avg = None if w_avg is None else _float32(w_avg, "w_avg", path)
     info.arrays.update({name: name for name in arrays})
     return Network(model, trees["params"], info, trees["g_params"], trees["d_params"], w_avg, noise, **fields)
+
+
+_TYPES = {
+    "version": int, "model": dict, "resolution": int, "alpha": float | int, "class_names": list,
+    "license": str | None, "nimg": int | None, "origin": str, "notes": list,
+}  # fmt: skip
+
+
+def _check_types(about: Any) -> None:
+    """Raises ValueError unless the JSON of a file has what `_about` returns, by its types."""
+    for name, kind in _TYPES.items():
+        if not isinstance(about, dict) or name not in about:
+            raise ValueError(f"it has no {name!r}")
+        value = about[name]
+        texts = value if isinstance(value, list) else ()
+        if not isinstance(value, kind) or isinstance(value, bool) or not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"{name} is {value!r:.100}, which is of another type")
 
 
 def _float32(value: np.ndarray, place: str, path: pathlib.Path) -> np.ndarray:
