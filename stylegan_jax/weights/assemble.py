@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import mmap
 from typing import Any
 
 import jax
@@ -10,9 +11,11 @@ import numpy as np
 
 from stylegan_jax.config import Model, checks
 from stylegan_jax.networks import discriminator, generator, sampling
+from stylegan_jax.weights import classes
 from stylegan_jax.weights.layouts import contents, official, settings
 from stylegan_jax.weights.network import Info, Network
 
+_LATENTS_AT_ONCE = 100
 NUM_LATENTS = 10_000  # Latents that a missing w_avg is the mean of: as many as the official code takes.
 
 
@@ -119,7 +122,7 @@ def _params(
         if place not in found:
             missing[f"{root}/{place}"] = "zeros; it is used only while lower resolutions are trained"
             found[place] = np.zeros(shape.shape, np.float32)
-        result[place] = np.ascontiguousarray(found[place], np.float32)
+        result[place] = owned(found[place])
     return nested(result, kind)
 
 
@@ -160,6 +163,10 @@ def _noise(part: contents.Network, model: Model, source: str, arrays: dict[str, 
     for name in part.arrays:
         number = name.rpartition("noise")[2]
         if name.endswith(f"noise{number}") and number.isdecimal():
+            if int(number) >= len(sizes):
+                raise ValueError(
+                    f"{source}: {part.stored[name]} is of no use: this network has {len(sizes)} noise maps."
+                )
             arrays[f"noise/{number}"] = part.stored[name]
     if all(m is None for m in maps):
         return None
@@ -167,7 +174,15 @@ def _noise(part: contents.Network, model: Model, source: str, arrays: dict[str, 
         if m is None or m.shape != (1, r, r, 1):
             found = "missing" if m is None else list(m.shape)
             raise ValueError(f"{source}: noise map {i} is {found}, and at {r} px it would be [1, 1, {r}, {r}].")
-    return tuple(np.ascontiguousarray(m, np.float32) for m in maps)
+    return tuple(map(owned, maps))
+
+
+def owned(value: np.ndarray) -> np.ndarray:
+    """Returns an array as contiguous float32 that stays what it is when the file that it was mapped from changes."""
+    base: Any = value
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return np.array(value, np.float32, order="C", copy=True if isinstance(base, mmap.mmap) else None)
 
 
 def _level(part: contents.Network, model: Model, source: str) -> tuple[int, float]:
@@ -199,18 +214,18 @@ def _w_avg(
             raise ValueError(
                 f"{part.stored['dlatent_avg']} has the shape {list(w_avg.shape)}; it would be [{model.w_size}]."
             )
-        return np.ascontiguousarray(w_avg, np.float32)
+        return owned(w_avg)
     missing["w_avg"] = f"the mean w of {NUM_LATENTS} latents, computed now"
     notes.append(f"It has no mean of w: psi goes by the mean of {NUM_LATENTS} latents, computed now.")
-    z = np.random.RandomState(0).randn(NUM_LATENTS, model.z_size).astype(np.float32)
-    labels = (
-        np.eye(model.num_labels, dtype=np.float32)[np.arange(NUM_LATENTS) % model.num_labels]
-        if model.num_labels
-        else None
-    )
     if model.num_labels:
         notes.append(f"All {model.num_labels} classes have equal shares in that mean.")
-    return np.asarray(_mean_w(params, z, labels, model=model))
+    rng, total = np.random.RandomState(0), np.zeros(model.w_size)
+    for begin in range(0, NUM_LATENTS, _LATENTS_AT_ONCE):  # All at once could take a thousand times the file's size.
+        z = rng.randn(_LATENTS_AT_ONCE, model.z_size).astype(np.float32)
+        numbers = np.arange(begin, begin + _LATENTS_AT_ONCE) % max(model.num_labels, 1)
+        labels = classes.one_hot(numbers, model.num_labels) if model.num_labels else None
+        total += np.asarray(_mean_w(params, z, labels, model=model), np.float64)
+    return (total * (_LATENTS_AT_ONCE / NUM_LATENTS)).astype(np.float32)
 
 
 @functools.partial(jax.jit, static_argnames="model")
@@ -231,14 +246,14 @@ def abstract_generator(model: Model) -> Any:
 @functools.cache
 def abstract_discriminator(model: Model) -> Any:
     """Returns the shapes and dtypes of a discriminator's parameters."""
-    labels = jnp.zeros((1, model.num_labels)) if model.num_labels else None
+    labels = jax.ShapeDtypeStruct((1, model.num_labels), jnp.float32) if model.num_labels else None
     images = jax.ShapeDtypeStruct((1, model.resolution, model.resolution, model.channels), jnp.float32)
 
-    def init(images: Any) -> Any:
+    def init(images: Any, labels: Any) -> Any:
         network = discriminator.Discriminator(model)
         return network.init(jax.random.key(0), images, labels, jnp.ones(()), resolution=model.resolution)["params"]
 
-    return jax.eval_shape(init, images)
+    return jax.eval_shape(init, images, labels)
 
 
 def flat(tree: Any, prefix: str = "") -> dict[str, Any]:

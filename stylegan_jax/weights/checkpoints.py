@@ -30,6 +30,8 @@ def read(path: pathlib.Path, nimg: int | None = None) -> Network:
     """
     folder = path
     if path.parent.name == "checkpoints":
+        if nimg is not None:
+            raise ValueError(f"checkpoint={nimg} has no effect: {path} is a checkpoint; name its workdir, or leave it.")
         folder, nimg = path.parent.parent, int(path.name)
     config = settings_of(folder)
     model = config.model

@@ -1,5 +1,6 @@
 """The one door: a network from any file that is known, and into those that others read."""
 
+import os
 import pathlib
 import zipfile
 from collections.abc import Callable
@@ -50,9 +51,11 @@ def load(path: str | pathlib.Path, checkpoint: int | None = None) -> Network:
     """
     if str(path).startswith(hub.SCHEME):
         path = hub.download(str(path).removeprefix(hub.SCHEME))
-    path = pathlib.Path(path).expanduser()
-    if not path.exists():
+    path = pathlib.Path(os.path.expanduser(path))  # An unknown user stays in the path.
+    if not os.path.exists(path):  # In place of an error if the name is too long.
         raise ValueError(f"{path} does not exist; name a file of weights, a run's workdir or a checkpoint in it.")
+    if not (path.is_file() or path.is_dir()):
+        raise ValueError(f"{path} is neither a file nor a folder, but a pipe or a device; write it to a file first.")
     if path.is_dir():
         if not checkpoints.is_run(path):
             raise ValueError(

@@ -72,6 +72,8 @@ def test_what_is_not_there_is_said(run, tmp_path):
     _, folder, _ = run
     with pytest.raises(ValueError, match="has no checkpoint of image 65; it has: 64, 160"):
         sg.load(folder, checkpoint=65)
+    with pytest.raises(ValueError, match="checkpoint=160 has no effect: .* is a checkpoint"):
+        sg.load(folder / "checkpoints" / "64", checkpoint=160)
     with pytest.raises(ValueError, match="is a folder, but of no run: it has no checkpoints"):
         sg.load(tmp_path)
     with pytest.raises(ValueError, match="does not exist; name a file of weights"):

@@ -1,10 +1,12 @@
 """The one door: what a file is follows from its content, and what cannot be read is named."""
 
 import io
+import os
 import subprocess
 import sys
 import zipfile
 
+import jax
 import numpy as np
 import pytest
 
@@ -87,3 +89,28 @@ def test_the_package_imports_nothing_until_a_name_is_used():
         "else: raise AssertionError\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+@pytest.mark.parametrize("name", ["x.safetensors", "x.npz", "x.pkl", "x.pth"])
+def test_a_network_stays_what_it_is_when_its_file_is_written_over(tmp_path, name):
+    path = random_network(resolution=8).save(tmp_path / name)
+    network, again = sg.load(path), sg.load(path)
+    kept = [np.array(leaf) for leaf in jax.tree.leaves((again.params, again.d_params, again.w_avg, again.noise))]
+    with path.open("r+b") as file:  # As numpy.savez and torch.save do, in place.
+        file.write(b"\x7f" * path.stat().st_size)
+    found = jax.tree.leaves((network.params, network.d_params, network.w_avg, network.noise))
+    for a, b in zip(found, kept, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_pipe_is_refused_rather_than_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.pkl")
+    with pytest.raises(ValueError, match="neither a file nor a folder"):
+        sg.load(tmp_path / "x.pkl")
+
+
+def test_a_name_that_is_too_long_is_a_sentence():
+    with pytest.raises(ValueError, match="does not exist"):
+        sg.load("a" * 5000)
+    with pytest.raises(ValueError, match="~nobody_here/x.pkl does not exist"):
+        sg.load("~nobody_here/x.pkl")

@@ -1,4 +1,4 @@
-"""NumPy's npz files, read as data: an array is a view of the mapped file, and what it claims allocates nothing."""
+"""NumPy's npz files, read as data: an array is copied from the mapped file once it is known to be there."""
 
 import io
 import math
@@ -35,4 +35,4 @@ def _array(archive: Archive, name: str) -> np.ndarray:
     if any(size < 0 for size in shape) or math.prod(shape) * dtype.itemsize != num_bytes:
         raise Refusal(f"is damaged: its array {shown(name)} has the shape {shape} and {num_bytes} bytes.")
     order = "F" if is_fortran else "C"
-    return np.ndarray(shape, dtype, part.buffer, part.begin + head.tell(), order=order)
+    return np.array(np.ndarray(shape, dtype, part.buffer, part.begin + head.tell(), order=order))

@@ -149,6 +149,8 @@ def params_of(network: Network, resolution: int) -> dict[str, Any]:
         place = official.path(network.func, name, resolution)
         if place:
             node = functools.reduce(lambda d, part: d.setdefault(part, {}), place[:-1], tree)
+            if place[-1] in node:
+                raise ValueError(f"{network.stored[name]} is there twice, by another name too.")
             node[place[-1]] = official.to_ours(network.func, network.kwargs, name, value)
     return tree
 

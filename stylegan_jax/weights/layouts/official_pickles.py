@@ -91,7 +91,11 @@ def _network(record: Record, path: pathlib.Path) -> contents.Network:
         part_state = part.state if isinstance(part, Record) else None
         if name not in ("synthesis", "mapping") or not isinstance(part_state, dict):
             raise ValueError(f"{path}: {func} has a part {shown(str(name))} that is no official network of StyleGAN.")
-        arrays |= {f"G_{name}/{local}": value for local, value in _variables(part_state, path).items()}
+        own = {f"G_{name}/{local}": value for local, value in _variables(part_state, path).items()}
+        twice = sorted(own.keys() & arrays.keys())
+        if twice:
+            raise ValueError(f"{path} has {shown(twice[0])} twice: in a network, and in its part {name}.")
+        arrays |= own
     name = shown(str(state.get("name") or func))
     kwargs = _dict(state.get("static_kwargs"), "static_kwargs", path)
     return contents.Network(func, kwargs, arrays, {local: f"{name}/{local}" for local in arrays})

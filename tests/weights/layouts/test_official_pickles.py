@@ -7,6 +7,7 @@ import os
 import pathlib
 import pickle
 import sys
+import tracemalloc
 import types
 
 import jax
@@ -196,6 +197,17 @@ def drop(name: str):
     return change
 
 
+def add_to_synthesis(name: str, shape: tuple[int, ...], is_outside: bool = False):
+    """Adds an array to the synthesis network, or by its full name to the network around it."""
+
+    def change(networks):
+        outside = networks[2].state
+        part = outside if is_outside else outside["components"]["synthesis"].state
+        part["variables"] += [(f"G_synthesis/{name}" if is_outside else name, np.zeros(shape, np.float32))]
+
+    return change
+
+
 def set_state(**fields):
     return lambda networks: networks[2].state.update(fields)
 
@@ -219,6 +231,10 @@ def add_variable(name: str):
         (set_state(build_func_name="G_main"), "is a network of StyleGAN2; .*Use the code that it was made with"),
         (set_state(build_func_name="U_net"), "holds a network made by U_net"),
         (set_state(static_kwargs=3), "static_kwargs of a network is no dict"),
+        (add_to_synthesis("8x8/Conv0/weight", (3, 3, 12, 12)), "8x8/Conv0.*/weight is there twice"),
+        (add_to_synthesis("ToRGB_lod00/weight", (1, 1, 12, 3)), "ToRGB_lod0+/weight is there twice"),
+        (add_to_synthesis("noise0", (1, 1, 4, 4), is_outside=True), "has G_synthesis/noise0 twice"),
+        (add_to_synthesis("noise99", (1, 1, 4, 4)), "G_synthesis/noise99 is of no use: this network has 4 noise maps"),
         # Found by experiments/fuzz_weights.
         (set_state(version=[["lod", np.zeros((2, 2))]]), "has version "),
         (set_state(variables=True), "the variables of a network are no list of names and arrays"),
@@ -336,3 +352,16 @@ def test_the_recorded_pickle_gives_its_recorded_images_scores_and_sums():
             sums = [array.astype(np.float64).sum(), (array.astype(np.float64) ** 2).sum()]
             np.testing.assert_allclose(sums, expected[f"sum/{top}/{name}"], rtol=1e-6, atol=1e-6)
         assert {f"sum/{top}/{name}" for name in part.arrays} == {k for k in expected if k.startswith(f"sum/{top}/")}
+
+
+def test_a_mean_of_w_over_many_classes_takes_little_memory(tmp_path):
+    network = random_network(resolution=8, num_labels=5000, z_size=1, mapping_layers=1)
+    found = save.to_contents(network)
+    found.average.arrays.pop("dlatent_avg")
+    official_pickles.write(tmp_path / "x.pkl", contents.Contents("x", found.average))
+    tracemalloc.start()
+    mean = load.load(tmp_path / "x.pkl").w_avg
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert mean.shape == (14,) and np.isfinite(mean).all()
+    assert peak < 5e7  # All labels at once would take 200 MB, and an identity matrix 100.
