@@ -7,7 +7,7 @@ import jax
 
 from stylegan_jax.config import Model
 from stylegan_jax.weights import hub
-from stylegan_jax.weights.network import Network
+from stylegan_jax.weights.network import Network, printable
 
 NOT_STATED = "not stated"
 # Licences by the hub's name for them; any other is "other" there, with its own line.
@@ -89,7 +89,7 @@ def model_card(
 
 def _line(text: str) -> str:
     """Returns text from a file as one line that Markdown shows as it is."""
-    text = " ".join(str(text).split())
+    text = printable(str(text))
     for character in "\\`*_[]<>|":
         text = text.replace(character, "\\" + character)
     return text
@@ -106,7 +106,7 @@ def _head(model: Model, license: str | None) -> str:
     elif known in HUB_LICENSES:
         lines += [f"license: {known}"]
     else:
-        lines += ["license: other", f"license_name: {json.dumps(' '.join(license.split()))}"]
+        lines += ["license: other", f"license_name: {json.dumps(printable(license), ensure_ascii=False)}"]
     return "\n".join(["---", *lines, "---"])
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import os
 import pathlib
 import re
 import tempfile
@@ -44,11 +45,13 @@ def save(
         ValueError: no layout has this name; or the other code cannot compute this network.
         ModuleNotFoundError: a package is missing that the layout needs.
     """
+    if license is not None and not (isinstance(license, str) and license.strip()):
+        raise ValueError(f"license is {license!r}; give a line such as 'CC BY 4.0', or leave it out.")
     if license is not None:
         network = dataclasses.replace(network, info=dataclasses.replace(network.info, license=license))
     if str(path).startswith(hub.SCHEME):
         return _upload(network, str(path), has_noise_inputs)
-    path = pathlib.Path(path).expanduser()
+    path = pathlib.Path(os.path.expanduser(path))
     check_name(path)
     layout = LAYOUTS[path.suffix]
     if has_noise_inputs and path.suffix not in PROGRAMS:
@@ -72,7 +75,7 @@ def check_name(path: str | pathlib.Path) -> None:
     """Raises ValueError if `save` cannot write to a path of this name."""
     if re.match(r"hf://[^/]+/[^/]+$", str(path)):
         return
-    path = pathlib.Path(path)
+    path = pathlib.Path(os.path.expanduser(path))
     if path.suffix not in LAYOUTS:
         listed = ", ".join(f"{suffix} ({layout.what})" for suffix, layout in LAYOUTS.items())
         raise ValueError(
@@ -81,6 +84,8 @@ def check_name(path: str | pathlib.Path) -> None:
         )
     if not path.parent.is_dir():
         raise ValueError(f"{path.parent} is no folder; make it first.")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; name a file that is not there yet, or one to replace.")
 
 
 # ---- layouts
@@ -185,7 +190,7 @@ def _differences(network: Network, suffix: str, has_noise_inputs: bool) -> list[
 
 
 def _write_card(path: pathlib.Path, text: str) -> None:
-    with whole.writing(path, "w") as file:
+    with whole.writing(path, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text)
 
 

@@ -90,6 +90,11 @@ def test_its_four_lines_make_images(changes, suffix, tmp_path, monkeypatch):
     assert len(code.splitlines()) <= 4
 
 
+@pytest.mark.parametrize("license, shown", [("a\n---\n# \x00b\x7f", "a --- # b"), ("\U0001f600 1.0", "\U0001f600 1.0")])
+def test_a_licence_of_any_characters_is_a_line_of_the_head(license, shown):
+    assert f'\nlicense_name: "{shown}"\n---\n' in make(license=license)
+
+
 def test_a_card_for_the_hub_loads_by_name():
     text = make(name="someone/faces")
     assert 'network = sg.load("hf://someone/faces")' in text

@@ -242,3 +242,29 @@ def test_what_a_program_does_otherwise_is_logged(tmp_path, caplog, has_noise_inp
         assert path.with_name(f"{path.name}.md").is_file()
     assert "its images are of 16 px" in caplog.text and "and the network's are bfloat16" in caplog.text
     assert ("noise='const' are written" in caplog.text) != has_noise_inputs
+
+
+def test_a_folder_is_no_place_for_a_file(tmp_path):
+    (tmp_path / "x.pkl").mkdir()
+    with pytest.raises(ValueError, match="is a folder; name a file"):
+        random_network(resolution=8).save(tmp_path / "x.pkl")
+
+
+def test_a_home_folder_is_known_before_the_network_is_read(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save.check_name("~/x.pkl")
+    with pytest.raises(ValueError, match="~nobody_here is no folder; make it first"):
+        save.check_name("~nobody_here/x.pkl")
+    assert random_network(resolution=8).save("~/x.npz") == tmp_path / "x.npz"
+
+
+@pytest.mark.parametrize("license", ["", "  \n", 4.0])
+def test_a_licence_is_a_line_of_text(tmp_path, license):
+    with pytest.raises(ValueError, match="license is"):
+        random_network(resolution=8).save(tmp_path / "x.npz", license=license)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_card_is_written_for_a_name_that_is_no_unicode(tmp_path):
+    path = random_network(resolution=8).save(tmp_path / os.fsdecode(b"n\xe4me.npz"))
+    assert "# nme.npz" in path.with_name(f"{path.name}.md").read_text(encoding="utf-8")
