@@ -103,12 +103,12 @@ def match_classes(
         num_new: number of the run's classes.
         new_names: their names, or nothing.
     """
-    if num_old and num_new and len(old_names) == num_old and len(new_names) == num_new:
+    if num_old and num_new and len(set(old_names)) == num_old and len(set(new_names)) == num_new:
         numbers = {name: number for number, name in enumerate(old_names)}
         return tuple(numbers.get(name) for name in new_names), "by name"
     if num_old == num_new:
         return tuple(range(num_new)), "by number"
-    return (None,) * num_new, f"there are {num_old} there and {num_new} here, not all with names"
+    return (None,) * num_new, f"there are {num_old} there and {num_new} here, not all with names of their own"
 
 
 def _tree(name: str, old: Any, new: Any, change: _Change) -> tuple[Any, list[Row]]:

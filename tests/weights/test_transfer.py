@@ -217,6 +217,7 @@ ANIMALS, PETS = ("bird", "cat", "dog"), ("dog", "fish", "bird")
         ((), PETS, (0, 1, 2)),
         (ANIMALS, (), (0, 1, 2)),
         ((), ("dog",), (None,)),
+        (("cat", "cat", "dog"), ("cat", "dog", "bird"), (0, 1, 2)),  # Names that are not their own say nothing.
     ],
 )
 def test_classes_are_matched_by_name_or_by_number_if_they_are_as_many(old, new, expected):
@@ -253,7 +254,7 @@ def test_the_same_classes_in_another_order_are_copied_whole():
 def test_other_classes_without_names_are_new():
     _, result, rows, _ = carried({"num_labels": 3}, {"num_labels": 2})
     row = rows["g_params/mapping/label_embedding"]
-    why = "0 of 2 classes matched (there are 3 there and 2 here, not all with names)"
+    why = "0 of 2 classes matched (there are 3 there and 2 here, not all with names of their own)"
     assert row[1:] == (transfer.INITIALISED, why)
     new = arrays(small({"num_labels": 2}), 2)
     assert same(result["g_params"]["mapping"]["label_embedding"], new["g_params"]["mapping"]["label_embedding"])
