@@ -175,6 +175,8 @@ def export(config: Config | None, source: pathlib.Path) -> None:
     if OUT.value is None:
         raise ValueError("--out is missing, which --mode=export needs: a file such as faces.safetensors.")
     save.check_name(OUT.value)
+    if config is not None and source.is_file():
+        raise ValueError(f"--config has no effect: {source} is a file, which tells its own settings; leave it out.")
     if config is not None:
         workdir.check_config(source, to_dict(config))
     leave_accelerators_alone()

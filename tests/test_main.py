@@ -117,6 +117,12 @@ def test_an_export_that_cannot_be_done_ends_in_one_line(tmp_path, arguments, mes
     assert result.returncode == 1 and message in result.stderr and len(result.stderr.splitlines()) == 1
 
 
+def test_settings_have_no_effect_on_the_export_of_a_file(tmp_path):
+    (tmp_path / "x.pkl").write_bytes(b"any")
+    result = run("--mode=export", "--config=demo", f"--workdir={tmp_path / 'x.pkl'}", f"--out={tmp_path / 'x.npz'}")
+    assert result.returncode == 1 and "--config has no effect: " in result.stderr
+
+
 def test_a_file_of_weights_is_exported_to_another(tmp_path):
     network = random_network(resolution=8, fmap_base=32)
     network.save(tmp_path / "network.pkl")
