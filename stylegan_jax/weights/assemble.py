@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import mmap
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -56,9 +57,7 @@ def network_of(found: contents.Contents, source: str) -> Network:
     resolution, alpha = _level(main or found.discriminator, model, source)
     w_avg = _w_avg(main, trees["params"], model, missing, notes, arrays)
     _leave_rest(parts, main or found.discriminator, arrays, left_out)
-    not_finite = [name for name, array in _main_arrays(parts) if not np.isfinite(array).all()]
-    if not_finite:
-        notes.append(f"It has {len(not_finite)} arrays with values that are not finite; the first is {not_finite[0]}.")
+    notes += not_finite(_main_arrays(parts))
     info = Info(source, found.layout, arrays, missing, left_out, tuple(notes))
     return Network(
         model, trees["params"], info, trees["g_params"], trees["d_params"], w_avg, noise, (), resolution, alpha
@@ -78,6 +77,12 @@ def _leave_rest(
             if stored not in used:
                 assert official.path(part.func, name, 2**10) == (), f"{stored} was not used"
                 left_out[stored] = "of the networks' own states, that of the averaged generator is used"
+
+
+def not_finite(arrays: Iterable[tuple[str, np.ndarray]]) -> list[str]:
+    """Returns a note if some of a file's arrays, which are given by name, have values that are not finite."""
+    found = [name for name, array in arrays if not np.isfinite(array).all()]
+    return [f"It has {len(found)} arrays with values that are not finite; the first is {found[0]}."] if found else []
 
 
 def _main_arrays(parts: dict[str, contents.Network | None]) -> list[tuple[str, np.ndarray]]:

@@ -71,9 +71,7 @@ def load(path: str | pathlib.Path, checkpoint: int | None = None) -> Network:
         raise ValueError(f"{path} cannot be read ({error.strerror}).") from None
     if not head:
         raise ValueError(f"{path} is empty; download or write it anew.")
-    if path.suffix in (".onnx", ".stablehlo"):
-        raise ValueError(f"{path} is an exported program, whose weights are not read; load what it was exported from.")
-    if path.suffix == ".npz" or (head.startswith(b"PK") and _is_npz(path)):
+    if head.startswith(b"PK") and _is_npz(path):
         return own.read_npz(path)
     if head[8:9] == b"{":
         return own.read_safetensors(path)
@@ -82,6 +80,8 @@ def load(path: str | pathlib.Path, checkpoint: int | None = None) -> Network:
             f"{path} is a file of MXNet (GluonCV's StyleGAN), which is not read; take the official pickle that it was "
             "made from."
         )
+    if path.suffix in (".onnx", ".stablehlo") and not head.startswith((b"PK", b"\x80")):
+        raise ValueError(f"{path} is an exported program, whose weights are not read; load what it was exported from.")
     for start, what in NOT_WEIGHTS.items():
         if head.lower().startswith(start):
             raise ValueError(f"{path} is {what}, and no file of weights; download it anew.")

@@ -120,7 +120,7 @@ def _network(arrays: Mapping[str, np.ndarray], text: str | bytes, path: pathlib.
             raise ValueError(f"it names {len(fields['class_names'])} classes, and the model has {model.num_labels}")
         if fields["resolution"] not in model.resolutions or not 0 <= fields["alpha"] <= 1:
             raise ValueError(f"resolution {fields['resolution']} or alpha {fields['alpha']} is out of range")
-        notes = tuple(about["notes"])
+        notes = tuple(dict.fromkeys([*about["notes"], *assemble.not_finite(arrays.items())]))
         info = Info(str(path), about["origin"], {}, {}, {}, notes, about["license"], about["nimg"])
     except (ValueError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"{path}: what it says of its network cannot be read ({error}).") from None

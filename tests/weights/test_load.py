@@ -19,8 +19,10 @@ from tests.random_networks import assert_same_weights, random_network
 @pytest.mark.parametrize("suffix", [".safetensors", ".pkl", ".pth"])
 def test_the_content_tells_the_layout_and_not_the_name(tmp_path, suffix):
     network = random_network(resolution=8, fmap_base=32)
-    network.save(tmp_path / f"network{suffix}").rename(tmp_path / "network.weights")
-    assert_same_weights(network, sg.load(str(tmp_path / "network.weights")))
+    path = network.save(tmp_path / f"network{suffix}")
+    for name in ("network.weights", "network.npz", "network.onnx"):
+        path = path.rename(tmp_path / name)
+        assert_same_weights(network, sg.load(str(path)))
 
 
 def zip_of_a_later_version() -> bytes:

@@ -78,3 +78,11 @@ def test_what_could_not_be_read_again_is_not_written(network, tmp_path, name):
 def test_fields_may_be_numbers_of_numpy(network, tmp_path):
     path = dataclasses.replace(network, resolution=np.int64(8), alpha=np.float32(1)).save(tmp_path / "x.npz")
     assert sg.load(path).resolution == 8
+
+
+def test_weights_that_are_not_finite_are_noted_once(network, tmp_path):
+    path = dataclasses.replace(network, w_avg=network.w_avg * np.nan).save(tmp_path / "x.safetensors")
+    for _ in range(2):
+        loaded = sg.load(path)
+        assert loaded.info.notes == ("It has 1 arrays with values that are not finite; the first is w_avg.",)
+        loaded.save(path)
