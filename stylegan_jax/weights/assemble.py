@@ -86,7 +86,9 @@ def not_finite(arrays: Iterable[tuple[str, np.ndarray]]) -> list[str]:
 
 
 def _main_arrays(parts: dict[str, contents.Network | None]) -> list[tuple[str, np.ndarray]]:
-    return [(part.stored[name], array) for part in parts.values() if part for name, array in part.arrays.items()]
+    return [
+        (stored, part.arrays[name]) for part in parts.values() if part for name, stored in part.stored.items()
+    ]
 
 
 def _model(part: contents.Network, found: contents.Contents, source: str) -> Model:
@@ -116,10 +118,12 @@ def _params(
         raise ValueError(f"{source}: {error}") from None
     for name in part.arrays:
         parents = official.path(part.func, name, model.resolution)
-        if parents:
+        if parents and name in part.stored:
             arrays["/".join((root, *parents))] = part.stored[name]
+        elif parents:
+            missing["/".join((root, *parents))] = "zeros; its layout has no such array"
     for place, value in found.items():
-        check_shape(arrays[f"{root}/{place}"], value.shape, wanted.get(place), kind, model, source)
+        check_shape(arrays.get(f"{root}/{place}", place), value.shape, wanted.get(place), kind, model, source)
     result: dict[str, np.ndarray] = {}
     for place, shape in wanted.items():
         if place not in found and not _can_lack(place, model):

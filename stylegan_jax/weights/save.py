@@ -177,12 +177,29 @@ def _differences(network: Network, suffix: str, has_noise_inputs: bool) -> list[
         if suffix == ".onnx" and model.compute_dtype != "float32":
             lines.append(f"its features are float32, and the network's are {model.compute_dtype}")
         return lines
+    if suffix == ".model":
+        lines += _lost_by_rosinality(network)
     if network.d_params is None:
         lines.append("the network has no discriminator, and none is written")
     if network.g_params is None and suffix == ".pkl" and network.d_params is not None:
         lines.append("the network has no generator in training (G); the average (Gs) stands in")
     if network.class_names:
         lines.append(f"{suffix} has no place for the names of classes: {', '.join(network.class_names[:3])}, ...")
+    return lines
+
+
+def _lost_by_rosinality(network: Network) -> list[str]:
+    """Returns what rosinality's layout has no place for, and this network has."""
+    lines, model = [], network.model
+    if network.w_avg is not None:
+        lines.append(".model has no place for the mean of w; who reads it computes one for psi")
+    if network.noise is not None:
+        lines.append(".model has no place for noise maps, and they are not written")
+    if (network.resolution, network.alpha) != (model.resolution, 1):
+        lines.append(
+            f".model has no place for the resolution that is trained, {network.resolution} px at a weight of "
+            f"{network.alpha:.3g}: it reads as a network of the highest resolution with trained values, at full weight"
+        )
     return lines
 
 

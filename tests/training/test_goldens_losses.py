@@ -52,7 +52,7 @@ def test_loss_and_its_gradients_agree_with_the_official_code(file, lod):
     with Recorded(settings["common"]) as common, Recorded(file, f"{lod}/") as r:
         g, d = common.take_network("G/vars"), common.take_network("D/vars")
         train = official.to_train(settings["fn"], settings["kwargs"])
-        config = Config(model=settings.joined(g.model, d.model), train=train)
+        config = Config(model=joined(g.model, d.model), train=train)
         full, n = config.model.resolution, len(common.take("latents"))
         order = names.image_order(n, config.model.stddev_group)
         reals, d_labels, g_labels, t, z = take_inputs(common, order)

@@ -15,6 +15,7 @@ import pytest
 
 import stylegan_jax as sg
 from stylegan_jax.weights import load, save
+from stylegan_jax.weights.files import torch_files
 from tests.hub_server import serving
 from tests.random_networks import assert_same_weights, random_network
 
@@ -36,6 +37,8 @@ def saved(network, path: pathlib.Path):
         {"num_labels": 4, "resolution": 16, "channels": 4},
         {"resolution": 128, "fmap_max": 4, "channels": 1},
         {"resolution": 8, "mapping_layers": 1, "const_input": False, "fmap_base": 32},
+        {"resolution": 16, "mapping_layers": 0, "z_size": 14},
+        {"resolution": 16, "num_labels": 1},
     ],
 )
 def test_a_network_comes_back_bit_for_bit(tmp_path, suffix, changes):
@@ -43,7 +46,7 @@ def test_a_network_comes_back_bit_for_bit(tmp_path, suffix, changes):
     back = saved(network, tmp_path / f"network{suffix}")
     model = dataclasses.replace(back.model, mapping_fmaps=network.model.mapping_fmaps)  # No array tells it at depth 1.
     assert_same_weights(network, dataclasses.replace(back, model=model))
-    labels = "class 1" if suffix in (".safetensors", ".npz") else 1
+    labels = "class 0" if suffix in (".safetensors", ".npz") else 0
     arguments = {"seeds": SEEDS, "psi": 0.7, "labels": labels if network.model.num_labels else None}
     np.testing.assert_array_equal(network(**arguments), back(**arguments))
 
@@ -59,6 +62,25 @@ def test_rosinalitys_layout_keeps_the_generator_bit_for_bit(tmp_path):
     b4 = start | {"start": {"const": const}, "epilogue0": start["epilogue0"] | {"bias": np.zeros(12, np.float32)}}
     params = network.params | {"synthesis": network.params["synthesis"] | {"b4": b4}}
     assert_same_weights(dataclasses.replace(network, params=params, w_avg=back.w_avg, noise=None), back, ("params",))
+
+
+def test_rosinalitys_file_lists_each_of_its_arrays_once_and_nothing_else(tmp_path):
+    network = random_network(mapping_fmaps=14, z_size=14, fmap_base=512, **OF_ROSINALITY)
+    path = network.save(tmp_path / "network.model")
+    info = load.load(path).info
+    groups = torch_files.load(path)
+    in_file = [f"{group}/{name}" for group, arrays in groups.items() for name in arrays]
+    assert sorted([*info.arrays.values(), *info.left_out]) == sorted(in_file)
+    assert {name for name in info.missing if name != "w_avg"} == {
+        f"{root}/synthesis/b4/epilogue0/bias" for root in ("params", "g_params")
+    }
+
+
+def test_what_rosinalitys_layout_has_no_place_for_is_logged(tmp_path, caplog):
+    network = random_network(resolution=16, mapping_fmaps=14, z_size=14, **OF_ROSINALITY)
+    dataclasses.replace(network, resolution=8, alpha=0.5).save(tmp_path / "network.model")
+    for text in ("the mean of w", "noise maps", "the resolution that is trained, 8 px at a weight of 0.5"):
+        assert f".model has no place for {text}" in caplog.text
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".npz"])

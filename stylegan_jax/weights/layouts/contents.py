@@ -24,7 +24,7 @@ class Network:
     func: str
     kwargs: dict[str, Any]  # Keyword arguments; those that arrays tell may be left out.
     arrays: dict[str, np.ndarray]
-    stored: dict[str, str]  # For each array, its name in the file.
+    stored: dict[str, str]  # For each array, its name in the file; arrays that are zero by the layout have none.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,8 +86,9 @@ def told_by_generator(network: Network) -> dict[str, Any]:
         told |= {"latent_size": rows if label is None else label.shape[1]}
         told |= {"dlatent_size": _shape(network, f"G_mapping/Dense{dense[-1]}/weight")[1]}
         told |= {"mapping_fmaps": columns} if len(dense) > 1 else {}
-    elif told["use_styles"]:
+    elif told["use_styles"]:  # Without mapping layers, the latent and its embedded label are w.
         told["dlatent_size"] = _shape(network, "G_synthesis/4x4/Conv/StyleMod/weight")[0]
+        told["latent_size"] = told["dlatent_size"] if label is None else label.shape[1]
     return told
 
 

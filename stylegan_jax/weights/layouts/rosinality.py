@@ -23,7 +23,6 @@ LAYOUT = "rosinality"
 ROUNDING = 1e-6  # How far the running average may drift off a constant 1.
 GROUPS = {"g_optimizer": taking.OPTIMIZER, "d_optimizer": taking.OPTIMIZER}
 SWITCHES = {"bias_before_blur": True, "instance_norm_epsilon": 1e-5}
-ZEROS = "nowhere: this layout has no bias of the constant, so it is zero"
 DEVIATION = (
     "Its discriminator takes the minibatch deviation over the whole batch, and here it is over groups of 4 images: "
     "scores agree in batches of up to 4."
@@ -139,7 +138,6 @@ def _generator(state: taking.State, trained: int) -> tuple[contents.Network, dic
     )
     constant_bias = "G_synthesis/4x4/Const/bias"
     network.arrays[constant_bias] = np.zeros(network.arrays["G_synthesis/4x4/Const/const"].shape[1], np.float32)
-    network.stored[constant_bias] = ZEROS
     return network, left_out
 
 

@@ -205,7 +205,7 @@ def test_the_bias_of_the_constant_is_added_to_it():
     constant, bias = (arrays[f"G_synthesis/4x4/Const/{name}"] for name in ("const", "bias"))
     np.testing.assert_array_equal(found.arrays["G_synthesis/4x4/Const/const"], constant + bias[None, :, None, None])
     assert not found.arrays["G_synthesis/4x4/Const/bias"].any()
-    assert found.stored["G_synthesis/4x4/Const/bias"].startswith("nowhere")
+    assert "G_synthesis/4x4/Const/bias" not in found.stored
     z = np.random.default_rng(1).standard_normal((2, 16)).astype(np.float32)
     results = []
     for part in (made.average, found):
