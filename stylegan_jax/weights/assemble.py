@@ -86,9 +86,7 @@ def not_finite(arrays: Iterable[tuple[str, np.ndarray]]) -> list[str]:
 
 
 def _main_arrays(parts: dict[str, contents.Network | None]) -> list[tuple[str, np.ndarray]]:
-    return [
-        (stored, part.arrays[name]) for part in parts.values() if part for name, stored in part.stored.items()
-    ]
+    return [(stored, part.arrays[name]) for part in parts.values() if part for name, stored in part.stored.items()]
 
 
 def _model(part: contents.Network, found: contents.Contents, source: str) -> Model:

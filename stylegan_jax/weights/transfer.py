@@ -62,7 +62,7 @@ def transfer(
 
     Args:
         network: the existing network: a weights.network.Network, or what has its fields model, params, g_params,
-            d_params, w_avg and class_names.
+            d_params, w_avg, class_names and info.
         new: the run's initial arrays, by their names in its state: "g_params", "d_params", "ema_params" and "w_avg".
         model: the run's model.
         class_names: names of its classes, if it has any.
@@ -73,14 +73,11 @@ def transfer(
     """
     classes, matched = match_classes(network.model.num_labels, network.class_names, model.num_labels, class_names)
     change = _Change(network.model, model, classes, matched)
-    found = {
-        "g_params": network.params if network.g_params is None else network.g_params,
-        "ema_params": network.params,
-        "d_params": network.d_params,
-    }
-    result, rows = {}, []
-    for name, tree in found.items():
-        result[name], of_tree = _tree(name, tree, new[name], change)
+    g_field, result, rows = "params" if network.g_params is None else "g_params", {}, []
+    for name, field in {"g_params": g_field, "ema_params": "params", "d_params": "d_params"}.items():
+        # Where zeros stand in for an array that the file lacks, the run's own is better.
+        lacking = {tuple(path.split("/")[1:]) for path in network.info.missing if path.startswith(f"{field}/")}
+        result[name], of_tree = _tree(name, getattr(network, field), lacking, new[name], change)
         rows += of_tree
     mapping = [row for row in rows if row.array.startswith("ema_params/mapping/")]
     has_mapping = network.params is not None and all(row.what == COPIED for row in mapping)
@@ -111,9 +108,9 @@ def match_classes(
     return (None,) * num_new, f"there are {num_old} there and {num_new} here, not all with names of their own"
 
 
-def _tree(name: str, old: Any, new: Any, change: _Change) -> tuple[Any, list[Row]]:
-    """Returns a network's parameters and their rows; `old` is None if the imported network lacks it."""
-    arrays, initial = dict(_leaves(old or {})), dict(_leaves(new))
+def _tree(name: str, old: Any, lacking: set[Path], new: Any, change: _Change) -> tuple[Any, list[Row]]:
+    """Returns a network's parameters and their rows; `old` is None if the imported network has none."""
+    arrays, initial = {path: x for path, x in _leaves(old or {}) if path not in lacking}, dict(_leaves(new))
     result: dict[str, Any] = {key: {} for key in new}  # A mapping network without layers has no arrays.
     rows = []
     for path, value in initial.items():

@@ -12,6 +12,7 @@ from stylegan_jax.config import Config, Model
 from stylegan_jax.networks import discriminator, generator, sampling
 from stylegan_jax.training import state
 from stylegan_jax.weights import transfer
+from stylegan_jax.weights.network import Info
 from tests.small import settings
 
 
@@ -27,12 +28,13 @@ def small(model: dict) -> Config:
     return settings(model={"resolution": 8} | model)
 
 
-def carried(of: dict, to: dict, names: tuple = (), new_names: tuple = (), **without):
+def carried(of: dict, to: dict, names: tuple = (), new_names: tuple = (), missing: tuple = (), **without):
     """Returns (network, result, {array: row}, model): a network of model settings `of`, carried to a model of `to`."""
     old, new = map(small, (of, to))
     found = arrays(old, 1)
     fields = {name: found[name] for name in ("g_params", "d_params", "w_avg")} | {"params": found["ema_params"]}
-    network = types.SimpleNamespace(**fields | {"model": old.model, "class_names": names} | without)
+    info = Info("network", "made", missing=dict.fromkeys(missing, "zeros"))
+    network = types.SimpleNamespace(**fields | {"model": old.model, "class_names": names, "info": info} | without)
     initial = arrays(new, 2)
     result, rows = transfer.transfer(network, initial, new.model, new_names)
     shapes = [jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (result, initial)]
@@ -82,6 +84,18 @@ def test_what_is_returned_shares_no_memory():
     others = jax.tree.leaves((network.params, network.d_params, network.w_avg, arrays(small({}), 2)))
     assert not any(np.shares_memory(a, b) for a in of_run for b in others)
     assert not any(np.shares_memory(a, b) for i, a in enumerate(of_run) for b in of_run[:i])
+
+
+def test_an_array_that_the_file_lacks_is_initialised_and_not_copied_as_zeros():
+    missing = ("params/synthesis/to_rgb4/weight", "d_params/from_rgb4/weight")
+    _, result, rows, model = carried({}, {}, missing=missing, g_params=None)
+    changed = {row.array for row in rows.values() if row.what != transfer.COPIED}
+    assert changed == {f"{name}/synthesis/to_rgb4/weight" for name in ("g_params", "ema_params")} | {missing[1]}
+    assert {rows[array].why for array in changed} == {"the network has no such array"}
+    initial = arrays(small({}), 2)
+    for name in ("g_params", "ema_params"):
+        assert same(result[name]["synthesis"]["to_rgb4"]["weight"], initial[name]["synthesis"]["to_rgb4"]["weight"])
+    assert same(result["d_params"]["from_rgb4"]["weight"], initial["d_params"]["from_rgb4"]["weight"])
 
 
 def test_the_first_fade_above_a_network_begins_with_its_pictures_to_the_bit():
