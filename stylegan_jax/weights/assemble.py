@@ -69,7 +69,7 @@ def _leave_rest(
 ) -> None:
     """Notes the level of detail that is used, and why the other networks' own state is not."""
     for name in ("lod", "G_synthesis/lod"):
-        if name in main.arrays:
+        if name in main.stored:
             arrays.setdefault("resolution, alpha", main.stored[name])
     used = set(arrays.values())
     for part in parts.values():

@@ -122,7 +122,8 @@ def _use(model: Model, file: str, name: str | None, class_names: Sequence[str], 
         return _program_use(model, file, has_w_avg)
     arguments = ["seeds=[1, 2, 3]"]
     if model.num_labels:
-        arguments += [f"labels={class_names[0]!r}" if class_names else "labels=0"]
+        has_names = class_names and file.endswith((".safetensors", ".npz"))  # Other layouts have no place for them.
+        arguments += [f"labels={class_names[0]!r}" if has_names else "labels=0"]
     if has_w_avg:
         arguments += ["psi=0.7"]
     shape = f"uint8 [3, {model.resolution}, {model.resolution}, {model.channels}]"

@@ -37,6 +37,12 @@ def test_the_card_tells_what_the_network_is():
     assert head(text)["library_name"] == "stylegan_jax"
 
 
+@pytest.mark.parametrize(("suffix", "labels"), [("npz", "'cat'"), ("pkl", "0")])
+def test_the_code_of_a_card_names_a_class_where_the_file_has_names(suffix, labels):
+    text = make(Model(num_labels=2), class_names=("cat", "dog"), file=f"pets.{suffix}")
+    assert f"network(seeds=[1, 2, 3], labels={labels}" in text
+
+
 def test_what_is_not_known_is_called_so():
     text = make()
     assert "| Real images shown in training | not known |" in text

@@ -83,7 +83,7 @@ def read(tree: Any, path: str | pathlib.PurePath) -> contents.Contents | None:
     depth = re.search(r"_(\d+)_\d+\b", file)
     if depth and int(depth[1]) < num_levels:
         network.arrays["lod"] = np.array(num_levels - 1 - int(depth[1]), np.float32)
-        network.stored["lod"] = f"the depth in the file's name, {depth[1]}"
+        notes.append(f"Its file's name tells that it is trained at {4 << int(depth[1])} px.")
     else:
         notes.append("Its name tells no depth that it could have, so it is taken as trained at its full resolution.")
     if "_GEN_" in file and "SHADOW" not in file:

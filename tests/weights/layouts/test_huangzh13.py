@@ -67,7 +67,7 @@ def test_generators_of_every_size_are_read(fields):
     found = huangzh13.read(tree, "GAN_GEN_SHADOW_1_4.pth")
     assert ports.is_complete(found, tree)
     assert found.switches == EPSILON
-    assert found.notes == ("It has no noise maps.",)
+    assert found.notes[0] == "It has no noise maps." and len(found.notes) == 2
     assert ports.equal(found.average, made, MISSING, **EPSILON)
     assert contents.model_of(found.average).mapping_layers == fields.get("mapping_layers", 2)
 
@@ -79,9 +79,10 @@ def test_the_name_tells_the_average_from_the_generator_in_training_and_the_depth
         (pathlib.Path("runs") / "GAN_GEN_2_30.pth", "generator", 0),
         ("GAN_GEN_SHADOW_1_12.zip-format.pth", "average", 1),
     ):
-        part = getattr(huangzh13.read(tree, path), field)
-        assert part.arrays["lod"] == lod
-        assert "depth" in part.stored["lod"]
+        found = huangzh13.read(tree, path)
+        part = getattr(found, field)
+        assert part.arrays["lod"] == lod and "lod" not in part.stored  # It is no array of the file.
+        assert found.notes[-1] == f"Its file's name tells that it is trained at {16 >> lod} px."
     for path in ("mine.pth", "GAN_GEN_SHADOW_3_1.pth"):  # Depth 3 would be 32 px.
         found = huangzh13.read(tree, path)
         assert "lod" not in found.average.arrays
