@@ -75,8 +75,8 @@ def transfer(
     change = _Change(network.model, model, classes, matched)
     g_field, result, rows = "params" if network.g_params is None else "g_params", {}, []
     for name, field in {"g_params": g_field, "ema_params": "params", "d_params": "d_params"}.items():
-        # Where zeros stand in for an array that the file lacks, the run's own is better.
-        lacking = {tuple(path.split("/")[1:]) for path in network.info.missing if path.startswith(f"{field}/")}
+        # Zeros stand in where a file lacks a way to or from RGB; the run's own are better.
+        lacking = {tuple(path.split("/")[1:]) for path in network.info.missing if re.match(rf"{field}/.*_rgb\d", path)}
         result[name], of_tree = _tree(name, getattr(network, field), lacking, new[name], change)
         rows += of_tree
     mapping = [row for row in rows if row.array.startswith("ema_params/mapping/")]
