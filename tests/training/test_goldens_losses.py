@@ -12,6 +12,7 @@ from stylegan_jax.networks import ops, sampling
 from stylegan_jax.training import losses
 from stylegan_jax.weights.layouts import official as names
 from stylegan_jax.weights.layouts.official import nhwc
+from stylegan_jax.weights.layouts.settings import joined
 from tests import official
 from tests.official import Recorded
 
