@@ -170,19 +170,19 @@ def find_devices() -> None:
         leave_accelerators_alone()
 
 
-def export(config: Config | None, source: pathlib.Path) -> None:
-    """Writes the network of a run, whose settings are compared with `config`, or of a file, to --out."""
+def export(config: Config | None, source: str) -> None:
+    """Writes the network of a run, whose settings are compared with `config`, of a file or at the hub, to --out."""
     if OUT.value is None:
         raise ValueError("--out is missing, which --mode=export needs: a file such as faces.safetensors.")
     save.check_name(OUT.value)
-    if config is not None and source.is_file():
-        raise ValueError(f"--config has no effect: {source} is a file, which tells its own settings; leave it out.")
+    folder = pathlib.Path(os.path.expanduser(source))
+    if config is not None and not folder.is_dir():
+        raise ValueError(f"--config has no effect: {source} tells its own settings; leave it out.")
     if config is not None:
-        workdir.check_config(source, to_dict(config))
+        workdir.check_config(folder, to_dict(config))
     leave_accelerators_alone()
     network = load.load(source, CHECKPOINT.value)
-    print(network.info)
-    print(f"wrote {save.save(network, OUT.value, LICENSE.value)}")
+    print(network.info, f"wrote {save.save(network, OUT.value, LICENSE.value)}", sep="\n")
 
 
 def run(config: Config, mode: str, folder: pathlib.Path) -> None:
@@ -233,8 +233,8 @@ def main(argv: list[str]) -> None:
         sys.exit(f"error: {str(error).splitlines()[-1].strip()}")
     code = 0
     try:
-        folder = workdir.resolve(WORKDIR.value, "--workdir")
         check_flags(MODE.value)
+        folder = None if MODE.value == "export" else workdir.resolve(WORKDIR.value, "--workdir")
         if MODE.value in ("inspect", "prepare"):
             leave_accelerators_alone()
         config = None if values is None else from_dict(values)
@@ -243,7 +243,7 @@ def main(argv: list[str]) -> None:
             out = None if OUT.value is None else workdir.resolve(OUT.value, "--out")
             print(*draw.save_grids(config, folder, CLASSES.value, out, CHECKPOINT.value), sep="\n")
         elif MODE.value == "export":
-            export(config, folder)
+            export(config, WORKDIR.value)
         elif config is None:
             raise ValueError(f"--config is missing, which --mode={MODE.value} needs: a file, or a name such as demo.")
         else:

@@ -16,7 +16,7 @@ import pytest
 from flax import traverse_util
 
 from stylegan_jax.networks import generator
-from stylegan_jax.weights import assemble, save
+from stylegan_jax.weights import save, trees
 from stylegan_jax.weights.files import torch_files
 from stylegan_jax.weights.layouts import contents
 from tests import official, random_networks
@@ -52,7 +52,7 @@ def g_tolerance(file: str) -> float:
 def network_of(part: contents.Network, **switches: Any) -> official.Network:
     """Returns an official network of a checkpoint in our conventions, with zeros for lower ways to and from RGB."""
     model = contents.model_of(part, **switches)
-    shapes = assemble.abstract_generator(model) if part.func == "G_style" else assemble.abstract_discriminator(model)
+    shapes = trees.abstract_generator(model) if part.func == "G_style" else trees.abstract_discriminator(model)
     absent = {k: np.zeros(v.shape, v.dtype) for k, v in flat(shapes).items() if "_rgb" in k}
     params = traverse_util.unflatten_dict(absent | flat(contents.params_of(part, model.resolution)), sep="/")
     noise = contents.noise_of(part, 2 * len(model.resolutions))

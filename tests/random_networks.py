@@ -6,8 +6,9 @@ import jax
 import numpy as np
 
 from stylegan_jax.config import Model
-from stylegan_jax.weights import assemble
-from stylegan_jax.weights.network import Info, Network
+from stylegan_jax.weights import trees
+from stylegan_jax.weights.info import Info
+from stylegan_jax.weights.network import Network
 
 SMALL = {"resolution": 32, "fmap_base": 128, "fmap_max": 12, "z_size": 10, "w_size": 14, "mapping_fmaps": 11}
 
@@ -30,10 +31,10 @@ def random_network(seed: int = 0, **changes: Any) -> Network:
     maps = [(1, r, r, 1) for r in model.resolutions for _ in range(2)] if model.use_noise else []
     return Network(
         model,
-        drawn(assemble.abstract_generator(model)),
+        drawn(trees.abstract_generator(model)),
         Info("random", "random", license="CC0"),
-        drawn(assemble.abstract_generator(model)),
-        drawn(assemble.abstract_discriminator(model)),
+        drawn(trees.abstract_generator(model)),
+        drawn(trees.abstract_discriminator(model)),
         rng.standard_normal(model.w_size, dtype=np.float32) if model.use_styles else None,
         tuple(rng.standard_normal(shape, dtype=np.float32) for shape in maps) or None,
         tuple(f"class {i}" for i in range(model.num_labels)),
@@ -47,7 +48,7 @@ def assert_same_weights(
 ) -> None:
     """Fails unless two networks have the same model and weights, bit for bit."""
     assert ours.model == other.model
-    for part in (*parts, "w_avg", "noise"):
+    for part in (*parts, "w_avg", "noise", "g_w_avg", "g_noise"):
         a, b = getattr(ours, part), getattr(other, part)
         assert jax.tree.structure(a) == jax.tree.structure(b), part
         jax.tree.map(np.testing.assert_array_equal, a, b)

@@ -28,7 +28,7 @@ def resolve(text: str, flag: str) -> pathlib.Path:
         flag: its name, for messages: "--workdir".
 
     Raises:
-        ValueError: it is empty, not on a file system, or in the home of a user who does not exist.
+        ValueError: it is empty, a file, not on a file system, or in the home of a user who does not exist.
     """
     if not text.strip():
         raise ValueError(f"{flag} is empty; name a folder (a shell variable in it may not be set).")
@@ -43,6 +43,8 @@ def resolve(text: str, flag: str) -> pathlib.Path:
         raise ValueError(f"{flag}={text}: this machine has no such user; write the whole path.") from None
     if text.startswith("~") and not home.is_dir():
         raise ValueError(f"{flag}={text}: the home folder {home} does not exist; write the whole path.")
+    if folder.is_file():
+        raise ValueError(f"{flag}={text} is a file; name a folder.")
     return folder
 
 

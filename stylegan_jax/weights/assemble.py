@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from stylegan_jax.config import Model, checks
-from stylegan_jax.networks import discriminator, generator, sampling
-from stylegan_jax.weights import classes
+from stylegan_jax.networks import sampling
+from stylegan_jax.weights import classes, trees
+from stylegan_jax.weights.info import Info
 from stylegan_jax.weights.layouts import contents, official, settings
-from stylegan_jax.weights.network import Info, Network
+from stylegan_jax.weights.network import Network
 
 _LATENTS_AT_ONCE = 100
 NUM_LATENTS = 10_000  # Latents that a missing w_avg is the mean of: as many as the official code takes.
@@ -47,21 +48,45 @@ def network_of(found: contents.Contents, source: str) -> Network:
     _check_model(model, source)
     arrays: dict[str, str] = {}
     missing: dict[str, str] = {}
-    trees = {}
+    networks = {}
     parts = {"params": main, "g_params": found.generator if found.average else None, "d_params": found.discriminator}
     for root, part in parts.items():
-        trees[root] = None if part is None else _params(part, model, root, source, arrays, missing)
+        networks[root] = None if part is None else _params(part, model, root, source, arrays, missing)
     if main is not None and found.average is None:
         notes.append("Its weights are those in training: the file has no average of them.")
     noise = None if main is None else _noise(main, model, source, arrays)
     resolution, alpha = _level(main or found.discriminator, model, source)
-    w_avg = _w_avg(main, trees["params"], model, missing, notes, arrays)
+    w_avg = _w_avg(main, networks["params"], model, missing, notes, arrays)
+    g_noise, g_w_avg = _own_state(parts["g_params"], noise, w_avg, model, source, arrays)
     _leave_rest(parts, main or found.discriminator, arrays, left_out)
     notes += not_finite(_main_arrays(parts))
     info = Info(source, found.layout, arrays, missing, left_out, tuple(notes))
-    return Network(
-        model, trees["params"], info, trees["g_params"], trees["d_params"], w_avg, noise, (), resolution, alpha
-    )
+    shared = w_avg, noise, (), resolution, alpha, g_w_avg, g_noise
+    return Network(model, networks["params"], info, networks["g_params"], networks["d_params"], *shared)
+
+
+def _own_state(
+    part: contents.Network | None,
+    noise: tuple[np.ndarray, ...] | None,
+    w_avg: np.ndarray | None,
+    model: Model,
+    source: str,
+    arrays: dict[str, str],
+) -> tuple[tuple[np.ndarray, ...] | None, np.ndarray | None]:
+    """Returns the noise maps and the mean of w of the generator in training, where they differ from the average's."""
+    own_noise, own_w_avg = None, None
+    if part is None:
+        return own_noise, own_w_avg
+    stored: dict[str, str] = {}
+    maps = _noise(part, model, source, stored, "g_noise")
+    if maps is not None and (noise is None or not all(map(np.array_equal, maps, noise))):
+        own_noise = maps
+        arrays |= stored
+    if model.use_styles and "dlatent_avg" in part.arrays:
+        found = _stored_w_avg(part, model)
+        if w_avg is None or not np.array_equal(found, w_avg):
+            own_w_avg, arrays["g_w_avg"] = found, part.stored["dlatent_avg"]
+    return own_noise, own_w_avg
 
 
 def _leave_rest(
@@ -76,7 +101,7 @@ def _leave_rest(
         for name, stored in part.stored.items() if part else ():
             if stored not in used:
                 assert official.path(part.func, name, 2**10) == (), f"{stored} was not used"
-                left_out[stored] = "of the networks' own states, that of the averaged generator is used"
+                left_out[stored] = "it is the same in the averaged generator, which is used"
 
 
 def not_finite(arrays: Iterable[tuple[str, np.ndarray]]) -> list[str]:
@@ -109,9 +134,9 @@ def _params(
     """Returns a network's parameters, checked against the model; notes where each came from, and what was missing."""
     is_generator = part.func.startswith("G_")
     kind = "generator" if is_generator else "discriminator"
-    wanted = flat(abstract_generator(model) if is_generator else abstract_discriminator(model))
+    wanted = trees.flat(trees.abstract_generator(model) if is_generator else trees.abstract_discriminator(model))
     try:
-        found = flat(contents.params_of(part, model.resolution))
+        found = trees.flat(contents.params_of(part, model.resolution))
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None
     for name in part.arrays:
@@ -130,7 +155,7 @@ def _params(
             missing[f"{root}/{place}"] = "zeros; it is used only while lower resolutions are trained"
             found[place] = np.zeros(shape.shape, np.float32)
         result[place] = owned(found[place])
-    return nested(result, kind)
+    return trees.nested(result, kind)
 
 
 def check_shape(stored: str, shape: tuple[int, ...], wanted: Any, kind: str, model: Model, source: str) -> None:
@@ -163,7 +188,9 @@ def _size(model: Model) -> str:
     return f"{model.resolution} px, {model.fmaps(4)} maps at 4 px and {model.fmaps(model.resolution)} at the top"
 
 
-def _noise(part: contents.Network, model: Model, source: str, arrays: dict[str, str]) -> tuple[np.ndarray, ...] | None:
+def _noise(
+    part: contents.Network, model: Model, source: str, arrays: dict[str, str], root: str = "noise"
+) -> tuple[np.ndarray, ...] | None:
     """Returns the stored noise maps; None if there are none."""
     sizes = [r for r in model.resolutions for _ in range(2)]
     maps = contents.noise_of(part, len(sizes))
@@ -174,7 +201,7 @@ def _noise(part: contents.Network, model: Model, source: str, arrays: dict[str, 
                 raise ValueError(
                     f"{source}: {part.stored[name]} is of no use: this network has {len(sizes)} noise maps."
                 )
-            arrays[f"noise/{number}"] = part.stored[name]
+            arrays[f"{root}/{number}"] = part.stored[name]
     if all(m is None for m in maps):
         return None
     for i, (m, r) in enumerate(zip(maps, sizes, strict=True)):
@@ -216,12 +243,7 @@ def _w_avg(
         return None
     if "dlatent_avg" in part.arrays:
         arrays["w_avg"] = part.stored["dlatent_avg"]
-        w_avg = part.arrays["dlatent_avg"]
-        if w_avg.shape != (model.w_size,):
-            raise ValueError(
-                f"{part.stored['dlatent_avg']} has the shape {list(w_avg.shape)}; it would be [{model.w_size}]."
-            )
-        return owned(w_avg)
+        return _stored_w_avg(part, model)
     missing["w_avg"] = f"the mean w of {NUM_LATENTS} latents, computed now"
     notes.append(f"It has no mean of w: psi goes by the mean of {NUM_LATENTS} latents, computed now.")
     if model.num_labels:
@@ -235,46 +257,15 @@ def _w_avg(
     return (total * (_LATENTS_AT_ONCE / NUM_LATENTS)).astype(np.float32)
 
 
+def _stored_w_avg(part: contents.Network, model: Model) -> np.ndarray:
+    w_avg = part.arrays["dlatent_avg"]
+    if w_avg.shape != (model.w_size,):
+        raise ValueError(
+            f"{part.stored['dlatent_avg']} has the shape {list(w_avg.shape)}; it would be [{model.w_size}]."
+        )
+    return owned(w_avg)
+
+
 @functools.partial(jax.jit, static_argnames="model")
 def _mean_w(params: Any, z: Any, labels: Any, *, model: Model) -> Any:
     return jnp.mean(sampling.map_latents(params, z, labels, model), axis=0)
-
-
-# ---- trees
-
-
-@functools.cache
-def abstract_generator(model: Model) -> Any:
-    """Returns the shapes and dtypes of a generator's parameters."""
-    key = jax.random.key(0)
-    return jax.eval_shape(lambda: generator.init(key, key, model))
-
-
-@functools.cache
-def abstract_discriminator(model: Model) -> Any:
-    """Returns the shapes and dtypes of a discriminator's parameters."""
-    labels = jax.ShapeDtypeStruct((1, model.num_labels), jnp.float32) if model.num_labels else None
-    images = jax.ShapeDtypeStruct((1, model.resolution, model.resolution, model.channels), jnp.float32)
-
-    def init(images: Any, labels: Any) -> Any:
-        network = discriminator.Discriminator(model)
-        return network.init(jax.random.key(0), images, labels, jnp.ones(()), resolution=model.resolution)["params"]
-
-    return jax.eval_shape(init, images, labels)
-
-
-def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Returns {"mapping/dense0/weight": array, ...} of nested dicts."""
-    result: dict[str, Any] = {}
-    for name, value in tree.items():
-        result |= flat(value, f"{prefix}{name}/") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return result
-
-
-def nested(arrays: dict[str, Any], kind: str) -> dict[str, Any]:
-    """Returns the inverse of `flat`, of a "generator" or a "discriminator"; a mapping without layers is empty."""
-    tree: dict[str, Any] = {"mapping": {}, "synthesis": {}} if kind == "generator" else {}
-    for place, value in arrays.items():
-        *parents, name = place.split("/")
-        functools.reduce(lambda node, part: node.setdefault(part, {}), parents, tree)[name] = value
-    return tree

@@ -1,18 +1,29 @@
 """The model card of a network: the README.md beside its weights, with the head that the Hugging Face hub reads."""
 
 import json
+import pathlib
 from collections.abc import Mapping, Sequence
 
 import jax
 
 from stylegan_jax.config import Model
 from stylegan_jax.weights import hub
-from stylegan_jax.weights.network import Network, printable
+from stylegan_jax.weights.info import printable
+from stylegan_jax.weights.network import Network
 
 NOT_STATED = "not stated"
 # Licences by the hub's name for them; any other is "other" there, with its own line.
 HUB_LICENSES = ("apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc0-1.0", "mit")
+_OURS = "library_name: stylegan_jax"  # The first line of each card's head.
 MAX_CLASSES = 100  # Classes that a card lists.
+
+
+def check_replaceable(path: pathlib.Path) -> None:
+    """Raises ValueError if a card cannot be written at `path`: there is a folder, or a file that is no card of ours."""
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, and the model card goes there; move it away.")
+    if path.exists() and not path.read_bytes().startswith(f"---\n{_OURS}\n".encode()):
+        raise ValueError(f"{path} is no model card that was written here; move it away, the new card goes there.")
 
 
 def card_of(network: Network, title: str, file: str, name: str | None = None) -> str:
@@ -97,7 +108,7 @@ def _line(text: str) -> str:
 
 def _head(model: Model, license: str | None) -> str:
     """Returns the YAML at the top; texts are quoted as in JSON, which is YAML too."""
-    lines = ["library_name: stylegan_jax", "tags:", "- stylegan", "- jax"]
+    lines = [_OURS, "tags:", "- stylegan", "- jax"]
     if not model.num_labels:
         lines += ["pipeline_tag: unconditional-image-generation"]
     known = (license or "").strip().lower().replace(" ", "-")

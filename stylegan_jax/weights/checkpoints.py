@@ -9,8 +9,9 @@ import numpy as np
 
 from stylegan_jax.config import Config, Model, from_dict, schedule
 from stylegan_jax.runs import checkpoint, restoring, workdir
-from stylegan_jax.weights import assemble
-from stylegan_jax.weights.network import Info, Network
+from stylegan_jax.weights import trees
+from stylegan_jax.weights.info import Info
+from stylegan_jax.weights.network import Network
 
 
 def is_run(path: pathlib.Path) -> bool:
@@ -36,16 +37,16 @@ def read(path: pathlib.Path, nimg: int | None = None) -> Network:
     config = settings_of(folder)
     model = config.model
     fields = {
-        "ema_params": assemble.abstract_generator(model),
-        "g_params": assemble.abstract_generator(model),
-        "d_params": assemble.abstract_discriminator(model),
+        "ema_params": trees.abstract_generator(model),
+        "g_params": trees.abstract_generator(model),
+        "d_params": trees.abstract_discriminator(model),
         "w_avg": jax.ShapeDtypeStruct((model.w_size,), np.float32),
     }
     restored = restore(folder, fields, jax.sharding.SingleDeviceSharding(jax.local_devices()[0]), nimg)
     state = jax.device_get(restored.state)
     phase = schedule.phase_at(restored.nimg, config.schedule, model.resolution)
     place = folder / "checkpoints" / str(restored.nimg)
-    arrays = {name: name for name in assemble.flat(state)}
+    arrays = {name: name for name in trees.flat(state)}
     return Network(
         model,
         state["ema_params"],
@@ -78,7 +79,7 @@ def settings_of(folder: pathlib.Path) -> Config:
 def generator_fields(model: Model) -> dict[str, Any]:
     """Returns the fields of a training state that images are drawn with, as shapes and dtypes."""
     w_avg = jax.ShapeDtypeStruct((model.w_size,), np.float32)
-    return {"ema_params": assemble.abstract_generator(model), "w_avg": w_avg}
+    return {"ema_params": trees.abstract_generator(model), "w_avg": w_avg}
 
 
 def restore(

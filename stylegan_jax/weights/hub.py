@@ -3,10 +3,23 @@
 import contextlib
 import os
 import pathlib
+import re
 from typing import Any
 
 SCHEME = "hf://"  # Of names at the hub: hf://OWNER/NAME.
 WEIGHTS, CARD = "model.safetensors", "README.md"
+
+
+def name_of(address: str) -> str:
+    """Returns the name in an address hf://OWNER/NAME.
+
+    Raises:
+        ValueError: it is no such address.
+    """
+    match = re.fullmatch(r"hf://([^/]+/[^/]+)", address)
+    if match is None:
+        raise ValueError(f"{address} is no name at the Hugging Face hub; give hf://OWNER/NAME.")
+    return match[1]
 
 
 def upload(folder: str | os.PathLike, name: str) -> str:
@@ -74,7 +87,5 @@ def _hub() -> Any:
         import huggingface_hub
         import huggingface_hub.errors
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the Hugging Face hub needs huggingface_hub: pip install 'stylegan_jax[hub]'"
-        ) from error
+        raise ModuleNotFoundError("the Hugging Face hub needs huggingface_hub: pip install huggingface_hub") from error
     return huggingface_hub

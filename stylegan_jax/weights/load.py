@@ -50,7 +50,7 @@ def load(path: str | pathlib.Path, checkpoint: int | None = None) -> Network:
         ModuleNotFoundError: the hub is asked for without its extra.
     """
     if str(path).startswith(hub.SCHEME):
-        path = hub.download(str(path).removeprefix(hub.SCHEME))
+        path = hub.download(hub.name_of(str(path)))
     path = pathlib.Path(os.path.expanduser(path))  # An unknown user stays in the path.
     if not os.path.exists(path):  # In place of an error if the name is too long.
         raise ValueError(f"{path} does not exist; name a file of weights, a run's workdir or a checkpoint in it.")
@@ -59,7 +59,8 @@ def load(path: str | pathlib.Path, checkpoint: int | None = None) -> Network:
     if path.is_dir():
         if not checkpoints.is_run(path):
             raise ValueError(
-                f"{path} is a folder, but of no run: it has no checkpoints. Name the file of weights in it."
+                f"{path} is a folder, but of no run: it has no checkpoints. Name a run's workdir, a checkpoint in it "
+                "(RUN/checkpoints/NIMG), or a file of weights."
             )
         return checkpoints.read(path, checkpoint)
     if checkpoint is not None:
@@ -71,6 +72,21 @@ def load(path: str | pathlib.Path, checkpoint: int | None = None) -> Network:
         raise ValueError(f"{path} cannot be read ({error.strerror}).") from None
     if not head:
         raise ValueError(f"{path} is empty; download or write it anew.")
+    try:
+        return _read(path, head)
+    except ValueError as error:
+        text = str(error) if str(error).startswith(str(path)) else f"{path}: {error}"
+        # Names in a file may have any characters.
+        raise ValueError("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)) from None
+    except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError) as error:
+        reason = shown(f"{type(error).__name__}: {error}")
+        raise ValueError(
+            f"{path} is damaged: values in it are of another kind than networks have ({reason})."
+        ) from None
+
+
+def _read(path: pathlib.Path, head: bytes) -> Network:
+    """Returns the network of a file that begins with `head`."""
     if head.startswith(b"PK") and _is_npz(path):
         return own.read_npz(path)
     if head[8:9] == b"{":
@@ -85,18 +101,8 @@ def load(path: str | pathlib.Path, checkpoint: int | None = None) -> Network:
     for start, what in NOT_WEIGHTS.items():
         if head.lower().startswith(start):
             raise ValueError(f"{path} is {what}, and no file of weights; download it anew.")
-    try:
-        found = _of_port(path) if head.startswith((b"PK", TORCH_LEGACY)) else official_pickles.read(path)
-        return assemble.network_of(found, str(path))
-    except ValueError as error:
-        text = str(error) if str(error).startswith(str(path)) else f"{path}: {error}"
-        # Names in a file may have any characters.
-        raise ValueError("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)) from None
-    except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError) as error:
-        reason = shown(f"{type(error).__name__}: {error}")
-        raise ValueError(
-            f"{path} is damaged: values in it are of another kind than networks have ({reason})."
-        ) from None
+    found = _of_port(path) if head.startswith((b"PK", TORCH_LEGACY)) else official_pickles.read(path)
+    return assemble.network_of(found, str(path))
 
 
 def _is_npz(path: pathlib.Path) -> bool:

@@ -14,42 +14,10 @@ from jax import Array
 from stylegan_jax.config import Model
 from stylegan_jax.networks import discriminator, generator, ops, sampling
 from stylegan_jax.weights import arguments, classes
+from stylegan_jax.weights.info import Info, printable
 from stylegan_jax.weights.layouts import official
 
 Noise = str | Sequence[np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class Info:
-    """Where a network came from."""
-
-    source: str  # Path of its file or folder.
-    layout: str  # What was recognized, such as "official pickle of StyleGAN".
-    arrays: dict[str, str] = dataclasses.field(default_factory=dict)  # Path of our array: its name in the file.
-    missing: dict[str, str] = dataclasses.field(default_factory=dict)  # Our array that the file lacks: what stands in.
-    left_out: dict[str, str] = dataclasses.field(default_factory=dict)  # Array of the file that is not used: why.
-    notes: tuple[str, ...] = ()  # What a user should know.
-    license: str | None = None  # As its owner states it; None: not stated.
-    nimg: int | None = None  # Real images that it was trained on, if known.
-
-    def __str__(self) -> str:
-        lines = [f"{self.source}: {self.layout}; {len(self.arrays)} arrays read"]
-        lines += [f"  note: {note}" for note in self.notes]
-        for title, named in (("not in the file", self.missing), ("not used", self.left_out)):
-            reasons: dict[str, list[str]] = {}
-            for name, reason in named.items():
-                reasons.setdefault(reason, []).append(name)
-            lines += [f"  {title}: {_listed(names)}: {reason}" for reason, names in reasons.items()]
-        return "\n".join(line[: len(line) - len(line.lstrip(" "))] + printable(line) for line in lines)
-
-
-def printable(text: str) -> str:
-    """Returns text from a file as one line, without the characters that a terminal takes as orders."""
-    return "".join(character for character in " ".join(text.split()) if character.isprintable())
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -73,6 +41,9 @@ class Network:
     class_names: tuple[str, ...] = ()
     resolution: int = 0  # Resolution that it is trained at, px; images are enlarged to model.resolution.
     alpha: float = 1.0  # Weight of `resolution` while it fades in.
+    # Of the generator in training, where they differ from the average's; official training copies them to the average.
+    g_w_avg: np.ndarray | None = None  # [w_size]
+    g_noise: tuple[np.ndarray, ...] | None = None
 
     def __repr__(self) -> str:
         return f"Network({self.model.resolution} px, {printable(self.info.layout)}, from {self.info.source!r})"
@@ -186,6 +157,15 @@ class Network:
         return np.asarray(scores)[np.argsort(order)]
 
     # ---- elsewhere
+
+    def in_training(self) -> "Network":
+        """Returns the network whose images are of the generator in training, in place of its average."""
+        if self.g_params is None:
+            raise ValueError(f"{self.info.source} has no generator in training apart from its average.")
+        w_avg = self.w_avg if self.g_w_avg is None else self.g_w_avg
+        noise = self.noise if self.g_noise is None else self.g_noise
+        none = dict.fromkeys(("g_params", "g_w_avg", "g_noise"))
+        return dataclasses.replace(self, params=self.g_params, w_avg=w_avg, noise=noise, **none)
 
     def const_noise(self, noise_seed: int = 0) -> tuple[np.ndarray, ...]:
         """Returns the maps of noise="const": the stored ones, or those drawn from noise_seed. [1, r, r, 1], two each"""

@@ -236,7 +236,7 @@ def import_onnx() -> Any:
     try:
         import onnx
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("ONNX needs the package onnx: pip install 'stylegan_jax[onnx]'") from error
+        raise ModuleNotFoundError("ONNX needs the package onnx: pip install onnx") from error
     return onnx
 
 

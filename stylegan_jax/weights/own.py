@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -12,12 +13,14 @@ import safetensors.numpy
 
 from stylegan_jax.config import Model, checks, typed
 from stylegan_jax.runs import whole
-from stylegan_jax.weights import assemble
+from stylegan_jax.weights import assemble, trees
 from stylegan_jax.weights.files import npz
-from stylegan_jax.weights.network import Info, Network
+from stylegan_jax.weights.info import Info
+from stylegan_jax.weights.network import Network
 
 KEY = "stylegan_jax"  # Where the JSON is: in the metadata of safetensors, or as an array of an npz.
 VERSION = 1
+MAX_BYTES = 2**33  # Of a file's arrays; the paper's three networks of 1024 px have 325 MB.
 PARTS = {"params": "generator", "g_params": "generator", "d_params": "discriminator"}
 
 
@@ -44,11 +47,16 @@ def read_safetensors(path: pathlib.Path) -> Network:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             about = (file.metadata() or {}).get(KEY)
-            arrays = {} if about is None else {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, ValueError, TypeError, AttributeError) as error:  # Types that NumPy lacks.
-        raise ValueError(f"{path} cannot be read as safetensors: {error}.") from None
-    if about is None:
-        raise ValueError(f"{path} is a safetensors file of another code: its metadata has no {KEY!r}.")
+            if about is None:
+                raise ValueError(f"its metadata has no {KEY!r}, so it is of another code")
+            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            num_bytes = sum(4 * math.prod(part.get_shape()) for part in parts.values())
+            other = next((part.get_dtype() for part in parts.values() if part.get_dtype() != "F32"), None)
+            if other is not None or num_bytes > MAX_BYTES:
+                raise ValueError(f"it has arrays of {other}" if other else f"its arrays have {num_bytes} bytes")
+            arrays = {name: file.get_tensor(name) for name in parts}
+    except (safetensors.SafetensorError, ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} cannot be read as safetensors of ours: {error}.") from None
     return _network(arrays, about, path)
 
 
@@ -71,15 +79,16 @@ def read_npz(path: pathlib.Path) -> Network:
 
 
 def _arrays(network: Network) -> dict[str, np.ndarray]:
-    trees = {root: getattr(network, root) for root in PARTS}
+    networks = {root: getattr(network, root) for root in PARTS}
     arrays = {
         f"{root}/{place}": np.asarray(value)
-        for root, tree in trees.items()
+        for root, tree in networks.items()
         if tree is not None
-        for place, value in assemble.flat(tree).items()
+        for place, value in trees.flat(tree).items()
     }
-    arrays |= {f"noise/{i}": m for i, m in enumerate(network.noise or ())}
-    arrays |= {} if network.w_avg is None else {"w_avg": network.w_avg}
+    for prefix, noise, w_avg in (("", network.noise, network.w_avg), ("g_", network.g_noise, network.g_w_avg)):
+        arrays |= {f"{prefix}noise/{i}": m for i, m in enumerate(noise or ())}
+        arrays |= {} if w_avg is None else {f"{prefix}w_avg": w_avg}
     arrays = {name: np.array(value, order="C", copy=None) for name, value in arrays.items()}
     other = {name: value.dtype for name, value in arrays.items() if value.dtype != np.float32}
     for name, dtype in other.items():
@@ -124,12 +133,12 @@ def _network(arrays: Mapping[str, np.ndarray], text: str | bytes, path: pathlib.
         info = Info(str(path), about["origin"], {}, {}, {}, notes, about["license"], about["nimg"])
     except (ValueError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"{path}: what it says of its network cannot be read ({error}).") from None
-    abstract = {"generator": assemble.abstract_generator, "discriminator": assemble.abstract_discriminator}
-    trees: dict[str, Any] = {}
+    abstract = {"generator": trees.abstract_generator, "discriminator": trees.abstract_discriminator}
+    networks: dict[str, Any] = {}
     rest = dict(arrays)
     for root, kind in PARTS.items():
         own = {name.removeprefix(f"{root}/"): rest.pop(name) for name in arrays if name.startswith(f"{root}/")}
-        wanted = assemble.flat(abstract[kind](model))
+        wanted = trees.flat(abstract[kind](model))
         for place, value in own.items():
             assemble.check_shape(f"{root}/{place}", value.shape, wanted.get(place), kind, model, str(path))
         lacking = sorted(set(wanted) - set(own))
@@ -138,22 +147,31 @@ def _network(arrays: Mapping[str, np.ndarray], text: str | bytes, path: pathlib.
                 f"{path} lacks {root}/{lacking[0]}" + (f" and {len(lacking) - 1} more." if lacking[1:] else ".")
             )
         values = {place: _float32(value, place, path) for place, value in own.items()}
-        trees[root] = assemble.nested(values, kind) if own else None
-    if trees["params"] is None and trees["d_params"] is None:
+        networks[root] = trees.nested(values, kind) if own else None
+    if networks["params"] is None and networks["d_params"] is None:
         raise ValueError(f"{path} holds no network.")
-    w_avg = rest.pop("w_avg", None)
-    sizes = [r for r in model.resolutions for _ in range(2)]
-    maps = [rest.pop(f"noise/{i}", None) for i in range(len(sizes))]
-    if w_avg is not None and w_avg.shape != (model.w_size,):
-        raise ValueError(f"{path}: w_avg has the shape {list(w_avg.shape)}; it would be [{model.w_size}].")
-    if any(m is not None for m in maps) and [getattr(m, "shape", None) for m in maps] != [(1, r, r, 1) for r in sizes]:
-        raise ValueError(f"{path}: its noise maps are not two a resolution, of shape [1, r, r, 1].")
+    w_avg, noise = _own_state("", rest, model, path)
+    g_w_avg, g_noise = _own_state("g_", rest, model, path)
     if rest:
         raise ValueError(f"{path} has arrays that are of no use in its network: {', '.join(sorted(rest)[:3])}.")
-    noise = None if maps[0] is None else tuple(_float32(m, "noise", path) for m in maps)
-    w_avg = None if w_avg is None else _float32(w_avg, "w_avg", path)
     info.arrays.update({name: name for name in arrays})
-    return Network(model, trees["params"], info, trees["g_params"], trees["d_params"], w_avg, noise, **fields)
+    fields |= {"g_w_avg": g_w_avg, "g_noise": g_noise}
+    return Network(model, networks["params"], info, networks["g_params"], networks["d_params"], w_avg, noise, **fields)
+
+
+def _own_state(
+    prefix: str, rest: dict[str, np.ndarray], model: Model, path: pathlib.Path
+) -> tuple[np.ndarray | None, tuple[np.ndarray, ...] | None]:
+    """Returns a generator's mean of w and noise maps, if a file has them, and takes them out of `rest`."""
+    w_avg = rest.pop(f"{prefix}w_avg", None)
+    sizes = [r for r in model.resolutions for _ in range(2)]
+    maps = [rest.pop(f"{prefix}noise/{i}", None) for i in range(len(sizes))]
+    if w_avg is not None and w_avg.shape != (model.w_size,):
+        raise ValueError(f"{path}: {prefix}w_avg has the shape {list(w_avg.shape)}; it would be [{model.w_size}].")
+    if any(m is not None for m in maps) and [getattr(m, "shape", None) for m in maps] != [(1, r, r, 1) for r in sizes]:
+        raise ValueError(f"{path}: its noise maps are not two a resolution, of shape [1, r, r, 1].")
+    noise = None if maps[0] is None else tuple(_float32(m, f"{prefix}noise", path) for m in maps)
+    return None if w_avg is None else _float32(w_avg, f"{prefix}w_avg", path), noise
 
 
 _TYPES = {

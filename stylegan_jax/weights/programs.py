@@ -62,8 +62,8 @@ def check(
         raise ValueError(f"alpha is {alpha}; use 0 to 1, the weight of the resolution.")
     if cutoff is not None and w_avg is None:
         raise ValueError(f"cutoff is {cutoff}, but a network without w_avg has no truncation; leave cutoff out.")
-    if cutoff is not None and not 0 <= cutoff <= model.num_layers:
-        raise ValueError(f"cutoff is {cutoff}; use 0 to {model.num_layers}, the number of layers, or None for all.")
+    if cutoff is not None and cutoff < 0:
+        raise ValueError(f"cutoff is {cutoff}; use a number of layers (all are {model.num_layers}), or None for all.")
     if has_noise_inputs and not model.use_noise:
         raise ValueError("has_noise_inputs is True, but the model has no noise (use_noise=False); leave it out.")
     if model.use_noise and noise is None and not has_noise_inputs:

@@ -4,7 +4,6 @@ import dataclasses
 import logging
 import os
 import pathlib
-import re
 import tempfile
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -20,7 +19,7 @@ class Layout(NamedTuple):
     """How files of one kind are written."""
 
     what: str
-    write_fn: Callable[[Network, pathlib.Path, bool], None]  # Of the network, the path and has_noise_inputs.
+    write_fn: Callable[..., None]  # Of the network and the path; of a program also of has_noise_inputs.
     epsilon: float | None = None  # The other code's term in the instance norm; None: ours has any.
     has_any_widths: bool = True  # Whether feature maps may follow no formula.
 
@@ -66,14 +65,17 @@ def save(
             f"{path} cannot be written: the network's numbers of feature maps follow no formula (fmaps_by_resolution), "
             "and the code that reads this layout has no other way. Save it as .safetensors, .npz or .model."
         )
-    layout.write_fn(network, path, has_noise_inputs)
-    _write_card(path.with_name(f"{path.name}.md"), card.card_of(network, path.name, path.name))
+    card_path = path.with_name(f"{path.name}.md")
+    card.check_replaceable(card_path)
+    layout.write_fn(network, path, *([has_noise_inputs] if path.suffix in PROGRAMS else []))
+    _write_card(card_path, card.card_of(network, path.name, path.name))
     return path
 
 
 def check_name(path: str | pathlib.Path) -> None:
     """Raises ValueError if `save` cannot write to a path of this name."""
-    if re.match(r"hf://[^/]+/[^/]+$", str(path)):
+    if str(path).startswith(hub.SCHEME):
+        hub.name_of(str(path))
         return
     path = pathlib.Path(os.path.expanduser(path))
     if path.suffix not in LAYOUTS:
@@ -91,19 +93,19 @@ def check_name(path: str | pathlib.Path) -> None:
 # ---- layouts
 
 
-def _write_own(network: Network, path: pathlib.Path, has_noise_inputs: bool) -> None:
+def _write_own(network: Network, path: pathlib.Path) -> None:
     (own.write_safetensors if path.suffix == ".safetensors" else own.write_npz)(network, path)
 
 
-def _write_pickle(network: Network, path: pathlib.Path, has_noise_inputs: bool) -> None:
+def _write_pickle(network: Network, path: pathlib.Path) -> None:
     official_pickles.write(path, to_contents(network))
 
 
-def _write_genforce(network: Network, path: pathlib.Path, has_noise_inputs: bool) -> None:
+def _write_genforce(network: Network, path: pathlib.Path) -> None:
     torch_files.save(genforce.write(to_contents(network)), path)
 
 
-def _write_rosinality(network: Network, path: pathlib.Path, has_noise_inputs: bool) -> None:
+def _write_rosinality(network: Network, path: pathlib.Path) -> None:
     found = to_contents(network)
     misfit = rosinality.misfit(found.discriminator) if found.discriminator else None
     if misfit:
@@ -147,16 +149,17 @@ def to_contents(network: Network) -> contents.Contents:
     # D_paper ignores labels, and makes classes of its own from images.
     d_func = "D_paper" if func == "G_paper" and not model.num_labels else "D_basic"
     lod = official.lod_of(network.resolution, network.alpha, model.resolution)
-    noise = network.const_noise() if model.use_noise else None
 
-    def to_official(func: str, params: object) -> contents.Network | None:
-        return None if params is None else contents.to_official(func, model, params, network.w_avg, noise, lod)
+    def generator(network: Network) -> contents.Network:
+        noise = network.const_noise() if model.use_noise else None
+        return contents.to_official(func, model, network.params, network.w_avg, noise, lod)
 
+    d_params = network.d_params
     return contents.Contents(
         network.info.layout,
-        to_official(func, network.params),
-        to_official(func, network.g_params),
-        to_official(d_func, network.d_params),
+        generator(network),
+        None if network.g_params is None else generator(network.in_training()),
+        None if d_params is None else contents.to_official(d_func, model, d_params, None, None, lod),
         switches={name: getattr(model, name) for name in ("instance_norm_epsilon", "bias_before_blur")},
     )
 
@@ -215,7 +218,7 @@ def _upload(network: Network, address: str, has_noise_inputs: bool) -> str:
     check_name(address)
     if has_noise_inputs:
         raise ValueError(f"{address} holds no program, so it has no noise inputs: leave has_noise_inputs out.")
-    name = address.removeprefix(hub.SCHEME)
+    name = hub.name_of(address)
     with tempfile.TemporaryDirectory() as folder:
         own.write_safetensors(network, pathlib.Path(folder) / hub.WEIGHTS)
         _write_card(pathlib.Path(folder) / hub.CARD, card.card_of(network, name, hub.WEIGHTS, name))

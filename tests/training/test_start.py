@@ -13,7 +13,8 @@ from stylegan_jax.devices import mesh
 from stylegan_jax.networks import sampling
 from stylegan_jax.runs import checkpoint
 from stylegan_jax.training import start, state
-from stylegan_jax.weights.network import Info, Network
+from stylegan_jax.weights.info import Info
+from stylegan_jax.weights.network import Network
 from stylegan_jax.weights.transfer import Row
 from tests.small import settings
 

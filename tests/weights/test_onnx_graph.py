@@ -80,5 +80,5 @@ def test_operators_are_standard_and_none_is_random():
 
 def test_without_onnx_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'stylegan_jax\[onnx\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"pip install onnx"):
         model_of(random_network(resolution=16, fmap_base=64))

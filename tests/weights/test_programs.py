@@ -116,7 +116,7 @@ def test_a_network_without_a_mean_of_w_takes_latents_alone(make, tolerance, netw
         ({"noise": None}, {}, "no stored maps"),
         ({"noise": ()}, {}, r"maps of \[\]; expected two"),
         ({"w_avg": None}, {"cutoff": 3}, "cutoff is 3, but a network without w_avg"),
-        ({}, {"cutoff": 7}, "cutoff is 7; use 0 to 6"),
+        ({}, {"cutoff": -1}, "cutoff is -1; use a number of layers .all are 6."),
         ({"resolution": 32}, {}, "resolution is 32; the network has 4, 8, 16 px"),
         ({"alpha": 1.5}, {}, "alpha is 1.5; use 0 to 1"),
     ],

@@ -95,6 +95,35 @@ def test_our_own_files_keep_all_that_a_network_is(tmp_path, suffix):
     assert [getattr(back.info, name) for name in kept] == [getattr(info, name) for name in kept]
 
 
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".pkl", ".pth"])
+def test_the_generator_in_training_keeps_its_own_noise_and_mean_of_w(tmp_path, suffix):
+    network, other = random_network(fmap_base=32, resolution=8), random_network(1, fmap_base=32, resolution=8)
+    network = dataclasses.replace(network, g_noise=other.noise, g_w_avg=other.w_avg)
+    back = saved(network, tmp_path / f"network{suffix}")
+    assert_same_weights(network, back)
+    images = network.in_training()(seeds=SEEDS, psi=0.5)
+    np.testing.assert_array_equal(images, back.in_training()(seeds=SEEDS, psi=0.5))
+    assert (images != network(seeds=SEEDS, psi=0.5)).any()
+    with pytest.raises(ValueError, match="has no generator in training apart from its average"):
+        network.in_training().in_training()
+
+
+def test_a_file_of_the_user_is_not_replaced_by_a_card(tmp_path):
+    network, notes = random_network(resolution=8), tmp_path / "network.npz.md"
+    notes.write_text("My notes.")
+    with pytest.raises(ValueError, match="is no model card that was written here; move it away"):
+        network.save(tmp_path / "network.npz")
+    assert notes.read_text() == "My notes." and not (tmp_path / "network.npz").exists()
+    notes.unlink()
+    notes.mkdir()
+    with pytest.raises(ValueError, match="is a folder, and the model card goes there"):
+        network.save(tmp_path / "network.npz")
+    notes.rmdir()
+    network.save(tmp_path / "network.npz")
+    network.save(tmp_path / "network.npz", license="MIT")
+    assert "Licence of the weights: MIT." in notes.read_text()
+
+
 def test_a_run_in_a_fade_keeps_its_place_in_an_official_pickle(tmp_path):
     network = dataclasses.replace(random_network(), resolution=16, alpha=0.25)
     back = saved(network, tmp_path / "network.pkl")
@@ -211,7 +240,7 @@ def test_a_truncated_safetensors_is_refused(tmp_path):
     data = path.read_bytes()
     for size in (9, 100, len(data) - 1):
         path.write_bytes(data[:size])
-        with pytest.raises(ValueError, match="cannot be read as safetensors"):
+        with pytest.raises(ValueError, match="cannot be read as safetensors of ours"):
             load.load(path)
 
 
@@ -252,7 +281,7 @@ def test_a_network_goes_to_the_hub_and_back_by_its_name(tmp_path):
     back = load.load(tmp_path / "back.npz")
     assert_same_weights(network, back)
     assert back.info.license == "MIT"
-    with pytest.raises(ValueError, match="hf://OWNER/NAME is a name at the Hugging Face hub"):
+    with pytest.raises(ValueError, match="hf://faces is no name at the Hugging Face hub; give hf://OWNER/NAME"):
         network.save("hf://faces")
 
 

@@ -12,7 +12,7 @@ from stylegan_jax.config import Config, Model
 from stylegan_jax.networks import discriminator, generator, sampling
 from stylegan_jax.training import state
 from stylegan_jax.weights import transfer
-from stylegan_jax.weights.network import Info
+from stylegan_jax.weights.info import Info
 from tests.small import settings
 
 

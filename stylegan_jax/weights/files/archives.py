@@ -122,7 +122,7 @@ def _check_sizes(members: list[zipfile.ZipInfo], file_bytes: int) -> None:
     stored = [member for member in members if member.compress_type == zipfile.ZIP_STORED]
     inflated = [member for member in members if member.compress_type == zipfile.ZIP_DEFLATED]
     if len(stored) + len(inflated) != len(members) or any(member.flag_bits & 1 for member in members):
-        raise Refusal("has encrypted members, or members of an unknown compression; save it anew by torch.save.")
+        raise Refusal("has encrypted members, or members of an unknown compression; save it anew without.")
     if any(member.compress_size != member.file_size for member in stored):
         raise Refusal("is damaged: a stored member has two sizes.")
     if sum(member.file_size for member in stored) > file_bytes:
@@ -130,7 +130,7 @@ def _check_sizes(members: list[zipfile.ZipInfo], file_bytes: int) -> None:
     if sum(member.file_size for member in inflated) > MAX_INFLATED_BYTES:
         raise Refusal(
             f"has compressed members that grow to over {MAX_INFLATED_BYTES} bytes. If you trust it, load it where it "
-            "was written, and save it anew by torch.save, which compresses nothing."
+            "was written, and save it anew without compression (torch.save, np.savez)."
         )
 
 

@@ -1,7 +1,8 @@
 """Reads and writes checkpoints of genforce/genforce (models/stylegan_generator.py, stylegan_discriminator.py).
 
 A file holds "generator", "discriminator" and "generator_smooth", the average: at its top in those converted from
-official pickles, under "models" in those of its own training. Its networks compute what the official ones do.
+official pickles, under "models" in those of its own training. The state dict of one generator is taken for the average.
+Its networks compute what the official ones do. No file tells its argument fused_scale: the default "auto" is taken.
 """
 
 import pathlib
@@ -64,6 +65,9 @@ def read(tree: Any, path: str | pathlib.PurePath) -> contents.Contents | None:
     """
     if not isinstance(tree, dict):
         return None
+    state = taking.state_of(LAYOUT, tree)
+    if state and (is_generator(state) or is_discriminator(state)):  # The state dict of one network, without a group.
+        tree = {"generator_smooth" if is_generator(state) else "discriminator": tree}
     prefix, models = ("models/", tree["models"]) if isinstance(tree.get("models"), dict) else ("", tree)
     states = {
         name: taking.state_of(LAYOUT, models[name], f"{prefix}{name}/")

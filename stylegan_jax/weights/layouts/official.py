@@ -183,6 +183,8 @@ def leaf(func: str, name: str, tree: Any, resolution: int) -> Any:
 def is_fused(func: str, kwargs: Mapping[str, Any], resolution: int) -> bool:
     """Returns whether the official upscale to `resolution` px is one transposed convolution."""
     fused = (settings.DEFAULTS.get(func, {}) | dict(kwargs)).get("fused_scale", "auto")
+    if fused not in ("auto", True, False):
+        raise ValueError(f"{func} has fused_scale={fused!r:.100}; official networks have 'auto', True or False.")
     return resolution >= FUSED_PX if fused == "auto" else bool(fused)
 
 

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from stylegan_jax.networks import ops
+from stylegan_jax.weights import save
 from stylegan_jax.weights.layouts import contents, genforce
 from tests import official, ports
+from tests.random_networks import random_network
 from tests.weights.layouts import port_trees
 
 NETWORKS = {"generator": "generator", "generator_smooth": "average"}
@@ -227,3 +229,12 @@ def test_images_of_a_written_network_are_the_same():
         results.append(official.images_at(network, ports.ws_of(network, z, None)[1], 0.25))
     np.testing.assert_array_equal(*results)
     assert np.asarray(ops.upscale(results[0])).std() > 0
+
+
+@pytest.mark.parametrize(("group", "part"), [("generator_smooth", "average"), ("discriminator", "discriminator")])
+def test_the_state_dict_of_one_network_is_read_without_its_group(group, part):
+    tree = genforce.write(save.to_contents(random_network(resolution=8, fmap_base=32)))
+    whole, alone = genforce.read(tree, "x.pth"), genforce.read(tree[group], "x.pth")
+    assert alone is not None and alone.generator is None
+    for name, array in getattr(whole, part).arrays.items():
+        np.testing.assert_array_equal(getattr(alone, part).arrays[name], array)
