@@ -18,12 +18,12 @@ from stylegan_jax.networks import layers
 
 COPIED, PARTLY, INITIALISED, DROPPED = "copied", "copied in part", "initialised", "dropped"
 
-# Settings of Model that may differ: shapes of arrays tell them, or they change no image. The others are what the
-# weights were trained under.
+# Settings of Model that may differ: the table tells what becomes of the arrays, or they change no image. The others are
+# what the weights were trained under.
 _MAY_DIFFER = frozenset(
     {"resolution", "channels", "num_labels", "z_size", "w_size", "mapping_layers", "mapping_fmaps", "embed_labels"}
-    | {"fmap_base", "fmap_decay", "fmap_max", "fmaps_by_resolution", "use_styles", "const_input", "use_noise"}
-    | {"stddev_features", "remat", "compute_dtype", "matmul_precision"}
+    | {"fmap_base", "fmap_decay", "fmap_max", "fmaps_by_resolution", "stddev_features"}
+    | {"remat", "compute_dtype", "matmul_precision"}
 )
 _MAX_LISTED = 12  # Layers named in a line of the summary.
 OPAQUE = 1.0  # Alpha of an opaque pixel, in images in [-1, 1].
