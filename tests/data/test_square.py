@@ -180,13 +180,13 @@ def test_padding_in_strips_gives_what_the_whole_padded_square_gives(monkeypatch,
 @pytest.mark.parametrize("side", [10_000, 8192])  # By Lanczos, and by box means.
 def test_a_padded_panorama_takes_little_more_memory_than_itself(side):
     code = f"""
-import resource
 from PIL import Image
 from stylegan_jax.data import square
+from tests.memory import peak_kib
 image = Image.new("RGB", ({side}, 500), (1, 2, 3))
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_kib()
 square.to_square(image, 64, fit="pad")
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+print((peak_kib() - before) // 1024)
 """
     environment = os.environ | {"PYTHONPATH": str(pathlib.Path(__file__).parent.parent.parent)}
     grown_mib = int(

@@ -6,7 +6,6 @@ import io
 import pathlib
 import pickle
 import re
-import resource
 import subprocess
 import sys
 import tracemalloc
@@ -17,6 +16,7 @@ import pytest
 
 from stylegan_jax.weights.files import pickles
 from stylegan_jax.weights.files.pickle_machine import Persistent
+from tests.memory import peak_kib
 from tests.weights.files import hostile, small_files, values
 
 ALLOWED = {
@@ -211,6 +211,5 @@ if __name__ == "__main__":
         for name, data in cases.items():
             with contextlib.suppress(ValueError):
                 _load(data)
-            peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            if peak_kib > MAX_RSS_KIB:
-                sys.exit(f"{name}: {peak_kib} KiB")
+            if peak_kib() > MAX_RSS_KIB:
+                sys.exit(f"{name}: {peak_kib()} KiB")

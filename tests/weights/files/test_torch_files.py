@@ -4,7 +4,6 @@ import collections
 import contextlib
 import pathlib
 import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ import pytest
 from stylegan_jax.weights.files import archives, torch_files
 from stylegan_jax.weights.files.pickle_machine import Global, Persistent, Record
 from stylegan_jax.weights.files.torch_tensors import DTYPES
+from tests.memory import peak_kib
 from tests.weights.files import hostile, hostile_archives, small_files
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -278,6 +278,5 @@ if __name__ == "__main__":
         for name, data in cases.items():
             with contextlib.suppress(ValueError):
                 _load(pathlib.Path(folder), data)
-            peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            if peak_kib > MAX_RSS_KIB:
-                sys.exit(f"{name}: {peak_kib} KiB")
+            if peak_kib() > MAX_RSS_KIB:
+                sys.exit(f"{name}: {peak_kib()} KiB")
