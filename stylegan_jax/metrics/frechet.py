@@ -9,6 +9,8 @@ import dataclasses
 
 import numpy as np
 
+from stylegan_jax.metrics import feature_sets
+
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
@@ -38,12 +40,7 @@ def statistics(features: np.ndarray) -> Statistics:
     Args:
         features: any float dtype, all finite. [n, d], n >= 1
     """
-    features = np.asarray(features, np.float64)
-    if features.ndim != 2 or features.shape[0] == 0:
-        raise ValueError(f"features must have shape [n, d] with n >= 1, and have {list(features.shape)}.")
-    if not np.isfinite(features).all():
-        num_bad = int((~np.isfinite(features).all(axis=1)).sum())
-        raise ValueError(f"{num_bad} of {len(features)} features hold NaN or infinity; look at their images.")
+    features = feature_sets.checked(features).astype(np.float64)
     mean = features.mean(axis=0)
     centered = features - mean[None]
     return Statistics(len(features), mean, centered.T @ centered)
@@ -69,8 +66,8 @@ def merge(first: Statistics, second: Statistics) -> Statistics:
 def frechet_distance(first: Statistics, second: Statistics) -> float:
     """Returns the Frechet distance between the normal distributions fitted to two sets, at least 0.
 
-    With R = sqrt(S_1), tr sqrt(S_1 S_2) = tr sqrt(R S_2 R): the right side is symmetric and positive, so two
-    symmetric eigendecompositions give it, also for singular covariances (fewer features than dimensions).
+    With S_1 = F F^T, S_1 S_2 has the eigenvalues of F^T S_2 F, and the trace of its root is the sum of their roots.
+    That matrix is symmetric and positive, also for singular covariances (fewer features than dimensions).
 
     Differs: the official code takes scipy.linalg.sqrtm of S_1 S_2 and drops the imaginary part.
     """
@@ -79,8 +76,8 @@ def frechet_distance(first: Statistics, second: Statistics) -> float:
             f"The two sets have {first.mean.size} and {second.mean.size} dimensions; use one feature network for both."
         )
     covariance_1, covariance_2 = first.covariance, second.covariance
-    root = _matrix_sqrt(covariance_1)
-    product = root @ covariance_2 @ root
+    factor = _factor(covariance_1)
+    product = factor.T @ covariance_2 @ factor
     eigenvalues = np.linalg.eigvalsh((product + product.T) / 2)
     trace_of_sqrt = np.sqrt(np.maximum(eigenvalues, 0)).sum()  # Rounding makes zeros slightly negative.
     delta = first.mean - second.mean
@@ -88,7 +85,10 @@ def frechet_distance(first: Statistics, second: Statistics) -> float:
     return max(float(distance), 0.0)
 
 
-def _matrix_sqrt(matrix: np.ndarray) -> np.ndarray:
-    """Returns the symmetric square root of a symmetric positive semidefinite matrix. [d, d]"""
-    eigenvalues, vectors = np.linalg.eigh(matrix)
-    return (vectors * np.sqrt(np.maximum(eigenvalues, 0))[None]) @ vectors.T
+def _factor(matrix: np.ndarray) -> np.ndarray:
+    """Returns F with F F^T = matrix, which is symmetric and positive semidefinite. [d, d]"""
+    try:
+        return np.linalg.cholesky(matrix)
+    except np.linalg.LinAlgError:  # It is singular.
+        eigenvalues, vectors = np.linalg.eigh(matrix)
+        return vectors * np.sqrt(np.maximum(eigenvalues, 0))[None]
