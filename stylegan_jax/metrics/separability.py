@@ -39,7 +39,8 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
 def legacy(points: np.ndarray, probabilities: np.ndarray, seed: int) -> np.ndarray:
     """Returns the conditional entropy of each attribute as the official code does, in bits. float64 [num_attributes]
 
-    Takes minutes an attribute with 100,000 images, and one word of warning about convergence is kept from the screen.
+    The machine seldom converges, as the official one; scikit-learn's warning about that is not shown. It takes about
+    fifty times as long as `exact`.
 
     Args:
         points: latents, z or w. float [n, d]
@@ -104,18 +105,21 @@ def conditional_entropy(joint: np.ndarray) -> float:
 
 
 def legacy_conditional_entropy(joint: np.ndarray) -> float:
-    """Returns H(Y) - I(X; Y) with the official code's float32 terms: about 1e-7 off. Arguments as above."""
+    """Returns H(Y) - I(X; Y) as the official code rounds it: about 1e-7 off. Arguments as above.
+
+    The shares are normalized in float32, those of the mutual information twice; the terms are summed in float64.
+    """
     p = _normalized(joint)
-    p_x, p_y = p.sum(axis=1), p.sum(axis=0)
-    information = sum(
-        float(p[x, y] * np.log2(p[x, y] / (p_x[x] * p_y[y]))) for x, y in np.ndindex(*p.shape) if p[x, y] > 0
-    )
-    p_y = _normalized(p_y[None, :])[0]
-    entropy = -sum(float(value * np.log2(value)) for value in p_y if value > 0)
+    p_y = _normalized(p.sum(axis=0))
+    entropy = -sum(float(share * np.log2(share)) for share in p_y if share > 0)
+    p = _normalized(p)
+    independent = p.sum(axis=1)[:, None] * p.sum(axis=0)[None, :]
+    information = sum(float(a * np.log2(a / b)) for a, b in zip(p.ravel(), independent.ravel(), strict=True) if a > 0)
     return max(0.0, entropy - information)
 
 
 def _normalized(p: np.ndarray) -> np.ndarray:
+    """Returns shares that sum to 1. float32"""
     p = np.asarray(p).astype(np.float32)
     return p / p.sum()
 

@@ -26,7 +26,8 @@ class Features:
     def check(self, key: str, ours: float | np.ndarray, rtol: float, atol: float = 0.0) -> None:
         """Compares a number or an array with the recorded one, and notes the error for the summary."""
         reference = self._arrays[key]
-        official.record("metrics2/features", key, float(np.max(np.abs(ours - reference)) / np.max(np.abs(reference))))
+        table = "metrics2/features" + (", rounded to float32" if rtol and atol else "")
+        official.record(table, key, float(np.max(np.abs(ours - reference)) / np.max(np.abs(reference))))
         np.testing.assert_allclose(ours, reference, rtol=rtol, atol=atol, err_msg=key)
 
 
