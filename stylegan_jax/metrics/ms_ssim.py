@@ -55,12 +55,11 @@ def ms_ssim(first: np.ndarray, second: np.ndarray) -> np.ndarray:
             "The pictures must have one shape [n, h, w, c] with h and w multiples of 16, "
             f"and have {list(first.shape)} and {list(second.shape)}."
         )
+    # A pair in float64 takes four times the memory of a picture in float32.
+    parts = batches.slices(len(first), 2 * max(first.shape[1:3]))
     with jax.enable_x64(True):
-        parts = [
-            np.asarray(_ms_ssim(first[rows], second[rows]))
-            for rows in batches.slices(len(first), max(first.shape[1:3]))
-        ]
-    return np.concatenate(parts)
+        found = [np.asarray(_ms_ssim(first[rows], second[rows])) for rows in parts]
+    return np.concatenate(found)
 
 
 @jax.jit

@@ -29,10 +29,31 @@ def test_distance_equals_the_official_one(case, goldens):
     np.testing.assert_allclose(frechet.frechet_distance(fake, real), golden[f"{case}/fid"], rtol=1e-6)
 
 
+@pytest.mark.goldens
+@pytest.mark.parametrize("case", ["", "floor/", "rankdef/"])
+def test_distance_equals_those_of_torch_fidelity_and_pytorch_fid(case, features_golden):
+    golden = features_golden
+    fake, real = (frechet.statistics(x) for x in golden.sets(case))
+    distance = frechet.frechet_distance(fake, real)
+    for package in ("torch_fidelity_float64", "pytorch_fid_float64"):
+        golden.check(f"{case}fid/{package}", distance, rtol=1e-7 if case == "rankdef/" else 1e-10)
+    golden.check(f"{case}fid/torch_fidelity", distance, rtol=1e-6)  # The package's own: the mean in float32.
+    golden.check(f"{case}fid/mean_term", ((fake.mean - real.mean) ** 2).sum(), rtol=1e-10)
+    traces = np.array([np.trace(fake.covariance), np.trace(real.covariance)])
+    golden.check(f"{case}fid/trace_terms", traces, rtol=1e-7)
+
+
 def test_distance_equals_the_formula_with_a_general_square_root():
     first, second = _features(50, 5, seed=0), _features(40, 5, seed=1, shift=0.5)
     ours = frechet.frechet_distance(frechet.statistics(first), frechet.statistics(second))
     np.testing.assert_allclose(ours, _naive_distance(first, second), rtol=1e-10)
+
+
+def test_distance_of_sets_within_a_plane_is_that_within_the_plane():
+    first, second = _features(8, 4), _features(9, 4, seed=1)
+    plane = np.linalg.qr(np.random.default_rng(2).normal(size=(6, 6)))[0][:4]  # Covariances are singular in 6-d.
+    distance = frechet.frechet_distance(frechet.statistics(first @ plane), frechet.statistics(second @ plane))
+    np.testing.assert_allclose(distance, _naive_distance(first, second), rtol=1e-6)
 
 
 def test_distance_of_shifted_sets_is_the_squared_shift():

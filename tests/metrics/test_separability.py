@@ -121,6 +121,12 @@ def test_an_attribute_that_all_images_have_is_known_and_costs_nothing():
     assert separability.legacy(points, always, seed=0).tolist() == [0]
 
 
+def test_the_legacy_machine_may_stop_before_it_has_converged():
+    points = 100 * _points(200, 30)  # pytest would raise scikit-learn's warning.
+    targets = np.random.default_rng(0).integers(0, 2, 200)
+    assert (separability.legacy_decisions(points, targets, 0) != separability.exact_decisions(points, targets)).any()
+
+
 def test_order_of_the_images_does_not_matter():
     points = _points()
     probabilities = _probabilities(_mixed(points))
