@@ -97,6 +97,18 @@ def test_equal_sets_lie_in_each_other_whatever_the_order_and_the_place_far_from_
     assert prdc.prdc(points[::-1], points, 5) == {"precision": 1.0, "recall": 1.0, "density": 1.0, "coverage": 1.0}
 
 
+@pytest.mark.parametrize("rows_at_a_time", ["all", "one for the reals, two between the sets"])
+def test_equal_distances_stay_equal_whatever_the_order_of_the_sums(rows_at_a_time, monkeypatch):
+    if rows_at_a_time != "all":
+        monkeypatch.setattr(prdc.feature_sets, "BLOCK_NUMBERS", 100)
+    reals = np.random.default_rng(1).normal(3, 1, (53, 2049)).astype(np.float32)
+    memorised = reals[np.random.default_rng(2).permutation(53)[:37]]  # Many are other reals' third neighbours.
+    assert prdc.prdc(memorised, reals, 3) == pytest.approx(_naive(memorised, reals, 3, strict=True))
+    copies, others = np.repeat(reals[3:4], 37, axis=0), np.repeat(reals[3:4], 53, axis=0)
+    assert set(prdc.prdc(copies, others, 3).values()) == {0.0}
+    assert set(prdc.precision_recall(copies, others, 3).values()) == {1.0}
+
+
 @pytest.mark.goldens
 @pytest.mark.parametrize("k", [3, 5])
 @pytest.mark.parametrize("case", ["", "floor/", "rankdef/", "ties/"])

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import scipy.optimize
 import scipy.special
+import sklearn.exceptions
+from sklearn import svm
 
 from stylegan_jax.metrics import separability
 from tests import official
@@ -37,9 +39,10 @@ def test_probabilities_are_those_of_two_opposite_logits():
 
 
 def test_the_surer_half_is_kept_in_order_and_equals_keep_theirs():
-    one = np.array([0.6, 0.1, 0.5, 0.9, 1.0, 0.4])  # Sure of 0.6, 0.9, 0.5, 0.9, 1.0, 0.6.
-    kept = separability.most_confident(np.stack([one, 1 - one], axis=1))
-    assert kept.tolist() == [4, 1, 3]
+    sure = np.random.default_rng(0).choice([0.6, 0.7, 0.9, 1.0], 1001)
+    one = np.where(np.arange(1001) % 2 == 0, sure, 1 - sure)  # Sure of the one value or of the other.
+    expected = sorted(range(1001), key=lambda n: -sure[n])[:500]
+    assert separability.most_confident(np.stack([one, 1 - one], axis=1).round(2)).tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -61,6 +64,12 @@ def test_entropies_equal_a_naive_one_also_for_counts():
         expected = _naive_conditional_entropy(joint)
         np.testing.assert_allclose(separability.conditional_entropy(joint), expected, rtol=1e-10, atol=1e-14)
         np.testing.assert_allclose(separability.legacy_conditional_entropy(joint), expected, rtol=0, atol=1e-6)
+
+
+def test_the_legacy_entropy_has_the_roundings_of_the_official_code():
+    joint = np.array([[0.4428463666821183, 0.9834071288388369], [0.9756104649451276, 0.44801743906524194]])
+    assert separability.legacy_conditional_entropy(joint) == 0.8961334750056267  # Recorded from the official code.
+    assert separability.conditional_entropy(joint) != 0.8961334750056267
 
 
 def test_the_joint_distribution_has_decisions_as_rows():
@@ -121,10 +130,13 @@ def test_an_attribute_that_all_images_have_is_known_and_costs_nothing():
     assert separability.legacy(points, always, seed=0).tolist() == [0]
 
 
-def test_the_legacy_machine_may_stop_before_it_has_converged():
-    points = 100 * _points(200, 30)  # pytest would raise scikit-learn's warning.
+def test_the_legacy_machine_stops_after_a_thousand_rounds_without_a_warning():
+    points = 100 * _points(200, 30)
     targets = np.random.default_rng(0).integers(0, 2, 200)
-    assert (separability.legacy_decisions(points, targets, 0) != separability.exact_decisions(points, targets)).any()
+    with pytest.warns(sklearn.exceptions.ConvergenceWarning):
+        expected = svm.LinearSVC(dual=True, max_iter=1000, random_state=5).fit(points, targets).predict(points)
+    np.testing.assert_array_equal(separability.legacy_decisions(points, targets, seed=5), expected)
+    assert (separability.exact_decisions(points, targets) != expected).any()
 
 
 def test_order_of_the_images_does_not_matter():
