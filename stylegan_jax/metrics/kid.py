@@ -129,7 +129,7 @@ def _kernel(inner: jax.Array, d: int) -> jax.Array:
 
 @jax.jit
 def _sum_of_block(rows: jax.Array, points: jax.Array) -> jax.Array:
-    return _kernel(jnp.matmul(rows, points.T, precision="highest"), points.shape[1]).sum()
+    return _kernel(rows @ points.T, points.shape[1]).sum()
 
 
 @jax.jit

@@ -50,7 +50,7 @@ def mind(fakes: np.ndarray, reals: np.ndarray, seed: int, num_projections: int =
 
 @jax.jit
 def _projections(directions: jax.Array, points: jax.Array) -> jax.Array:
-    return jnp.matmul(directions, points.T, precision="highest")
+    return directions @ points.T
 
 
 def _sorted(directions: np.ndarray, points: jax.Array) -> np.ndarray:

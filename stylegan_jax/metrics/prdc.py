@@ -84,7 +84,7 @@ def _shares(fakes: np.ndarray, reals: np.ndarray, k: int, is_inside: Callable) -
 def _squared_distances(rows: jax.Array, points: jax.Array) -> jax.Array:
     """Returns |x - y|^2 = |x|^2 + |y|^2 - 2 x . y of each row x and point y. float32 [b, n]"""
     lengths = jnp.square(rows).sum(axis=1)[:, None] + jnp.square(points).sum(axis=1)[None, :]
-    squared = lengths - 2 * jnp.matmul(rows, points.T, precision="highest")
+    squared = lengths - 2 * rows @ points.T
     return jnp.where(squared < _ROUNDING * lengths, 0, squared).astype(jnp.float32)
 
 
