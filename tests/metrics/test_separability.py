@@ -150,7 +150,10 @@ def test_order_of_the_images_does_not_matter():
 
 @pytest.fixture(scope="module")
 def golden(goldens):
-    with np.load(goldens / "metric_ls.npz") as npz:
+    path = goldens / "metric_ls.npz"
+    if not path.exists():
+        pytest.skip(f"{path} does not exist: this folder of recorded arrays has no separability")
+    with np.load(path) as npz:
         return {key: npz[key] for key in npz.files}
 
 
