@@ -1,7 +1,7 @@
 """The opcodes of pickles: what each reads, by the standard library's `pickletools`, and what the machine then does.
 
-Opcodes that are missing here are refused: sets, instances by INST and OBJ, the extension registry, persistent ids in
-text, and buffers outside of the file.
+Opcodes that are missing here are refused: frozen sets, instances by INST and OBJ, the extension registry, persistent
+ids in text, and buffers outside of the file. Sets are refused unless a reader allows "builtins.set".
 """
 
 import codecs
@@ -50,6 +50,12 @@ def _global(file: Clipped) -> str:
     return f"{module.decode()}.{file.readline()[:-1].decode()}"
 
 
+def _empty_set(machine: Machine) -> Any:
+    if "builtins.set" not in machine.allowed:
+        raise Refusal("is no network's pickle: it holds a set.")
+    return machine.allowed["builtins.set"]()
+
+
 def _pushes(value: Any) -> tuple:
     return None, lambda machine, _: machine.push(value)
 
@@ -64,6 +70,7 @@ _ACTIONS: dict[str, tuple[Callable[[Any], Any] | None, Callable[[Machine, Any], 
     "EMPTY_TUPLE": _pushes(()),
     "EMPTY_LIST": (None, lambda machine, _: machine.push([])),
     "EMPTY_DICT": (None, lambda machine, _: machine.push({})),
+    "EMPTY_SET": (None, lambda machine, _: machine.push(_empty_set(machine))),
     "INT": (pickletools.read_decimalnl_short, Machine.push_int),
     "BININT": (pickletools.read_int4, Machine.push),
     "BININT1": (pickletools.read_uint1, Machine.push),
@@ -96,6 +103,7 @@ _ACTIONS: dict[str, tuple[Callable[[Any], Any] | None, Callable[[Machine, Any], 
     "DICT": (None, Machine.push_dict),
     "APPEND": (None, lambda machine, _: machine.append([machine.stack.pop()])),
     "APPENDS": (None, lambda machine, _: machine.append(machine.pop_mark())),
+    "ADDITEMS": (None, lambda machine, _: machine.append(machine.pop_mark())),
     "SETITEM": (None, lambda machine, _: machine.set_items([machine.stack.pop(-2), machine.stack.pop()])),
     "SETITEMS": (None, lambda machine, _: machine.set_items(machine.pop_mark())),
     "PUT": (pickletools.read_decimalnl_short, Machine.put),

@@ -40,7 +40,10 @@ def load(path: str | os.PathLike) -> Any:
     """
     with pathlib.Path(path).open("rb") as file, sentences(path):
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return _load_zip(file, mapped) if mapped[:2] == b"PK" else _load_legacy(file, mapped)
+        if mapped[:2] == b"PK":
+            return _load_zip(file, mapped)
+        tree, storages = read_legacy(file, mapped)
+        return Arrays(storages).plain(tree)
 
 
 class _Allowed(dict):
@@ -79,7 +82,17 @@ def _load_zip(file: BinaryIO, mapped: mmap.mmap) -> Any:
     return dict(_dotted(result)) if is_script else result
 
 
-def _load_legacy(file: BinaryIO, mapped: mmap.mmap) -> Any:
+def read_legacy(file: BinaryIO, mapped: mmap.mmap | bytes) -> tuple[Any, list[Storage]]:
+    """Returns the tree, with `Tensor` for each tensor, and the storages, of the format before PyTorch 1.6.
+
+    Args:
+        file: seekable file.
+        mapped: all of its bytes.
+
+    Raises:
+        Refusal: the file is of another format, or damaged.
+        Exception: its pickles are damaged; any type.
+    """
     if LEGACY_MAGIC.to_bytes(10, "little") not in mapped[:32]:
         raise Refusal("is not of torch.save: it is no zip file, and does not begin with PyTorch's magic number.")
     magic, protocol, system = (pickles.read(file, {}) for _ in range(3))
@@ -100,7 +113,7 @@ def _load_legacy(file: BinaryIO, mapped: mmap.mmap) -> Any:
             raise Refusal(f"is cut short or damaged: its storage {shown(key)} lacks data.")
         storage.part = Part(mapped, begin, storage.num_bytes)
         begin += storage.num_bytes
-    return Arrays(storages.values()).plain(tree)
+    return tree, list(storages.values())
 
 
 def _read_pickle(file: BinaryIO, num_fields: int, is_script: bool) -> tuple[Any, dict[str, Storage]]:

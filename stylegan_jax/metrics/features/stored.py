@@ -1,0 +1,128 @@
+"""The arrays of a file of weights by their names, whatever its format; nothing in it is executed."""
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from stylegan_jax.metrics.features import known
+from stylegan_jax.weights.files import persistence, torch_files
+from stylegan_jax.weights.files.pickle_machine import Record, shown
+from stylegan_jax.weights.files.pickles import make_dict, records
+
+TENSORFLOW = ("dnnlib.tflib.network.Network", "tfutil.Network")
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """What a file holds.
+
+    Attributes:
+        path: where it is.
+        sha256: of its bytes.
+        arrays: by name; parts of modules and of dicts are separated by dots.
+        is_tensorflow: it is a pickle of NVIDIA's code for TensorFlow, whose arrays are in the order of creation.
+    """
+
+    path: str
+    sha256: str
+    arrays: dict[str, np.ndarray]
+    is_tensorflow: bool = False
+
+    @property
+    def description(self) -> str:
+        """What the file is: a phrase that follows its name."""
+        return known.described(self.sha256, self.arrays)
+
+
+def read(path: str | os.PathLike) -> Stored:
+    """Returns the arrays of a file of PyTorch, TorchScript, NVIDIA's pickles, or a pickle of NumPy's arrays.
+
+    Raises:
+        ValueError: the file is damaged, or wants to call what no network needs; a sentence.
+        OSError: it cannot be opened.
+    """
+    with pathlib.Path(path).open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
+        head = file.read(32)
+        file.seek(0)
+        if head[:2] == b"PK" or torch_files.LEGACY_MAGIC.to_bytes(10, "little") in head:
+            tree: Any = torch_files.load(path)
+        else:
+            classes = records(*TENSORFLOW) | dict.fromkeys(("dnnlib.EasyDict", "misc.EasyDict"), make_dict)
+            tree = persistence.load(file, str(path), classes)
+    is_tensorflow = isinstance(tree, Record) and tree.name in TENSORFLOW
+    arrays = dict(_variables(tree, path) if is_tensorflow else _flat(tree))
+    if not arrays:
+        raise ValueError(f"{path} holds no arrays by name, so it is no feature network.")
+    return Stored(str(path), sha256, arrays, is_tensorflow)
+
+
+def take(
+    found: Stored, shapes: Mapping[str, tuple[int, ...]], left_out: Mapping[str, str]
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Returns the arrays of these names, and why each other array of the file is not used.
+
+    Args:
+        found: the file.
+        shapes: names and shapes of the arrays to take.
+        left_out: patterns of whole names that are not used, and why.
+
+    Raises:
+        ValueError: an array is missing, unknown, of another shape, or not finite.
+    """
+    for name, shape in shapes.items():
+        if name not in found.arrays:
+            raise ValueError(f"{found.path} {found.description}, but lacks the array {name!r}; get the file anew.")
+        if found.arrays[name].shape != tuple(shape):
+            raise ValueError(
+                f"{found.path}: {name!r} has the shape {list(found.arrays[name].shape)} and should have {list(shape)}; "
+                f"the file {found.description}."
+            )
+        if not np.isfinite(found.arrays[name]).all():
+            raise ValueError(f"{found.path}: {name!r} has values that are not finite; get the file anew.")
+    reasons = {}
+    for name in found.arrays.keys() - shapes.keys():
+        reason = next((why for pattern, why in left_out.items() if re.fullmatch(pattern, name)), None)
+        if reason is None:
+            shape = list(found.arrays[name].shape)
+            raise ValueError(f"{found.path} {found.description}, but has an unknown array {shown(name)!r} {shape}.")
+        reasons[name] = reason
+    return {name: found.arrays[name] for name in shapes}, reasons
+
+
+def weights(found: Stored, params: dict[str, np.ndarray], left_out: dict[str, str], *notes: str) -> known.Weights:
+    """Returns parameters, with what is known of their file. A file that is not known is noted."""
+    published = known.of_digest(found.sha256)
+    if published is None:
+        unknown = f"{found.path} is no file whose SHA-256 is known here; its layout fits, its values were not checked"
+        notes = (*notes, f"{unknown}. Its SHA-256 is {found.sha256}.")
+    name = published.name if published else "unknown file"
+    return known.Weights(params, found.sha256, known.content_sha256(params), name, left_out, notes)
+
+
+def _flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
+    """Yields the arrays of nested dicts, with dots between the names."""
+    for name, value in tree.items() if isinstance(tree, dict) else ():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, np.ndarray):
+            yield f"{prefix}{name}", value
+
+
+def _variables(network: Record, path: str | os.PathLike) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields the variables of a network of TensorFlow and of its parts, in their order."""
+    state = network.state if isinstance(network.state, dict) else {}
+    for item in state.get("variables") or ():
+        if not (isinstance(item, tuple | list) and len(item) == 2 and isinstance(item[0], str)):
+            raise ValueError(f"{path}: the variables of a network are no list of names and arrays.")
+        yield item[0], np.asarray(item[1])
+    for name, part in (state.get("components") or {}).items():
+        if isinstance(part, Record):
+            yield from ((f"{name}/{local}", value) for local, value in _variables(part, path))
