@@ -146,12 +146,12 @@ def pair_distances(
     map_key, noise_key = jax.random.split(key)
     ts = jnp.stack([t, t + definition.epsilon])
 
+    def w_of(z: Array) -> Array:
+        return map_fn(z, jax.random.clone(map_key))  # Both ends of a path share what the key decides.
+
     def image_of(place: Array) -> Array:
-        if definition.space == "w":
-            w = lerp(map_fn(z1, map_key), map_fn(z2, map_key), place)
-        else:
-            w = map_fn(slerp(z1, z2, place), map_key)
-        return prepared(synthesize_fn(w, noise_key), definition.crop)
+        w = lerp(w_of(z1), w_of(z2), place) if definition.space == "w" else w_of(slerp(z1, z2, place))
+        return prepared(synthesize_fn(w, jax.random.clone(noise_key)), definition.crop)
 
     with jax.default_matmul_precision("highest"):
         # One program makes both images, so that both are rounded alike.
@@ -228,12 +228,12 @@ def check_precision(fn: Callable[..., Any], *args: Any) -> None:
 
 
 def _equations(jaxpr: Jaxpr) -> Iterator[Any]:
-    """Yields the equations of a traced function and of all functions within."""
+    """Yields the equations of a traced function and of all functions within, those within first."""
     for equation in jaxpr.eqns:
-        yield equation
         for value in equation.params.values():
             for part in value if isinstance(value, tuple | list) else (value,):
                 if isinstance(part, ClosedJaxpr):
                     yield from _equations(part.jaxpr)
                 elif isinstance(part, Jaxpr):
                     yield from _equations(part)
+        yield equation

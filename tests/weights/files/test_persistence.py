@@ -44,7 +44,7 @@ def test_plain_trees_are_read_too():
     ("tree", "why"),
     [
         (Record("os.system", ("true",)), "wants to call os.system, which is no part of a network"),
-        (Record(files.CALL, ({"type": "class", "state": {"f": Record("os.system", ("true",))}},)), "wants to call os.sys"),
+        (Record(files.CALL, ({"type": "class", "state": {"f": Record("os.system", ())}},)), "wants to call os.system"),
         (Record(files.CALL, ("text",)), "persistent object that is no instance of a class"),
         (Record(files.CALL, ({"type": "function", "state": {}},)), "persistent object that is no instance of a class"),
         (Record("torch.storage._load_from_bytes", ("text",)), "whose data are no bytes"),
