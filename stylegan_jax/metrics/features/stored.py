@@ -97,14 +97,19 @@ def take(
     return {name: found.arrays[name] for name in shapes}, reasons
 
 
-def weights(found: Stored, params: dict[str, np.ndarray], left_out: dict[str, str], *notes: str) -> known.Weights:
-    """Returns parameters, with what is known of their file. A file that is not known is noted."""
-    published = known.of_digest(found.sha256)
-    if published is None:
-        unknown = f"{found.path} is no file whose SHA-256 is known here; its layout fits, its values were not checked"
-        notes = (*notes, f"{unknown}. Its SHA-256 is {found.sha256}.")
-    name = published.name if published else "unknown file"
-    return known.Weights(params, found.sha256, known.content_sha256(params), name, left_out, notes)
+def weights(files: list[Stored], params: dict[str, np.ndarray], left_out: dict[str, str], *notes: str) -> known.Weights:
+    """Returns parameters, with what is known of their files. A file that is not known is noted."""
+    names = []
+    for found in files:
+        published = known.of_digest(found.sha256)
+        names.append(published.name if published else "unknown file")
+        if published is None:
+            unknown = (
+                f"{found.path} is no file whose SHA-256 is known here; its layout fits, its values were not checked"
+            )
+            notes = (*notes, f"{unknown}. Its SHA-256 is {found.sha256}.")
+    sha256 = "+".join(found.sha256 for found in files)
+    return known.Weights(params, sha256, known.content_sha256(params), "+".join(names), left_out, notes)
 
 
 def _flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:

@@ -164,18 +164,19 @@ def read(path: str | os.PathLike, heads: str | os.PathLike | None = None) -> kno
         params, left_out = _of_tensorflow(found)
     else:
         raise ValueError(f"{path} {found.description}, not VGG16. LPIPS needs {known.VGG_FILES}.")
-    notes = []
+    notes, others = [], []
     if heads is not None:
         if "head1" in params:
             raise ValueError(f"{path} has heads of LPIPS of its own; leave heads= ({heads}) out.")
-        params |= _heads(stored.read(heads))
+        others.append(stored.read(heads))
+        params |= _heads(others[0])
     convolutions = {name: value for name, value in params.items() if name.startswith("conv")}
     own_heads = {name: value for name, value in params.items() if name.startswith("head")}
     if known.content_sha256(convolutions) != CONVOLUTIONS_SHA256:
         notes.append(f"{path} has other convolutions than torchvision's, which LPIPS is defined by.")
     if own_heads and known.content_sha256(own_heads) != HEADS_SHA256:
         notes.append(f"{heads or path} has other heads than those of LPIPS 0.1.")
-    return stored.weights(found, params, left_out, *notes)
+    return stored.weights([found, *others], params, left_out, *notes)
 
 
 def _convolution_shapes() -> list[tuple[int, int]]:

@@ -31,7 +31,11 @@ def load(file: BinaryIO, name: str, others: dict[str, Callable[..., Any]]) -> An
         ValueError: the file is damaged, or wants to call anything else; a sentence.
     """
     storages: list[Storage] = []
-    allowed = _Allowed(CALLS | others | {CALL: _module, EASY_DICT: pickles.make_dict, "builtins.set": _members})
+    allowed = _Allowed(
+        CALLS
+        | others
+        | {CALL: _module, EASY_DICT: pickles.make_dict, "builtins.set": _members, "__builtin__.set": _members}
+    )
     allowed["torch.storage._load_from_bytes"] = lambda data: _storage(data, storages)
     tree = pickles.load(file, allowed, name=name)
     with sentences(name):

@@ -170,6 +170,7 @@ def test_every_layout_gives_the_same_parameters(params, tmp_path):
         assert weights.content_sha256 == known.content_sha256(params)
         assert "has other convolutions than torchvision's" in weights.notes[0]
         assert "has other heads than those of LPIPS 0.1" in weights.notes[1]
+    assert "+" in found[3].sha256 and found[3].name == "unknown file+unknown file"
     assert found[1].left_out == dict.fromkeys(("mean", "std"), "constants that the code here has")
 
 
