@@ -107,8 +107,7 @@ def measure(
     def distances(batch_key: Array, num_pairs: int) -> Array:
         z_key, place_key, own_key = jax.random.split(batch_key, 3)
         z = jax.random.normal(z_key, (2, num_pairs, z_size))
-        is_full = definition.sampling == "full"
-        t = jax.random.uniform(place_key, (num_pairs,)) if is_full else jnp.zeros(num_pairs)
+        t = draw_places(place_key, num_pairs, definition.sampling)
         return pair_distances(map_fn, synthesize_fn, distance_fn, definition, z[0], z[1], t, own_key)
 
     check_precision(functools.partial(distances, num_pairs=1), key)
@@ -116,6 +115,11 @@ def measure(
     for index, first in enumerate(range(0, definition.num_pairs, batch)):
         num_pairs = min(batch, definition.num_pairs - first)
         yield np.asarray(jax.device_get(compiled(jax.random.fold_in(key, index), batch)))[:num_pairs]
+
+
+def draw_places(key: Array, n: int, sampling: str) -> Array:
+    """Returns where `n` steps begin: anywhere on the path for "full", at its start for "end". [n]"""
+    return jax.random.uniform(key, (n,)) if sampling == "full" else jnp.zeros(n)
 
 
 def pair_distances(

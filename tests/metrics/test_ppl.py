@@ -288,6 +288,20 @@ def test_the_default_precision_becomes_the_highest():
         assert len(_measure(W_END, synthesize_fn=synthesize_fn)) == 3
 
 
+def test_steps_begin_anywhere_or_at_the_start():
+    places = ppl.draw_places(jax.random.key(0), 1000, "full")
+    assert 0 <= places.min() < 0.01 and 0.99 < places.max() < 1
+    np.testing.assert_array_equal(ppl.draw_places(jax.random.key(0), 5, "end"), np.zeros(5))
+
+
+def test_the_crop_keeps_rows_3_to_7_and_columns_2_to_6_of_8():
+    places = np.moveaxis(np.mgrid[:16, :16], 0, 2)[None].astype(np.float32)
+    np.testing.assert_array_equal(ppl.prepared(places, crop=True)[0, [0, -1], [0, -1]], [[6, 4], [13, 11]])
+    assert ppl.prepared(places, crop=False) is places
+    assert ppl.prepared(jnp.zeros((1, 1024, 1024, 1)), crop=True).shape == (1, 256, 256, 1)
+    assert ppl.prepared(jnp.zeros((1, 512, 512, 1)), crop=False).shape == (1, 256, 256, 1)
+
+
 def test_distances_that_are_not_finite_are_refused():
     for distances, count in (([1.0, np.nan, np.inf], "2 of 3"), ([], "0 of 0")):
         with pytest.raises(ValueError, match=f"{count} distances are not finite"):

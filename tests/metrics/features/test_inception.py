@@ -118,6 +118,23 @@ def test_average_pools_leave_padding_out_and_the_last_pool_takes_the_maximum():
     np.testing.assert_array_equal(seen["mixed_10.tower_2_conv"], expected)
 
 
+@pytest.mark.parametrize(
+    ("name", "resize_fn", "black", "white"),
+    [
+        ("tf1_bilinear", resize.tf1_bilinear, -1, 127 / 128),
+        ("torch_bilinear", resize.torch_bilinear, -1, 1),
+        ("pil_bicubic", resize.pil_bicubic, -1, 127 / 128),
+    ],
+)
+def test_each_resize_has_its_range(monkeypatch, name, resize_fn, black, white):
+    monkeypatch.setattr(inception, "_layers", lambda conv, x: {"2048": x})
+    images = np.random.default_rng(0).integers(0, 256, (1, 40, 30, 3), np.uint8)
+    params = {"conv/kernel": np.zeros(1, np.float32)}
+    ours = inception.activations(params, images, name)["2048"]
+    scaled = black + (white - black) * resize_fn(resize.rgb(images), 299, 299) / 255
+    np.testing.assert_allclose(ours, scaled.mean(axis=(1, 2)), rtol=0, atol=1e-5)
+
+
 def test_the_network_has_as_many_numbers_as_the_graph():
     assert sum(int(np.prod(shape)) for shape in random_weights.inception_shapes().values()) == 23_885_392
 

@@ -88,7 +88,8 @@ def test_parameters_without_heads_or_dense_layers_are_refused(params):
 
 def test_dense_features_list_the_maps_before_the_places(params, monkeypatch):
     maps = np.random.default_rng(0).random((1, 14, 14, 512), np.float32)
-    monkeypatch.setattr(vgg, "stages", lambda _, images: [images, jnp.asarray(maps)])
+    seen = []
+    monkeypatch.setattr(vgg, "stages", lambda _, images: [seen.append(images), jnp.asarray(maps)])
     rng = np.random.default_rng(1)
     dense = {
         "fc1/kernel": rng.standard_normal((8, 25088), np.float32), "fc1/bias": np.ones(8, np.float32),
@@ -96,7 +97,8 @@ def test_dense_features_list_the_maps_before_the_places(params, monkeypatch):
     }  # fmt: skip
     flat = maps.reshape(7, 2, 7, 2, 512).max(axis=(1, 3)).transpose(2, 0, 1).reshape(-1).astype(np.float64)
     expected = np.maximum(dense["fc2/kernel"] @ np.maximum(dense["fc1/kernel"] @ flat + 1, 0) + 1, 0)
-    ours = vgg.features(params | dense, jnp.zeros((1, 20, 20, 3), jnp.uint8))
+    ours = vgg.features(params | dense, jnp.full((1, 20, 20, 3), 255, jnp.uint8))
+    np.testing.assert_array_equal(seen[0], np.ones((1, 224, 224, 3)))
     np.testing.assert_allclose(ours[0], expected, rtol=1e-4, atol=1e-4)
 
 
