@@ -86,7 +86,7 @@ def measure(
     key: Array,
     batch: int = 16,
 ) -> Iterator[np.ndarray]:
-    """Yields distances divided by epsilon**2, a batch of pairs at a time, in constant memory.
+    """Returns an iterator of distances divided by epsilon**2, a batch of pairs at a time, in constant memory.
 
     Batch i depends on `key` and i alone.
 
@@ -112,9 +112,13 @@ def measure(
 
     check_precision(functools.partial(distances, num_pairs=1), key)
     compiled = jax.jit(distances, static_argnums=1)
-    for index, first in enumerate(range(0, definition.num_pairs, batch)):
-        num_pairs = min(batch, definition.num_pairs - first)
-        yield np.asarray(jax.device_get(compiled(jax.random.fold_in(key, index), batch)))[:num_pairs]
+
+    def batches() -> Iterator[np.ndarray]:
+        for index, first in enumerate(range(0, definition.num_pairs, batch)):
+            whole = jax.device_get(compiled(jax.random.fold_in(key, index), batch))
+            yield np.asarray(whole)[: definition.num_pairs - first]
+
+    return batches()
 
 
 def draw_places(key: Array, n: int, sampling: str) -> Array:

@@ -1,4 +1,4 @@
-"""Numbers of public packages for the same features, recorded in the folder STYLEGAN_GOLDENS names; published weights."""
+"""Numbers of public packages for the same features, recorded in the folder STYLEGAN_GOLDENS names; real weights."""
 
 import os
 import pathlib

@@ -11,7 +11,9 @@ import pytest
 from stylegan_jax.data import faces
 from stylegan_jax.metrics import ppl
 from stylegan_jax.metrics.features import vgg
+from stylegan_jax.networks import generator, sampling
 from tests import official
+from tests.random_networks import random_network
 
 FILE = "metric_ppl"
 Z_SIZE = 6
@@ -300,6 +302,30 @@ def test_the_crop_keeps_rows_3_to_7_and_columns_2_to_6_of_8():
     assert ppl.prepared(places, crop=False) is places
     assert ppl.prepared(jnp.zeros((1, 1024, 1024, 1)), crop=True).shape == (1, 256, 256, 1)
     assert ppl.prepared(jnp.zeros((1, 512, 512, 1)), crop=False).shape == (1, 256, 256, 1)
+
+
+@pytest.mark.parametrize("fields", [{}, {"matmul_precision": "high"}, {"compute_dtype": "bfloat16"}])
+def test_generators_of_lower_precision_are_refused_by_their_settings(fields):
+    network = random_network(resolution=8)
+    model = dataclasses.replace(network.model, **fields)
+
+    def map_fn(z, key):
+        return sampling.map_latents(network.params, z, None, model)
+
+    def synthesize_fn(w, key):
+        noise = generator.make_noise(key, len(w), model, 8)
+        ws = jnp.broadcast_to(w[:, None], (len(w), model.num_layers, w.shape[1]))
+        return sampling.synthesize(network.params, ws, noise, None, model, 8)
+
+    definition = ppl.Definition("w", "full", crop=False, num_pairs=2)
+    batches = ppl.measure(
+        map_fn, synthesize_fn, _mean_square, definition, z_size=model.z_size, key=jax.random.key(0), batch=2
+    )
+    if fields:
+        with pytest.raises(ValueError, match=f"for a model here: {next(iter(fields))}"):
+            next(batches)
+    else:
+        assert np.all(next(batches) > 0)
 
 
 def test_distances_that_are_not_finite_are_refused():

@@ -97,8 +97,8 @@ def test_dense_features_list_the_maps_before_the_places(params, monkeypatch):
     }  # fmt: skip
     flat = maps.reshape(7, 2, 7, 2, 512).max(axis=(1, 3)).transpose(2, 0, 1).reshape(-1).astype(np.float64)
     expected = np.maximum(dense["fc2/kernel"] @ np.maximum(dense["fc1/kernel"] @ flat + 1, 0) + 1, 0)
-    ours = vgg.features(params | dense, jnp.full((1, 20, 20, 3), 255, jnp.uint8))
-    np.testing.assert_array_equal(seen[0], np.ones((1, 224, 224, 3)))
+    ours = vgg.features(params | dense, jnp.full((1, 20, 20, 3), 51, jnp.uint8))
+    np.testing.assert_allclose(seen[0], np.full((1, 224, 224, 3), -0.6), rtol=1e-6)
     np.testing.assert_allclose(ours[0], expected, rtol=1e-4, atol=1e-4)
 
 
