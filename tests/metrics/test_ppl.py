@@ -318,14 +318,16 @@ def test_generators_of_lower_precision_are_refused_by_their_settings(fields):
         return sampling.synthesize(network.params, ws, noise, None, model, 8)
 
     definition = ppl.Definition("w", "full", crop=False, num_pairs=2)
-    batches = ppl.measure(
-        map_fn, synthesize_fn, _mean_square, definition, z_size=model.z_size, key=jax.random.key(0), batch=2
-    )
+
+    def measure():
+        how = {"z_size": model.z_size, "key": jax.random.key(0), "batch": 2}
+        return ppl.measure(map_fn, synthesize_fn, _mean_square, definition, **how)
+
     if fields:
         with pytest.raises(ValueError, match=f"for a model here: {next(iter(fields))}"):
-            next(batches)
+            measure()
     else:
-        assert np.all(next(batches) > 0)
+        assert np.all(next(measure()) > 0)
 
 
 def test_distances_that_are_not_finite_are_refused():
