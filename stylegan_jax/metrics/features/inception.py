@@ -159,21 +159,31 @@ def _block_8px(conv: Conv, x: Array, pool_fn: Callable[[Array], Array]) -> Array
     return jnp.concatenate([a, *both, conv("tower_2_conv", pool_fn(x), 192, 1, 1)], axis=3)
 
 
+# Pools of 3x3 pixels are made of nine slices, which XLA fuses: with its own windows the network takes a quarter longer
+# on CPUs.
+_NINE = tuple((i, j) for i in range(3) for j in range(3))
+
+
 def _max_pool(x: Array) -> Array:
-    return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), "VALID")
+    height, width = x.shape[1:3]
+    return functools.reduce(jnp.maximum, [x[:, i : height - 2 + i : 2, j : width - 2 + j : 2] for i, j in _NINE])
 
 
 def _same_max_pool(x: Array) -> Array:
-    return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 1, 1, 1), "SAME")
+    return functools.reduce(jnp.maximum, _neighbours(x, -jnp.inf))
 
 
 def _average_pool(x: Array) -> Array:
     """Returns the means of 3x3 neighbourhoods, over the pixels that are within the image."""
-    sums, counts = (
-        lax.reduce_window(part, jnp.zeros((), x.dtype), lax.add, (1, 3, 3, 1), (1, 1, 1, 1), "SAME")
-        for part in (x, jnp.ones((1, *x.shape[1:3], 1), x.dtype))
-    )
-    return sums / counts
+    counts = sum(_neighbours(jnp.ones((1, *x.shape[1:3], 1), x.dtype), 0))
+    return sum(_neighbours(x, 0)) / counts
+
+
+def _neighbours(x: Array, outside: float) -> list[Array]:
+    """Returns the image shifted to each of nine places, with a value for pixels outside of it. [n, h, w, c] each"""
+    height, width = x.shape[1:3]
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=outside)
+    return [padded[:, i : i + height, j : j + width] for i, j in _NINE]
 
 
 @functools.cache
