@@ -9,8 +9,9 @@ import numpy as np
 
 from stylegan_jax.config import Data, Model
 from stylegan_jax.data import decode, labels, sources, square, store, survey
-from stylegan_jax.data.source import Source, hash_lines, printable
+from stylegan_jax.data.source import Source, hash_lines
 from stylegan_jax.data.survey import ProgressFn
+from stylegan_jax.runs.text import printable
 
 CHUNK_PX = 2**22  # Pixels drawn at once: some 100 MB of intermediate arrays.
 LOADED_AT_ONCE = 2**22  # Bytes of stored squares that a thread reads at once.

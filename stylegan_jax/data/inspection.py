@@ -13,8 +13,9 @@ import numpy as np
 
 from stylegan_jax.config import Config
 from stylegan_jax.data import dataset, decode, images, labels, shards, sources, square, store, survey, verification
-from stylegan_jax.data.source import Source, printable
+from stylegan_jax.data.source import Source
 from stylegan_jax.runs import grid
+from stylegan_jax.runs.text import printable
 
 SHEET_PX = 128  # Largest height of a picture in the contact sheet.
 MAX_LINES = 10  # Rows of a table in the text; the JSON has all.

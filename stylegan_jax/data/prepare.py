@@ -14,9 +14,10 @@ import numpy as np
 
 from stylegan_jax.config import Data, Model
 from stylegan_jax.data import images, records, shards, sources, square, store, survey, workers
-from stylegan_jax.data.source import Source, printable
+from stylegan_jax.data.source import Source
 from stylegan_jax.data.workers import Plan
 from stylegan_jax.runs import locks
+from stylegan_jax.runs.text import printable
 
 PICTURES_PER_SHARD = 256  # Least number of pictures in a shard; a kill loses unfinished shards.
 MAX_SHARDS = 1024

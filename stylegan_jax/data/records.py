@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from stylegan_jax.data import rows
-from stylegan_jax.data.source import printable
+from stylegan_jax.runs.text import printable
 
 NAME, SPLIT = "pictures", "train"  # TFDS's names of the data set and its split.
 FEATURES = "features.json"  # TFDS's name.

@@ -14,8 +14,9 @@ from PIL import Image
 
 from stylegan_jax.config import Data, Model
 from stylegan_jax.data import decode, records, square, store, survey
-from stylegan_jax.data.source import Source, printable
+from stylegan_jax.data.source import Source
 from stylegan_jax.runs import whole
+from stylegan_jax.runs.text import printable
 
 MAX_NAMES = 20  # Pictures named for each remark.
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from stylegan_jax.data import labels
+from stylegan_jax.runs.text import printable
 
 _PROBES = 16  # Places of a file that its identity looks at.
 _PROBE_BYTES = 2**16
@@ -72,15 +73,6 @@ class Source:
 def hash_lines(lines: Iterable[str]) -> str:
     """Returns 16 hexadecimal digits of the SHA-256 of the lines."""
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-
-
-def printable(name: str) -> str:
-    """Returns a name with escapes for bytes that are not UTF-8, line breaks and what would command a terminal."""
-
-    def escape(c: str) -> str:
-        return f"\\x{ord(c) & 0xFF:02x}" if "\udc80" <= c <= "\udcff" else ascii(c)[1:-1]
-
-    return "".join(c if c.isprintable() else escape(c) for c in name)
 
 
 def file_identity(path: str | pathlib.Path) -> str:

@@ -22,7 +22,8 @@ from stylegan_jax.data import (
     store,
     tfrecords,
 )
-from stylegan_jax.data.source import Source, printable
+from stylegan_jax.data.source import Source
+from stylegan_jax.runs.text import printable
 
 PROCEDURAL = ("faces", "digits")
 

@@ -12,7 +12,8 @@ from PIL import Image
 
 from stylegan_jax.config import Data, Model
 from stylegan_jax.data import decode, square, waiting
-from stylegan_jax.data.source import Source, printable
+from stylegan_jax.data.source import Source
+from stylegan_jax.runs.text import printable
 
 ProgressFn = Callable[[int, int], None]  # Called with (pictures done, pictures in all).
 

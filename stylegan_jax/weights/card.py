@@ -8,7 +8,7 @@ import jax
 
 from stylegan_jax.config import Model
 from stylegan_jax.weights import hub
-from stylegan_jax.weights.info import printable
+from stylegan_jax.weights.info import one_line
 from stylegan_jax.weights.network import Network
 
 NOT_STATED = "not stated"
@@ -100,7 +100,7 @@ def model_card(
 
 def _line(text: str) -> str:
     """Returns text from a file as one line that Markdown shows as it is."""
-    text = printable(str(text))
+    text = one_line(str(text))
     for character in "\\`*_[]<>|":
         text = text.replace(character, "\\" + character)
     return text
@@ -117,7 +117,7 @@ def _head(model: Model, license: str | None) -> str:
     elif known in HUB_LICENSES:
         lines += [f"license: {known}"]
     else:
-        lines += ["license: other", f"license_name: {json.dumps(printable(license), ensure_ascii=False)}"]
+        lines += ["license: other", f"license_name: {json.dumps(one_line(license), ensure_ascii=False)}"]
     return "\n".join(["---", *lines, "---"])
 
 

@@ -25,11 +25,11 @@ class Info:
             for name, reason in named.items():
                 reasons.setdefault(reason, []).append(name)
             lines += [f"  {title}: {_listed(names)}: {reason}" for reason, names in reasons.items()]
-        return "\n".join(line[: len(line) - len(line.lstrip(" "))] + printable(line) for line in lines)
+        return "\n".join(line[: len(line) - len(line.lstrip(" "))] + one_line(line) for line in lines)
 
 
-def printable(text: str) -> str:
-    """Returns text from a file as one line, without the characters that a terminal takes as orders."""
+def one_line(text: str) -> str:
+    """Returns prose from a file as one line, without the characters that a terminal takes as orders."""
     return "".join(character for character in " ".join(text.split()) if character.isprintable())
 
 

@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Callable
 from typing import Any
 
+from stylegan_jax.runs.text import printable
 from stylegan_jax.weights import assemble, checkpoints, hub, own
 from stylegan_jax.weights.files import torch_files
 from stylegan_jax.weights.files.pickle_machine import shown
@@ -27,7 +28,6 @@ PORTS: tuple[Callable[[Any, pathlib.Path], contents.Contents | None], ...] = (
     lernapparat.read,
     rosinality.read,
 )
-TORCH_LEGACY = b"\x80\x02\x8a\x0al\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."  # Magic number that torch's files begin with.
 MXNET = b"\x12\x01\x00\x00"  # Magic number of MXNet's .params.
 NOT_WEIGHTS = {  # What downloads that failed leave behind.
     b"<!doctype html": "a page of HTML",
@@ -76,8 +76,7 @@ def load(path: str | pathlib.Path, checkpoint: int | None = None) -> Network:
         return _read(path, head)
     except ValueError as error:
         text = str(error) if str(error).startswith(str(path)) else f"{path}: {error}"
-        # Names in a file may have any characters.
-        raise ValueError("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)) from None
+        raise ValueError(printable(text)) from None  # Names in a file may have any characters.
     except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError) as error:
         reason = shown(f"{type(error).__name__}: {error}")
         raise ValueError(
@@ -101,7 +100,7 @@ def _read(path: pathlib.Path, head: bytes) -> Network:
     for start, what in NOT_WEIGHTS.items():
         if head.lower().startswith(start):
             raise ValueError(f"{path} is {what}, and no file of weights; download it anew.")
-    found = _of_port(path) if head.startswith((b"PK", TORCH_LEGACY)) else official_pickles.read(path)
+    found = _of_port(path) if torch_files.is_of_torch(head) else official_pickles.read(path)
     return assemble.network_of(found, str(path))
 
 

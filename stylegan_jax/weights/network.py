@@ -14,7 +14,7 @@ from jax import Array
 from stylegan_jax.config import Model
 from stylegan_jax.networks import discriminator, generator, ops, sampling
 from stylegan_jax.weights import arguments, classes
-from stylegan_jax.weights.info import Info, printable
+from stylegan_jax.weights.info import Info, one_line
 from stylegan_jax.weights.layouts import official
 
 Noise = str | Sequence[np.ndarray]
@@ -46,7 +46,7 @@ class Network:
     g_noise: tuple[np.ndarray, ...] | None = None
 
     def __repr__(self) -> str:
-        return f"Network({self.model.resolution} px, {printable(self.info.layout)}, from {self.info.source!r})"
+        return f"Network({self.model.resolution} px, {one_line(self.info.layout)}, from {self.info.source!r})"
 
     # ---- images
 

@@ -14,8 +14,7 @@ from stylegan_jax.metrics.features import known
 from stylegan_jax.weights.files import persistence, torch_files
 from stylegan_jax.weights.files.pickle_machine import Record, shown
 from stylegan_jax.weights.files.pickles import make_dict, records
-
-TENSORFLOW = ("dnnlib.tflib.network.Network", "tfutil.Network")
+from stylegan_jax.weights.layouts import official_pickles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,12 +51,12 @@ def read(path: str | os.PathLike) -> Stored:
         file.seek(0)
         head = file.read(32)
         file.seek(0)
-        if head[:2] == b"PK" or torch_files.LEGACY_MAGIC.to_bytes(10, "little") in head:
+        if torch_files.is_of_torch(head):
             tree: Any = torch_files.load(path)
         else:
-            classes = records(*TENSORFLOW) | dict.fromkeys(("dnnlib.EasyDict", "misc.EasyDict"), make_dict)
+            classes = records(*official_pickles.NETWORKS) | dict.fromkeys(official_pickles.EASY_DICTS, make_dict)
             tree = persistence.load(file, str(path), classes)
-    is_tensorflow = isinstance(tree, Record) and tree.name in TENSORFLOW
+    is_tensorflow = isinstance(tree, Record) and tree.name in official_pickles.NETWORKS
     arrays = dict(_variables(tree, path) if is_tensorflow else _flat(tree))
     if not arrays:
         raise ValueError(f"{path} holds no arrays by name, so it is no feature network.")
@@ -124,10 +123,7 @@ def _flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
 def _variables(network: Record, path: str | os.PathLike) -> Iterator[tuple[str, np.ndarray]]:
     """Yields the variables of a network of TensorFlow and of its parts, in their order."""
     state = network.state if isinstance(network.state, dict) else {}
-    for item in state.get("variables") or ():
-        if not (isinstance(item, tuple | list) and len(item) == 2 and isinstance(item[0], str)):
-            raise ValueError(f"{path}: the variables of a network are no list of names and arrays.")
-        yield item[0], np.asarray(item[1])
+    yield from official_pickles.variables(state, pathlib.Path(path)).items()
     for name, part in (state.get("components") or {}).items():
         if isinstance(part, Record):
             yield from ((f"{name}/{local}", value) for local, value in _variables(part, path))

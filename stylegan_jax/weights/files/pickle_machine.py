@@ -5,6 +5,8 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
 
+from stylegan_jax.runs.text import printable
+
 MAX_OPCODES = 2**20  # Of one pickle; that of three networks of 1024x1024 has some thousands.
 MAX_MARKS = 1000  # Open MARKs.
 MAX_DEPTH = 100  # Levels of what is returned.
@@ -74,8 +76,7 @@ def sentences(name: Any) -> Iterator[None]:
 
 def shown(text: str) -> str:
     """Returns a text from a file as it may stand in a message: short and printable."""
-    text = text if text.isprintable() else ascii(text[:100])
-    return text if len(text) <= 100 else f"{text[:100]}..."
+    return printable(text) if len(text) <= 100 else f"{printable(text[:100])}..."
 
 
 def set_item(target: dict, key: Any, value: Any) -> None:

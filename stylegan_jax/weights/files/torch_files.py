@@ -26,6 +26,11 @@ LEGACY_PROTOCOL = 1001
 MAX_NAME_LENGTH = 256  # Of an array of TorchScript.
 
 
+def is_of_torch(head: bytes) -> bool:
+    """Returns whether a file that begins with these 32 bytes is one that torch.save wrote, or another zip file."""
+    return head[:2] == b"PK" or LEGACY_MAGIC.to_bytes(10, "little") in head
+
+
 def load(path: str | os.PathLike) -> Any:
     """Returns what torch.save wrote: nested dicts, lists and tuples of arrays and plain values.
 
@@ -93,7 +98,7 @@ def read_legacy(file: BinaryIO, mapped: mmap.mmap | bytes) -> tuple[Any, list[St
         Refusal: the file is of another format, or damaged.
         Exception: its pickles are damaged; any type.
     """
-    if LEGACY_MAGIC.to_bytes(10, "little") not in mapped[:32]:
+    if not is_of_torch(mapped[:32]):
         raise Refusal("is not of torch.save: it is no zip file, and does not begin with PyTorch's magic number.")
     magic, protocol, system = (pickles.read(file, {}) for _ in range(3))
     if magic != LEGACY_MAGIC or protocol != LEGACY_PROTOCOL or type(system) is not dict:

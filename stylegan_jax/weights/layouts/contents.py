@@ -67,7 +67,10 @@ def model_of(network: Network, **switches: Any) -> Model:
 def told_by_generator(network: Network) -> dict[str, Any]:
     """Returns the keyword arguments that a generator's arrays tell."""
     arrays = network.arrays
-    told: dict[str, Any] = {"resolution": _resolution(network), "num_channels": _shape(network, "ToRGB_lod0/weight")[3]}
+    told: dict[str, Any] = {
+        "resolution": resolution_of(network),
+        "num_channels": _shape(network, "ToRGB_lod0/weight")[3],
+    }
     if network.func == "G_paper":
         rows = _shape(network, "4x4/Dense/weight")[0]
         stated = network.kwargs.get("latent_size")
@@ -96,7 +99,7 @@ def told_by_discriminator(network: Network) -> dict[str, Any]:
     """Returns the keyword arguments that a discriminator's arrays tell."""
     scores = _shape(network, "4x4/Dense1/weight")[1]
     incoming, outgoing = _shape(network, "4x4/Conv/weight")[2:]
-    told = {"resolution": _resolution(network), "num_channels": _shape(network, "FromRGB_lod0/weight")[2]}
+    told = {"resolution": resolution_of(network), "num_channels": _shape(network, "FromRGB_lod0/weight")[2]}
     if network.func == "D_paper":
         return told | {"label_size": scores - 1}
     told["label_size"] = scores if scores > 1 else min(network.kwargs.get("label_size", 0), 1)
@@ -112,7 +115,8 @@ def _shape(network: Network, name: str) -> tuple[int, ...]:
     return array.shape
 
 
-def _resolution(network: Network) -> int:
+def resolution_of(network: Network) -> int:
+    """Returns the resolution of an official network, px."""
     sizes = [int(match[1]) for match in (re.search(r"(\d+)x\1/", name) for name in network.arrays) if match]
     if not sizes:
         raise ValueError(f"it has no layers of a {network.func}.")

@@ -182,7 +182,7 @@ def write(source: contents.Contents) -> dict[str, Any]:
 
 
 def _written(network: contents.Network) -> dict[str, np.ndarray]:
-    is_generator, resolution = network.func == "G_style", writing.resolution_of(network)
+    is_generator, resolution = network.func == "G_style", contents.resolution_of(network)
     arrays, num_levels = {"lod": np.zeros(())} | writing.arrays_of(network), resolution.bit_length() - 2
     table = GENERATOR if is_generator else DISCRIMINATOR
     result = {}

@@ -86,12 +86,12 @@ def _network(record: Record, path: pathlib.Path) -> contents.Network:
         )
     if type(version) is not int or version not in VERSIONS:
         raise ValueError(f"{path} has version {shown(str(version))} of the official format; 2 and 3 are known.")
-    arrays = _variables(state, path)
+    arrays = variables(state, path)
     for name, part in _dict(state.get("components"), "components", path).items():
         part_state = part.state if isinstance(part, Record) else None
         if name not in ("synthesis", "mapping") or not isinstance(part_state, dict):
             raise ValueError(f"{path}: {func} has a part {shown(str(name))} that is no official network of StyleGAN.")
-        own = {f"G_{name}/{local}": value for local, value in _variables(part_state, path).items()}
+        own = {f"G_{name}/{local}": value for local, value in variables(part_state, path).items()}
         twice = sorted(own.keys() & arrays.keys())
         if twice:
             raise ValueError(f"{path} has {shown(twice[0])} twice: in a network, and in its part {name}.")
@@ -107,7 +107,7 @@ def _dict(value: Any, name: str, path: pathlib.Path) -> dict[str, Any]:
     return dict(value or {})
 
 
-def _variables(state: dict[str, Any], path: pathlib.Path) -> dict[str, np.ndarray]:
+def variables(state: dict[str, Any], path: pathlib.Path) -> dict[str, np.ndarray]:
     """Returns a network's own variables by name."""
     result: dict[str, np.ndarray] = {}
     variables = state.get("variables") or ()

@@ -241,7 +241,7 @@ def _written_generator(network: contents.Network) -> dict[str, np.ndarray]:
     levels = range(1, len(layout.WIDTHS))
     fused = {4 << level: level >= layout.FUSED_FROM for level in levels}
     stored = layout.generator_names([n for n in names if n != "G_synthesis/4x4/Const/bias"], layout.FULL_PX, fused)
-    arrays = layout.grown(arrays, writing.resolution_of(network), stored)
+    arrays = layout.grown(arrays, contents.resolution_of(network), stored)
     result = {local: layout.to_stored(name, arrays[name], fused) for name, local in stored.items()}
     for level in levels:
         maps = arrays[f"G_synthesis/{4 << level}x{4 << level}/Conv1/bias"].size
@@ -254,7 +254,7 @@ def _written_discriminator(network: contents.Network) -> dict[str, np.ndarray]:
     num_levels = len(layout.WIDTHS)
     names = places.discriminator_names(layout.FULL_PX)
     stored = layout.discriminator_names(names, layout.FULL_PX, num_levels, range(layout.FUSED_FROM, num_levels))
-    arrays = layout.grown(network.arrays, writing.resolution_of(network), stored)
+    arrays = layout.grown(network.arrays, contents.resolution_of(network), stored)
     result = {local: layout.to_stored(name, arrays[name], {}) for name, local in stored.items()}
     for level in range(1, num_levels):
         maps = arrays[f"{4 << level}x{4 << level}/Conv1_down/weight"].shape[2]

@@ -63,18 +63,13 @@ def require(
 def names_of(network: contents.Network) -> list[str]:
     """Returns the official names of all arrays that a network of this kind has, also of those that are not there."""
     if network.func == "D_basic":
-        return places.discriminator_names(resolution_of(network))
+        return places.discriminator_names(contents.resolution_of(network))
     return places.generator_names(
-        resolution_of(network),
+        contents.resolution_of(network),
         num_dense=sum(re.fullmatch(r"G_mapping/Dense\d+/weight", name) is not None for name in network.arrays),
         has_labels="G_mapping/LabelConcat/weight" in network.arrays,
         is_const="G_synthesis/4x4/Const/const" in network.arrays,
     )
-
-
-def resolution_of(network: contents.Network) -> int:
-    """Returns the resolution of an official network, px."""
-    return max(int(match[1]) for match in (re.search(r"(\d+)x\1/", name) for name in network.arrays) if match)
 
 
 def arrays_of(network: contents.Network) -> dict[str, np.ndarray]:
