@@ -14,6 +14,7 @@ from jax import Array
 
 WHITE = 255.0
 CUBIC_A = -0.5  # Of Pillow's bicubic filter.
+FIXED_BITS = 22  # Of the fraction of its weights for uint8.
 
 
 def rgb(images: Array, dtype: Any = jnp.float32) -> Array:
@@ -97,10 +98,56 @@ def pil_bicubic(images: Array, height: int, width: int) -> Array:
         height: of the result, px.
         width: of the result, px.
     """
+    return jnp.clip(torch_bicubic(images, height, width), 0, WHITE)
+
+
+def torch_bicubic(images: Array, height: int, width: int) -> Array:
+    """Returns images as PyTorch's antialiased bicubic interpolation scales them, as EDM2's FD_DINOv2 does.
+
+    It is Pillow's filter; values beyond black and white are kept.
+    Source: torch.nn.functional.interpolate, mode="bicubic", antialias=True.
+
+    Args:
+        images: float. [n, h, w, c]
+        height: of the result, px.
+        width: of the result, px.
+    """
     rows, columns = (_bicubic_weights(*sizes) for sizes in ((images.shape[1], height), (images.shape[2], width)))
     with jax.default_matmul_precision("highest"):
         x = jnp.einsum("vw,nhwc->nhvc", columns.astype(images.dtype), images)
-        return jnp.clip(jnp.einsum("uh,nhvc->nuvc", rows.astype(images.dtype), x), 0, WHITE)
+        return jnp.einsum("uh,nhvc->nuvc", rows.astype(images.dtype), x)
+
+
+def pil_bicubic_uint8(images: Array, height: int, width: int) -> Array:
+    """Returns images as Pillow's bicubic filter scales uint8 pictures, bit for bit, as CMMD does.
+
+    The columns are scaled and rounded first, then the rows. Source: Pillow, src/libImaging/Resample.c.
+
+    Args:
+        images: whole numbers in 0..255, of any type. [n, h, w, c]
+        height: of the result, px.
+        width: of the result, px.
+
+    Returns:
+        int32 in 0..255. [n, height, width, c]
+    """
+    x = _scaled_uint8(images.astype(jnp.int32), width)
+    return _scaled_uint8(x.swapaxes(1, 2), height).swapaxes(1, 2)
+
+
+def _scaled_uint8(x: Array, width: int) -> Array:
+    """Returns int32 images [n, h, w, c] with other columns, in Pillow's fixed-point arithmetic."""
+    weights = _bicubic_weights(x.shape[2], width)
+    first = (weights != 0).argmax(axis=1)
+    num_taps = int((weights != 0).sum(axis=1).max()) + 1  # A weight within the filter can be 0.
+    fixed = np.trunc(weights * 2**FIXED_BITS + np.copysign(0.5, weights)).astype(np.int32)
+    fixed = np.pad(fixed, ((0, 0), (0, num_taps)))
+    total = jnp.full((*x.shape[:2], width, x.shape[3]), 2 ** (FIXED_BITS - 1), jnp.int32)
+    for tap in range(num_taps):
+        at = first + tap
+        factors = fixed[np.arange(width), at][None, None, :, None]
+        total = total + x[:, :, np.minimum(at, x.shape[2] - 1)] * factors
+    return jnp.clip(total >> FIXED_BITS, 0, int(WHITE))
 
 
 def shrink(images: Array, largest_px: int) -> Array:
@@ -159,14 +206,14 @@ def _bicubic_weights(old: int, new: int) -> np.ndarray:
         center, reach = (i + 0.5) * scale, 2 * widening
         first, last = max(int(center - reach + 0.5), 0), min(int(center + reach + 0.5), old)
         at = np.arange(first, last)
-        row = _cubic((at - center + 0.5) / widening)
+        row = cubic((at - center + 0.5) / widening)
         weights[i, at] = row / math.fsum(row)
     return weights
 
 
-def _cubic(x: np.ndarray) -> np.ndarray:
-    """Returns the cubic convolution kernel (Keys 1981, Eq. 15) with a = -1/2, which is 0 from 2 on."""
-    x, a = np.abs(x), CUBIC_A
+def cubic(x: np.ndarray, a: float = CUBIC_A) -> np.ndarray:
+    """Returns the cubic convolution kernel (Keys 1981, Eq. 15), which is 0 from 2 on."""
+    x = np.abs(x)
     near = ((a + 2) * x - (a + 3)) * x * x + 1
     far = (((x - 5) * x + 8) * x - 4) * a
     return np.where(x < 1, near, np.where(x < 2, far, 0.0))

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import safetensors
+import safetensors.numpy
 
 from stylegan_jax.metrics.features import known
 from stylegan_jax.weights.files import persistence, torch_files
@@ -40,7 +42,7 @@ class Stored:
 
 
 def read(path: str | os.PathLike) -> Stored:
-    """Returns the arrays of a file of PyTorch, TorchScript, NVIDIA's pickles, or a pickle of NumPy's arrays.
+    """Returns the arrays of a file of PyTorch, TorchScript, safetensors or NVIDIA, or of a pickle of arrays.
 
     Raises:
         ValueError: the file is damaged, or wants to call what no network needs; a sentence.
@@ -53,6 +55,8 @@ def read(path: str | os.PathLike) -> Stored:
         file.seek(0)
         if torch_files.is_of_torch(head):
             tree: Any = torch_files.load(path)
+        elif head[8:9] == b"{":
+            tree = _safetensors(path)
         else:
             classes = records(*official_pickles.NETWORKS) | dict.fromkeys(official_pickles.EASY_DICTS, make_dict)
             tree = persistence.load(file, str(path), classes)
@@ -109,6 +113,13 @@ def weights(files: list[Stored], params: dict[str, np.ndarray], left_out: dict[s
             notes = (*notes, f"{unknown}. Its SHA-256 is {found.sha256}.")
     sha256 = "+".join(found.sha256 for found in files)
     return known.Weights(params, sha256, known.content_sha256(params), "+".join(names), left_out, notes)
+
+
+def _safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    try:
+        return safetensors.numpy.load_file(path)
+    except (safetensors.SafetensorError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} cannot be read as safetensors: {error}.") from None
 
 
 def _flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:

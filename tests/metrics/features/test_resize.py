@@ -55,6 +55,24 @@ def test_pil_bicubic_equals_pillow(shape):
     np.testing.assert_allclose(resize.pil_bicubic(resize.rgb(picture[None]), 299, 299)[0], expected, rtol=0, atol=2e-4)
 
 
+@pytest.mark.parametrize(
+    ("shape", "px"), [((32, 32), 224), ((120, 90), 336), ((336, 336), 336), ((401, 1024), 224), ((5, 3), 7)]
+)
+def test_pil_bicubic_of_uint8_equals_pillow_bit_for_bit(shape, px):
+    noise = _pictures(*shape, 3)
+    for picture in (noise, (noise > 127) * np.uint8(255)):  # Edges go beyond black and white.
+        expected = np.asarray(Image.fromarray(picture).resize((px, px + 1), Image.Resampling.BICUBIC))
+        ours = jax.jit(resize.pil_bicubic_uint8, static_argnums=(1, 2))(picture[None], px + 1, px)[0]
+        np.testing.assert_array_equal(ours, expected)
+
+
+def test_torch_bicubic_is_pillows_filter_without_its_limits():
+    edges = resize.rgb((_pictures(1, 64, 64, 3) > 127) * np.uint8(255))
+    ours = resize.torch_bicubic(edges, 224, 224)
+    assert ours.min() < -5 and ours.max() > 260
+    np.testing.assert_array_equal(np.clip(ours, 0, 255), resize.pil_bicubic(edges, 224, 224))
+
+
 def test_gray_is_repeated():
     gray = _pictures(2, 4, 4, 1)
     np.testing.assert_array_equal(resize.rgb(gray), np.repeat(gray, 3, axis=3))
