@@ -7,7 +7,6 @@ import os
 import pathlib
 import signal
 import sys
-import tempfile
 import traceback
 from logging import Formatter
 from typing import Any
@@ -20,6 +19,7 @@ from stylegan_jax.config import Config, checks, default, from_dict, named, to_di
 from stylegan_jax.data import inspection, prepare, remote, sources
 from stylegan_jax.devices import backend, distributed
 from stylegan_jax.images import draw
+from stylegan_jax.metrics.features import download, shelf
 from stylegan_jax.runs import checkpoint, progress, workdir
 from stylegan_jax.training import loop, plan
 from stylegan_jax.weights import load, save
@@ -32,14 +32,16 @@ CONFIG = config_flags.DEFINE_config_file(
     lock_config=True,
 )
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder to write to: checkpoints, pictures and logs of a run.")
+OF_WORKDIRS = ("train", "inspect", "plan", "prepare", "sample", "export")  # Modes that need --workdir.
 MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "inspect", "plan", "prepare", "sample", "export"],
+    [*OF_WORKDIRS, "weights"],
     "train: train, or go on, in --workdir. inspect: say what data.source has in it and what training would do with it. "
     "plan: say how much memory and time training will take, by its compiled programs; see --topology. prepare: make a "
     "store of the pictures at --workdir, for data.source to name. sample: draw images from the newest checkpoint in "
-    "--workdir, or from --checkpoint. export: write the network of --workdir, or of a file of weights, to --out.",
+    "--workdir, or from --checkpoint. export: write the network of --workdir, or of a file of weights, to --out. "
+    "weights: say which weights metrics need, which are there, and where the others are published.",
 )
 COORDINATOR = flags.DEFINE_string(
     "coordinator",
@@ -80,8 +82,14 @@ OUT = flags.DEFINE_string(
 LICENSE = flags.DEFINE_string(
     "license", None, "Licence of the weights, as their owner states it, for the card of --mode=export: CC BY-NC 4.0."
 )
-flags.mark_flag_as_required("workdir")
+WEIGHTS = flags.DEFINE_string(
+    "weights", None, "Folder of the weights that metrics need, instead of ~/.cache/stylegan_jax/weights."
+)
+DOWNLOAD = flags.DEFINE_list(
+    "download", [], "Published files to fetch with --mode=weights, by name: vgg16.ckpt,vgg.pth."
+)
 MODES_OF_FLAGS = {
+    "workdir": OF_WORKDIRS, "config": OF_WORKDIRS, "weights": ("weights",), "download": ("weights",),
     "topology": ("plan",), "classes": ("sample",), "out": ("sample", "export"), "license": ("export",),
     "checkpoint": ("sample", "export", "train"), "init_from": ("train",),
 }  # fmt: skip
@@ -133,41 +141,12 @@ def open_streams() -> None:
             setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
 
 
-def keep_programs() -> None:
-    """Keeps compiled programs on disk for later starts, in the user's cache or where JAX_COMPILATION_CACHE_DIR says."""
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
-        return
-    try:
-        folder = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "stylegan_jax/xla"
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home.
-        logging.warning("compiled programs are not kept for later starts: %s", error)
-        return
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-
-
 def check_flags(mode: str) -> None:
     """Raises ValueError if a flag is given that `mode` does not use."""
     for name, modes in MODES_OF_FLAGS.items():
         if flags.FLAGS[name].present and mode not in modes:
             allowed = " and ".join(f"--mode={m}" for m in modes)
             raise ValueError(f"--{name} is for {allowed} alone; leave it out with --mode={mode}.")
-
-
-def leave_accelerators_alone() -> None:
-    """Keeps JAX to the CPU, here and in processes that this one starts: accelerators may be busy, or not be here."""
-    os.environ["JAX_PLATFORMS"] = "cpu"
-    jax.config.update("jax_platforms", "cpu")
-
-
-def find_devices() -> None:
-    """Finds the devices to draw with; where those that JAX_PLATFORMS asks for cannot be used, it takes the CPU."""
-    try:
-        backend.devices()
-    except ValueError as error:
-        logging.warning("%s Drawing on the CPU.", error)
-        leave_accelerators_alone()
 
 
 def export(config: Config | None, source: str) -> None:
@@ -180,9 +159,21 @@ def export(config: Config | None, source: str) -> None:
         raise ValueError(f"--config has no effect: {source} tells its own settings; leave it out.")
     if config is not None:
         workdir.check_config(folder, to_dict(config))
-    leave_accelerators_alone()
+    backend.leave_accelerators_alone()
     network = load.load(source, CHECKPOINT.value)
     print(network.info, f"wrote {save.save(network, OUT.value, LICENSE.value)}", sep="\n")
+
+
+def show_weights() -> None:
+    """Fetches the files of --download, and prints what is in the folder of weights."""
+    folder = shelf.default_folder() if WEIGHTS.value is None else workdir.resolve(WEIGHTS.value, "--weights")
+    for entry in download.entries(DOWNLOAD.value):
+        with progress.counting("bytes") as progress_fn:
+            text = download.fetch(entry, folder, progress_fn)
+        print(text)
+    with progress.counting("files") as progress_fn:
+        text = shelf.report(folder, progress_fn)
+    print(text)
 
 
 def run(config: Config, mode: str, folder: pathlib.Path) -> None:
@@ -226,7 +217,7 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     logging.get_absl_handler().setFormatter(Formatter("warning: %(message)s"))
     sys.unraisablehook = show_unraisable
-    keep_programs()
+    backend.keep_programs()
     try:
         values = None if CONFIG.value is None else CONFIG.value.to_dict()
     except OSError as error:  # The file could not be read; the last line of the message says why.
@@ -234,16 +225,20 @@ def main(argv: list[str]) -> None:
     code = 0
     try:
         check_flags(MODE.value)
-        folder = None if MODE.value == "export" else workdir.resolve(WORKDIR.value, "--workdir")
-        if MODE.value in ("inspect", "prepare"):
-            leave_accelerators_alone()
+        if MODE.value in OF_WORKDIRS and WORKDIR.value is None:
+            raise ValueError(f"--workdir is missing, which --mode={MODE.value} needs: a folder such as runs/first.")
+        folder = None if MODE.value in ("export", "weights") else workdir.resolve(WORKDIR.value, "--workdir")
+        if MODE.value in ("inspect", "prepare", "weights"):
+            backend.leave_accelerators_alone()
         config = None if values is None else from_dict(values)
         if MODE.value == "sample":
-            find_devices()
+            backend.find_devices()
             out = None if OUT.value is None else workdir.resolve(OUT.value, "--out")
             print(*draw.save_grids(config, folder, CLASSES.value, out, CHECKPOINT.value), sep="\n")
         elif MODE.value == "export":
             export(config, WORKDIR.value)
+        elif MODE.value == "weights":
+            show_weights()
         elif config is None:
             raise ValueError(f"--config is missing, which --mode={MODE.value} needs: a file, or a name such as demo.")
         else:

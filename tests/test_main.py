@@ -172,7 +172,7 @@ def test_compiled_programs_are_kept_in_the_users_cache_and_give_the_same_run(tmp
 def test_a_cache_that_cannot_be_written_is_one_warning(tmp_path, monkeypatch, caplog):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    main.keep_programs()
+    main.backend.keep_programs()
     assert jax.config.jax_compilation_cache_dir is None
     (record,) = caplog.records
     assert "compiled programs are not kept for later starts" in record.getMessage()
@@ -180,7 +180,7 @@ def test_a_cache_that_cannot_be_written_is_one_warning(tmp_path, monkeypatch, ca
 
 def test_jax_own_variable_names_another_cache(tmp_path, monkeypatch, cache):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "other"))
-    main.keep_programs()
+    main.backend.keep_programs()
     assert not cache.exists()
     assert jax.config.jax_compilation_cache_dir is None  # JAX itself reads the variable, when it is imported.
 
@@ -274,11 +274,15 @@ def test_a_workdir_that_is_no_folder_is_refused_before_anything_is_written(tmp_p
         ("license", "sample", "--mode=export"),
         ("checkpoint", "prepare", "--mode=sample and --mode=export and --mode=train"),
         ("init_from", "sample", "--mode=train"),
+        ("weights", "train", "--mode=weights"),
+        ("download", "sample", "--mode=weights"),
+        ("workdir", "weights", "--mode=train and --mode=inspect and --mode=plan"),
+        ("config", "weights", "--mode=train and --mode=inspect and --mode=plan"),
     ],
 )
 def test_a_flag_without_effect_is_refused(monkeypatch, flag, mode, allowed):
     monkeypatch.setattr(main.flags.FLAGS[flag], "present", 1)
-    with pytest.raises(ValueError, match=f"--{flag} is for {allowed} alone; leave it out with --mode={mode}"):
+    with pytest.raises(ValueError, match=f"--{flag} is for {allowed}.* alone; leave it out with --mode={mode}"):
         main.check_flags(mode)
     main.check_flags(main.MODES_OF_FLAGS[flag][0])
 
@@ -289,6 +293,32 @@ def test_a_setting_without_effect_is_noted_whatever_is_done_with_the_pictures(tm
         result = run("--config=demo", *source, f"--mode={mode}", f"--workdir={tmp_path / mode}")
         note = "note: data.split='test' has no effect: data.source is not tfds:NAME. Change that, or leave this out.\n"
         assert result.stdout.startswith(note) and "no such file or folder" in result.stderr
+
+
+def test_a_workdir_is_asked_for_in_one_line():
+    for mode in ("train", "export"):
+        result = run("--config=demo", f"--mode={mode}")
+        expected = f"error: --workdir is missing, which --mode={mode} needs: a folder such as runs/first.\n"
+        assert (result.returncode, result.stderr, result.stdout) == (1, expected, "")
+
+
+def test_weights_are_listed_without_a_workdir_a_config_or_devices(tmp_path):
+    result = run("--mode=weights", platforms="cuda")
+    folder = tmp_path / "cache/stylegan_jax/weights"
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith(f"folder of weights: {folder}, which does not exist yet\n")
+    assert "inception: missing\n" in result.stdout and not folder.exists()
+    (tmp_path / "vgg.pth").touch()
+    result = run("--mode=weights", f"--weights={tmp_path}")
+    assert "not used: vgg.pth (0.0 MB) is empty, and no file of weights; download it anew.\n" in result.stdout
+    result = run("--mode=weights", f"--weights={tmp_path}", "--download=vgg.pth,vgg17.pt")
+    assert result.returncode == 1 and result.stderr.startswith(
+        "error: --download=vgg17.pt: there is no such file; use "
+    )
+    result = run("--mode=weights", f"--weights={tmp_path}", "--download=vgg.pth")
+    assert result.returncode == 1 and result.stderr.startswith(
+        f"error: {tmp_path / 'vgg.pth'} is there already, and is empty"
+    )
 
 
 def test_training_needs_a_config_and_sampling_does_not(tmp_path):

@@ -5,12 +5,16 @@ import contextlib
 import contextvars
 import ctypes
 import importlib.util
+import os
+import pathlib
+import tempfile
 import types
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
 import jax.extend.backend
+from absl import logging
 
 MIN_TRITON_CAPABILITY = (8, 0)  # Compute capability of NVIDIA's Ampere.
 
@@ -113,3 +117,32 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
         for parameter, value in _KEEPING.items():
             mallopt(parameter, value)
+
+
+def keep_programs() -> None:
+    """Keeps compiled programs on disk for later starts, in the user's cache or where JAX_COMPILATION_CACHE_DIR says."""
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    try:
+        folder = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "stylegan_jax/xla"
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home.
+        logging.warning("compiled programs are not kept for later starts: %s", error)
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def leave_accelerators_alone() -> None:
+    """Keeps JAX to the CPU, here and in processes that this one starts: accelerators may be busy, or not be here."""
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    jax.config.update("jax_platforms", "cpu")
+
+
+def find_devices() -> None:
+    """Finds the devices to draw with; where those that JAX_PLATFORMS asks for cannot be used, it takes the CPU."""
+    try:
+        devices()
+    except ValueError as error:
+        logging.warning("%s Drawing on the CPU.", error)
+        leave_accelerators_alone()

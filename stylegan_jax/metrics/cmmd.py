@@ -20,7 +20,7 @@ SIGMA = 10.0
 SCALE = 1000.0
 
 
-def distance(fakes: np.ndarray, reals: np.ndarray) -> float:
+def cmmd(fakes: np.ndarray, reals: np.ndarray) -> float:
     """Returns the CMMD of two sets, in blocks: about n^2 + m^2 + n m products of d.
 
     Args:

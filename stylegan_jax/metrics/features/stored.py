@@ -17,6 +17,7 @@ from stylegan_jax.weights.files import persistence, torch_files
 from stylegan_jax.weights.files.pickle_machine import Record, shown
 from stylegan_jax.weights.files.pickles import make_dict, records
 from stylegan_jax.weights.layouts import official_pickles
+from stylegan_jax.weights.load import NOT_WEIGHTS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +53,9 @@ def read(path: str | os.PathLike) -> Stored:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(0)
         head = file.read(32)
+        failed = next((what for start, what in NOT_WEIGHTS.items() if head.lower().startswith(start)), None)
+        if failed or not head:
+            raise ValueError(f"{path} is {failed or 'empty'}, and no file of weights; download it anew.")
         file.seek(0)
         if torch_files.is_of_torch(head):
             tree: Any = torch_files.load(path)
