@@ -31,7 +31,7 @@ Params = dict[str, jax.Array]
 # ---- the network
 
 
-def init(key: jax.Array) -> Params:
+def init(key: jax.Array, num_attributes: int = NUM_ATTRIBUTES) -> Params:
     """Returns random parameters: He initialization, and features of scale 1."""
     params, maps, size = {}, 3, INPUT_PX
     keys = jax.random.split(key, len(_CONVOLUTIONS) + 2)
@@ -39,7 +39,7 @@ def init(key: jax.Array) -> Params:
         params |= _init_layer(keys[k], f"conv{k}", (3, 3, maps, out))
         maps, size = out, size // stride
     params |= _init_layer(keys[-2], "hidden", (size * size * maps, _HIDDEN))
-    params |= _init_layer(keys[-1], "logits", (_HIDDEN, NUM_ATTRIBUTES))
+    params |= _init_layer(keys[-1], "logits", (_HIDDEN, num_attributes))
     return params | {"feature_scale": jnp.ones(NUM_FEATURES)}
 
 
@@ -54,7 +54,7 @@ def apply(params: Params, images: jax.Array) -> tuple[jax.Array, jax.Array]:
         images: float32 in [-1, 1]. [n, 64, 64, 3]
 
     Returns:
-        logits [n, NUM_ATTRIBUTES] and features [n, NUM_FEATURES], float32.
+        logits [n, num_attributes] and features [n, NUM_FEATURES], float32.
     """
     x, pooled = images, []
     for k, (_, stride) in enumerate(_CONVOLUTIONS):
@@ -77,13 +77,18 @@ def resize(images: jax.Array) -> jax.Array:
     times, unless there are three.
 
     Args:
-        images: uint8. [n, h, w, c], h = w, a power of two
+        images: uint8, or float in [-1, 1]. [n, h, w, c], h = w, a power of two
 
     Returns:
         float32. [n, 64, 64, 3]
+
+    Raises:
+        ValueError: their sides are others.
     """
+    _check_size(images.shape)
     n, size, _, channels = images.shape
-    x = images.astype(jnp.float32) / 127.5 - 1
+    x = images.astype(jnp.float32)
+    x = x / 127.5 - 1 if images.dtype == jnp.uint8 else x
     if channels != 3:
         x = jnp.repeat(x.mean(axis=3, keepdims=True), 3, axis=3)
     if size > INPUT_PX:
@@ -154,10 +159,17 @@ def read_weights(path, sha256: str) -> dict[str, np.ndarray]:
 
 
 def _check_images(images: np.ndarray) -> None:
-    """Raises ValueError unless `images` are squares that `resize` can take."""
-    if images.dtype != np.uint8 or images.ndim != 4 or len(images) == 0 or images.shape[1] != images.shape[2]:
+    """Raises ValueError unless `images` are some that `resize` can take, of uint8."""
+    if images.dtype != np.uint8 or images.ndim != 4 or len(images) == 0:
         raise ValueError(f"images must be uint8 [n, h, h, c], and are {images.dtype} {list(images.shape)}.")
-    size = images.shape[1]
+    _check_size(images.shape)
+
+
+def _check_size(shape: tuple[int, ...]) -> None:
+    """Raises ValueError unless images of this shape are squares with sides of a power of two."""
+    if len(shape) != 4 or shape[1] != shape[2]:
+        raise ValueError(f"images must be squares [n, h, h, c], and are {list(shape)}.")
+    size = shape[1]
     if size < 1 or size & (size - 1):
         raise ValueError(f"images must have sides of a power of two, and have {size} px; scale them first.")
 

@@ -134,7 +134,7 @@ def test_changed_weights_are_refused_with_both_checksums(tmp_path):
 def test_wrong_images_are_refused():
     with pytest.raises(ValueError, match="uint8.*float32"):
         fd_faces.features(np.zeros((2, 64, 64, 3), np.float32))
-    with pytest.raises(ValueError, match=r"uint8.*\[2, 64, 32, 3\]"):
+    with pytest.raises(ValueError, match=r"squares.*\[2, 64, 32, 3\]"):
         fd_faces.features(np.zeros((2, 64, 32, 3), np.uint8))
     with pytest.raises(ValueError, match="power of two.*have 48"):
         fd_faces.features(np.zeros((2, 48, 48, 3), np.uint8))

@@ -1,13 +1,18 @@
 """Linear separability against the official code's recordings, naive formulas, and a machine fitted in another way."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
 import scipy.special
+import scipy.stats
 import sklearn.exceptions
 from sklearn import svm
 
+from stylegan_jax.data import faces
 from stylegan_jax.metrics import separability
+from stylegan_jax.metrics.attributes import Attributes
 from tests import official
 
 
@@ -109,20 +114,6 @@ def test_entropies_are_those_of_the_machine_on_the_surer_half():
     np.testing.assert_allclose(separability.legacy(points, probabilities, seed=0), expected, rtol=0, atol=0.02)
 
 
-def test_factors_are_separable_in_w_and_less_in_z_the_more_they_are_entangled():
-    w = _points(2000, 6)
-    probabilities = _probabilities(4 * w)
-    assert separability.score(separability.exact(w, probabilities)) == pytest.approx(1, abs=1e-12)
-    scores = []
-    for entanglement in (0, 0.5, 1, 2):
-        rotation = np.linalg.qr(np.random.default_rng(1).normal(size=(6, 6)))[0]
-        z = (w + entanglement * np.sin(2.2 * np.roll(w, 1, axis=1))) @ rotation
-        scores.append(separability.score(separability.exact(z, probabilities)))
-    assert scores[0] == pytest.approx(1, abs=1e-12)
-    assert scores == sorted(scores)
-    assert scores[3] > scores[1] + 0.5
-
-
 def test_an_attribute_that_all_images_have_is_known_and_costs_nothing():
     points = _points(20)
     always = _probabilities(np.full(20, 5.0))
@@ -146,6 +137,199 @@ def test_order_of_the_images_does_not_matter():
     np.testing.assert_allclose(
         separability.exact(points[shuffle], probabilities[shuffle]), separability.exact(points, probabilities)
     )
+
+
+# ---- points and logits of a generator
+
+
+def _pixels(*thresholds: float) -> Attributes:
+    """Returns attributes that images have whose first values are above thresholds."""
+    names = tuple(f"above {threshold}" for threshold in thresholds)
+    return Attributes(names, lambda params, x: x[:, 0, 0, : len(names)] - params[None], jnp.asarray(thresholds), "", "")
+
+
+def _doubled(z, key):
+    return 2 * z
+
+
+def _as_images(w, key):
+    return w[:, None, None]
+
+
+def _measure(map_fn=_doubled, synthesize_fn=_as_images, attributes=None, seed=0, **settings):
+    settings = {"z_size": 4, "num_images": 20, "batch": 8} | settings
+    asked = attributes or _pixels(0.5, -1.0)
+    return separability.measure(map_fn, synthesize_fn, asked, key=jax.random.key(seed), **settings)
+
+
+def test_latents_and_logits_are_of_the_same_images():
+    found = separability.collected(_measure(), 20)
+    assert {name: (x.shape, x.dtype) for name, x in found.items()} == {
+        "z": ((20, 4), np.float32),
+        "w": ((20, 4), np.float32),
+        "logits": ((20, 2), np.float32),
+    }
+    np.testing.assert_array_equal(found["w"], 2 * found["z"])
+    np.testing.assert_array_equal(found["logits"], found["w"][:, :2] - np.array([[0.5, -1]], np.float32))
+    assert len(np.unique(found["z"])) == 80
+
+
+def test_batches_depend_on_the_key_and_their_number_alone_and_the_last_is_cut():
+    batches = list(_measure())
+    assert [len(batch["z"]) for batch in batches] == [8, 8, 4]
+    more = list(_measure(num_images=32))
+    for ours, theirs in zip(batches, more, strict=False):
+        np.testing.assert_array_equal(ours["logits"], theirs["logits"][: len(ours["logits"])])
+    assert not np.isin(batches[0]["z"], next(_measure(seed=1))["z"]).any()
+
+
+def test_w_is_that_of_the_last_layer():
+    found = next(_measure(lambda z, key: jnp.stack([z, z, 4 * z], axis=1), lambda w, key: w[:, 2, None, None]))
+    np.testing.assert_array_equal(found["w"], 4 * found["z"])
+
+
+def test_only_the_spaces_that_are_asked_for_are_kept():
+    assert next(_measure(spaces=["w"])).keys() == {"w", "logits"}
+
+
+def test_labels_are_drawn_by_the_key_of_the_mapping_and_noise_by_another():
+    def map_fn(z, key):
+        return jax.random.normal(key, (len(z), 4))
+
+    def synthesize_fn(w, key):
+        return jnp.concatenate([w, jax.random.normal(key, (len(w), 4))], axis=1)[:, None, None]
+
+    whole = Attributes(tuple("abcdefgh"), lambda params, x: x[:, 0, 0], None, "", "")
+    first, again, other = (next(_measure(map_fn, synthesize_fn, whole, seed)) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first["logits"], again["logits"])
+    np.testing.assert_array_equal(first["logits"][:, :4], first["w"])
+    assert len(np.unique(np.concatenate([first["z"], first["logits"], other["logits"]], axis=1))) == 8 * 20
+
+
+def test_one_program_serves_all_batches():
+    traced = []
+
+    def map_fn(z, key):
+        traced.append(z.shape)
+        return z
+
+    batches = _measure(map_fn, num_images=60)
+    next(batches)
+    num_traced = len(traced)
+    assert len(list(batches)) == 7
+    assert len(traced) == num_traced
+
+
+def test_wrong_functions_and_numbers_are_refused_before_anything_is_computed():
+    with pytest.raises(ValueError, match=r"of 1 images .* use at least 2"):
+        _measure(num_images=1)
+    with pytest.raises(ValueError, match=r"in the spaces \['s'\]"):
+        _measure(spaces=["s"])
+    with pytest.raises(ValueError, match=r"logits \[8, 1\], .* to logits \[n, 2\]"):
+        _measure(attributes=Attributes(("a", "b"), lambda params, x: x[:, 0, 0, :1], None, "", ""))
+    with pytest.raises(ValueError, match=r"w \[8, 4, 1\], "):
+        _measure(lambda z, key: z[:, None, :, None], lambda w, key: w[:, 0, :, 0][:, None, None])
+
+
+# ---- known truths
+
+
+def _faces_generator(entanglement: float):
+    """Returns a mapping from normal z to w, which are factors of faces, and the exact attributes of these faces.
+
+    z is rotated, then each number is bent by two others, `entanglement` times as far as it is random itself, and then
+    each takes the distribution that the factor has among the faces.
+    """
+    quantiles = np.sort(faces.sample_factors(np.arange(4000), 3), axis=0)
+    places = scipy.stats.norm.ppf((np.arange(4000) + 0.5) / 4000)
+    rotation = np.linalg.qr(np.random.default_rng(1).normal(size=(40, 40)))[0].astype(np.float32)
+
+    def map_fn(z, key):
+        y = z @ rotation
+        bend = jnp.sin(2.2 * jnp.roll(y, 1, axis=1)) + 0.6 * jnp.cos(1.7 * jnp.roll(y, 5, axis=1))
+        y = (y + entanglement * bend) / np.sqrt(1 + 0.68 * entanglement**2)
+        return jax.vmap(lambda y, xs: jnp.interp(y, places, xs), in_axes=1, out_axes=1)(y, quantiles)
+
+    columns = {factor.name: column for column, factor in enumerate(faces.FACTORS)}
+    asked, thresholds = zip(*((columns[name], value) for name, value in faces.ATTRIBUTES.values()), strict=True)
+
+    def logits_fn(params, images):
+        return images[:, 0, 0, np.array(asked)] - params[None]
+
+    return map_fn, Attributes(tuple(faces.ATTRIBUTES), logits_fn, jnp.asarray(thresholds), "", "exact")
+
+
+def test_factors_of_faces_are_separable_in_w_and_less_in_z_the_more_they_are_entangled():
+    scores = {"z": [], "w": []}
+    for entanglement in (0, 0.25, 0.5, 1):
+        map_fn, exact = _faces_generator(entanglement)
+        batches = _measure(map_fn, attributes=exact, z_size=40, num_images=4000, batch=1000)
+        found = separability.collected(batches, 4000)
+        np.testing.assert_array_equal(found["logits"] > 0, faces.attributes(found["w"]))
+        for space, of_space in scores.items():
+            of_space.append(separability.result(found[space], found["logits"], exact.names, "exact")["ls"])
+    np.testing.assert_allclose(scores["w"], 1, rtol=0, atol=0.001)
+    assert scores["z"][0] < 1.3  # Half of the faces count, and those with factors of two values lie near the plane too.
+    for more, less in zip(scores["z"][1:], scores["z"][:-1], strict=True):
+        assert more > 1.5 * less
+
+
+@pytest.mark.parametrize("method", ["legacy", "exact"])
+def test_an_attribute_that_does_not_depend_on_the_latent_costs_its_whole_entropy(method):
+    def synthesize_fn(w, key):
+        return jax.random.normal(key, (len(w), 1, 1, 2))
+
+    found = separability.collected(_measure(synthesize_fn=synthesize_fn, num_images=8000, batch=4000), 8000)
+    for space in "zw":
+        result = separability.result(found[space], found["logits"], ("a", "b"), method)
+        expected = 0
+        for name, share in result["shares"].items():
+            entropy = scipy.special.entr([share, 1 - share]).sum() / np.log(2)
+            assert result["entropies"][name] == pytest.approx(entropy, abs=0.002)
+            expected += entropy
+        assert result["ls"] == pytest.approx(2**expected, rel=0.002)
+        assert all(0.03 < share < 0.97 for share in result["shares"].values())
+
+
+# ---- the score of collected arrays
+
+
+def test_the_result_names_each_attributes_entropy_and_share():
+    points = _points()
+    logits = np.concatenate([_mixed(points), np.full((400, 1), 3.0), np.full((400, 1), -3.0)], axis=1)
+    progress = []
+    found = separability.result(
+        points, logits, tuple("abcde"), "exact", progress_fn=lambda done, total: progress.append((done, total))
+    )
+    bits = separability.exact(points, separability.probabilities(logits))
+    assert found["entropies"] == dict(zip("abcde", bits.tolist(), strict=True))
+    assert found["ls"] == separability.score(bits)
+    assert (found["shares"]["d"], found["shares"]["e"]) == (1, 0) and found["entropies"]["d"] == 0
+    kept = np.argsort(-np.abs(logits[:, 0]), kind="stable")[:200]
+    assert found["shares"]["a"] == np.mean(logits[kept, 0] > 0)
+    assert progress == [(k, 5) for k in range(1, 6)]
+
+
+def test_several_processes_find_what_one_finds():
+    points = _points(600, 20)
+    logits = _points(600, 20, seed=1)[:, :3]
+    one, two = (separability.result(points, logits, tuple("abc"), "legacy", seed=3, num_processes=n) for n in (1, 2))
+    assert one == two
+    bits = separability.legacy(points, separability.probabilities(logits), seed=3)
+    assert list(one["entropies"].values()) == bits.tolist()
+
+
+def test_a_result_of_wrong_arrays_is_refused():
+    points = _points(20)
+    with pytest.raises(ValueError, match=r"logits \[20, 3\] of 2 attributes"):
+        separability.result(points, _mixed(points), ("a", "b"), "exact")
+    with pytest.raises(ValueError, match="the method 'fast'"):
+        separability.result(points, _mixed(points), tuple("abc"), "fast")
+    with pytest.raises(ValueError, match="1 of 20 logits hold NaN"):
+        separability.result(points, np.where(np.arange(20) == 3, np.nan, 1)[:, None], ("a",), "exact")
+
+
+# ---- recorded by the official code
 
 
 @pytest.fixture(scope="module")
