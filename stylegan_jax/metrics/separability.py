@@ -172,6 +172,8 @@ def score(entropies: np.ndarray) -> float:
 def probabilities(logits: np.ndarray) -> np.ndarray:
     """Returns softmax([logit, -logit]), what `legacy` and `exact` take. float32 [n, num_attributes, 2]
 
+    Logits beyond about 8.5 give 1.0, as officially: of images that sure, the first ones count.
+
     Args:
         logits: outputs of the attributes' classifiers, one of NVIDIA's for each. float [n, num_attributes]
     """
