@@ -1,9 +1,10 @@
 """VGG16 (Simonyan and Zisserman 2015): LPIPS of its five stages (Zhang et al. 2018), and its dense features.
 
-Sources: richzhang/PerceptualSimilarity, lpips/lpips.py, version 0.1; NVIDIA's vgg16.pt, whose LPIPS is the same with
-images of 0..255. Its shift and scale are those of ImageNet: (x / 255 - 0.485) / 0.229 is (x' + 0.030) / 0.458.
+Sources: richzhang/PerceptualSimilarity, lpips/pretrained_networks.py; NVIDIA's vgg16.pt, whose LPIPS is the same with
+images of 0..255.
 """
 
+import functools
 import os
 from collections.abc import Mapping
 
@@ -12,15 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from stylegan_jax.metrics.features import known, resize, stored
+from stylegan_jax.metrics.features import known, perceptual, resize, stored
 
 Params = Mapping[str, Array]
 
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))  # Maps of each convolution.
 MAPS = tuple(maps for stage in STAGES for maps in stage)
-# Of red, green and blue in [-1, 1]. The official network rounds them to float32 even where it computes in float64.
-SHIFT, SCALE = np.float32([-0.030, -0.088, -0.188]), np.float32([0.458, 0.448, 0.450])
-NORM_EPSILON = 1e-10
 MIN_PX = 16  # Four pools halve the sides.
 DENSE_PX = 224
 NUM_FEATURES = 4096
@@ -35,8 +33,6 @@ HEADS_SHA256 = "5a817dd418ce389584f98488842d0e53f5e75430a9ce1685cc00ea1fba4b262b
 def lpips(params: Params, first: Array, second: Array) -> Array:
     """Returns the LPIPS distances of pairs of images, in the parameters' precision (Zhang et al. 2018, Eq. 1).
 
-    Images are taken in their own size; nothing is rounded, so the distance has a gradient.
-
     Args:
         params: from `read`, with heads.
         first: in [-1, 1], h and w at least MIN_PX. [n, h, w, c], c = 1, 3 or 4
@@ -48,24 +44,7 @@ def lpips(params: Params, first: Array, second: Array) -> Array:
     Raises:
         ValueError: the parameters have no heads, or the images are too small or of different shapes.
     """
-    if "head1" not in params:
-        raise ValueError("these weights have no heads of LPIPS; read them with heads=, the file lpips/v0.1/vgg.pth.")
-    if first.shape != second.shape or min(first.shape[1:3]) < MIN_PX:
-        shapes = f"{list(first.shape)} and {list(second.shape)}"
-        raise ValueError(f"LPIPS takes two batches of one shape, of {MIN_PX} px or more, and has {shapes}.")
-    distance = jnp.zeros(first.shape[0], params["conv1/kernel"].dtype)
-    pairs = zip(stages(params, first), stages(params, second), strict=True)
-    for k, (a, b) in enumerate(pairs, 1):
-        weighted = jnp.square(_normalized(a) - _normalized(b)) * params[f"head{k}"][None, None, None]
-        distance = distance + jnp.mean(jnp.sum(weighted, axis=3), axis=(1, 2))
-    return distance
-
-
-def _normalized(x: Array) -> Array:
-    """Returns features of length 1 at each place. The length's gradient is 0 where all features are."""
-    squares = jnp.sum(jnp.square(x), axis=3, keepdims=True)
-    length = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
-    return x / (length + NORM_EPSILON)
+    return perceptual.distances(params, functools.partial(stages, params), first, second, MIN_PX)
 
 
 def stages(params: Params, images: Array) -> list[Array]:
@@ -78,9 +57,7 @@ def stages(params: Params, images: Array) -> list[Array]:
     Returns:
         [n, h / 2**k, w / 2**k, maps], k = 0 to 4, sizes rounded down
     """
-    dtype = params["conv1/kernel"].dtype
-    x = resize.on_white(images.astype(dtype), -1.0, 1.0)
-    x = (x - jnp.asarray(SHIFT, dtype)[None, None, None]) / jnp.asarray(SCALE, dtype)[None, None, None]
+    x = perceptual.scaled(images, params["conv1/kernel"].dtype)
     results, number = [], 0
     for stage in STAGES:
         x = _pool(x) if results else x
@@ -169,7 +146,7 @@ def read(path: str | os.PathLike, heads: str | os.PathLike | None = None) -> kno
         if "head1" in params:
             raise ValueError(f"{path} has heads of LPIPS of its own; leave heads= ({heads}) out.")
         others.append(stored.read(heads))
-        params |= _heads(others[0])
+        params |= perceptual.heads(others[0], _HEAD_MAPS, "VGG16 are needed: lpips/weights/v0.1/vgg.pth")
     convolutions = {name: value for name, value in params.items() if name.startswith("conv")}
     own_heads = {name: value for name, value in params.items() if name.startswith("head")}
     if known.content_sha256(convolutions) != CONVOLUTIONS_SHA256:
@@ -230,29 +207,15 @@ def _of_tensorflow(found: stored.Stored) -> tuple[dict[str, np.ndarray], dict[st
     if [kernel.shape for kernel in kernels] == wanted and [bias.shape for bias in biases] == [(m,) for m in MAPS]:
         params = _named([value for pair in zip(kernels, biases, strict=True) for value in pair])
         if known.content_sha256(params) == CONVOLUTIONS_SHA256 and [head.size for head in heads] == list(_HEAD_MAPS):
-            return params | {f"head{k}": _head(head) for k, head in enumerate(heads, 1)}, {}
+            return params | {f"head{k}": perceptual.flat_head(head) for k, head in enumerate(heads, 1)}, {}
     raise ValueError(
         f"{found.path} is a pickle of TensorFlow whose arrays are not those of VGG16 with the heads of LPIPS. LPIPS "
         f"needs {known.VGG_FILES}."
     )
 
 
-def _heads(found: stored.Stored) -> dict[str, np.ndarray]:
-    """Returns the parameters of a file of heads alone."""
-    names = {f"lin{k}.model.1.weight": (1, maps, 1, 1) for k, maps in enumerate(_HEAD_MAPS)}
-    try:
-        arrays, _ = stored.take(found, names, {})
-    except ValueError as error:
-        raise ValueError(f"{error} Heads of LPIPS 0.1 for VGG16 are needed: lpips/weights/v0.1/vgg.pth.") from None
-    return {f"head{k}": _head(value) for k, value in enumerate(arrays.values(), 1)}
-
-
-def _head(value: np.ndarray) -> np.ndarray:
-    return np.asarray(value.reshape(-1), np.float32)
-
-
 def _named(values: list[np.ndarray]) -> dict[str, np.ndarray]:
     """Returns parameters of kernels and biases in turn, and heads behind them."""
     names = [f"conv{k}/{part}" for k in range(1, len(MAPS) + 1) for part in ("kernel", "bias")]
     params = {name: np.asarray(value, np.float32) for name, value in zip(names, values, strict=False)}
-    return params | {f"head{k}": _head(value) for k, value in enumerate(values[len(names) :], 1)}
+    return params | {f"head{k}": perceptual.flat_head(value) for k, value in enumerate(values[len(names) :], 1)}

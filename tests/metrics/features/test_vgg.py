@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stylegan_jax.metrics.features import known, vgg
+from stylegan_jax.metrics.features import known, perceptual, vgg
 from stylegan_jax.weights.files import torch_files
 from tests.metrics.features import files, random_weights
 
@@ -68,7 +68,7 @@ def test_gray_images_are_repeated(params):
 
 
 def test_features_that_are_zero_have_a_finite_gradient():
-    gradient = jax.grad(lambda x: jnp.sum(vgg._normalized(x)))(jnp.zeros((1, 1, 1, 4)))
+    gradient = jax.grad(lambda x: jnp.sum(perceptual._normalized(x)))(jnp.zeros((1, 1, 1, 4)))
     assert np.isfinite(gradient).all()
 
 
@@ -80,7 +80,7 @@ def test_images_that_are_small_or_of_two_shapes_are_refused(params):
 
 def test_parameters_without_heads_or_dense_layers_are_refused(params):
     convolutions = {name: value for name, value in params.items() if name.startswith("conv")}
-    with pytest.raises(ValueError, match="no heads of LPIPS; read them with heads=, the file lpips/v0.1/vgg.pth"):
+    with pytest.raises(ValueError, match="no heads of LPIPS; read them with heads=, a file of lpips/weights/v0.1"):
         vgg.lpips(convolutions, jnp.zeros((1, 16, 16, 3)), jnp.zeros((1, 16, 16, 3)))
     with pytest.raises(ValueError, match=r"no dense layers; vgg16-397923af.pth, vgg16.pt and vgg16.pkl have them"):
         vgg.features(params, jnp.zeros((1, 16, 16, 3), jnp.uint8))
