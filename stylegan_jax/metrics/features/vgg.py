@@ -113,6 +113,7 @@ _DENSE = {
 _DENSE_SHAPES = ((NUM_FEATURES, 512 * 7 * 7), (NUM_FEATURES, NUM_FEATURES))
 _HEAD_MAPS = tuple(stage[-1] for stage in STAGES)
 CLASSES = "ImageNet's classes, which no metric uses"
+_OF_LPIPS = perceptual.Network("VGG16", "vgg.pth", _HEAD_MAPS, CONVOLUTIONS_SHA256, HEADS_SHA256)
 
 
 def read(path: str | os.PathLike, heads: str | os.PathLike | None = None) -> known.Weights:
@@ -141,19 +142,7 @@ def read(path: str | os.PathLike, heads: str | os.PathLike | None = None) -> kno
         params, left_out = _of_tensorflow(found)
     else:
         raise ValueError(f"{path} {found.description}, not VGG16. LPIPS needs {known.VGG_FILES}.")
-    notes, others = [], []
-    if heads is not None:
-        if "head1" in params:
-            raise ValueError(f"{path} has heads of LPIPS of its own; leave heads= ({heads}) out.")
-        others.append(stored.read(heads))
-        params |= perceptual.heads(others[0], _HEAD_MAPS, "VGG16 are needed: lpips/weights/v0.1/vgg.pth")
-    convolutions = {name: value for name, value in params.items() if name.startswith("conv")}
-    own_heads = {name: value for name, value in params.items() if name.startswith("head")}
-    if known.content_sha256(convolutions) != CONVOLUTIONS_SHA256:
-        notes.append(f"{path} has other convolutions than torchvision's, which LPIPS is defined by.")
-    if own_heads and known.content_sha256(own_heads) != HEADS_SHA256:
-        notes.append(f"{heads or path} has other heads than those of LPIPS 0.1.")
-    return stored.weights([found, *others], params, left_out, *notes)
+    return perceptual.weights(_OF_LPIPS, found, params, left_out, heads)
 
 
 def _convolution_shapes() -> list[tuple[int, int]]:
