@@ -73,7 +73,8 @@ def tf1_bilinear(images: Array, height: int, width: int) -> Array:
 def torch_bilinear(images: Array, height: int, width: int) -> Array:
     """Returns images as PyTorch's bilinear interpolation scales them, as pytorch-fid does.
 
-    Half-pixel centers are aligned, and nothing is averaged.
+    Half-pixel centers are aligned, and nothing is averaged. PyTorch's programs multiply and subtract in one instruction,
+    so a place is rounded once.
     Source: torch.nn.functional.interpolate, mode="bilinear", align_corners=False.
 
     Args:
@@ -83,7 +84,8 @@ def torch_bilinear(images: Array, height: int, width: int) -> Array:
     """
 
     def places(old: int, new: int, kind: type) -> np.ndarray:
-        return np.maximum((np.arange(new, dtype=kind) + kind(0.5)) * (kind(old) / kind(new)) - kind(0.5), 0)
+        scale = float(kind(old) / kind(new))
+        return np.maximum((np.arange(new) + 0.5) * scale - 0.5, 0).astype(kind)
 
     return _interpolate(images, height, width, places)
 

@@ -1,5 +1,7 @@
 """Each way of resizing equals the code it is named after."""
 
+import fractions
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,6 +44,15 @@ def test_torch_bilinear_aligns_the_centers_of_pixels(shape):
     pictures = resize.rgb(_pictures(1, *shape, 3))
     expected = jax.image.resize(pictures, (1, 299, 299, 3), "linear", antialias=False)
     np.testing.assert_allclose(resize.torch_bilinear(pictures, 299, 299), expected, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("size", [100, 512, 1024])
+def test_torch_bilinear_rounds_each_place_once(size):
+    ramp = jnp.arange(size, dtype=jnp.float32)[None, None, :, None] * jnp.ones((1, size, 1, 1))
+    scale = fractions.Fraction(float(np.float32(size) / np.float32(299)))
+    half = fractions.Fraction(1, 2)
+    places = np.array([np.float32(float((i + half) * scale - half)) for i in range(299)])
+    np.testing.assert_array_equal(resize.torch_bilinear(ramp, 299, 299)[0, 7, :, 0], places.clip(0, size - 1))
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (120, 90), (299, 299), (400, 400), (1024, 512)])
