@@ -20,7 +20,9 @@ def lines() -> Iterator[Line]:
     """Yields the comparisons."""
     rng = np.random.default_rng(SEED)
     mixing = rng.standard_normal((64, 64)) / 8
-    fakes, reals = (np.maximum(rng.standard_normal((n, 64)) @ mixing + shift, 0) for n, shift in ((900, 0.1), (1000, 0)))
+    fakes, reals = (
+        np.maximum(rng.standard_normal((n, 64)) @ mixing + shift, 0) for n, shift in ((900, 0.1), (1000, 0))
+    )
     ties = tuple(rng.integers(0, 4, (n, 3)).astype(np.float64) for n in (150, 180))
     yield from _frechet("", fakes, reals)
     yield from _frechet(", fewer features than dimensions", fakes[:45], reals[:50])

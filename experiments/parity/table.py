@@ -1,7 +1,7 @@
 """Lines of the table: what was compared with what, how far apart the two are, and how far they may be."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -62,6 +62,3 @@ def _table(error: str, bound: str, lines: Iterable[Line]) -> str:
         verdict = "" if line.error is None else "ok" if line.is_good else "**FAILS**"
         rows.append(f"| {line.what} | {line.against} | {shown} | {line.bound:.0e} | {verdict} |")
     return "\n".join(rows) + "\n"
-
-
-Section = Callable[[], Iterable[Line]]

@@ -73,8 +73,8 @@ def tf1_bilinear(images: Array, height: int, width: int) -> Array:
 def torch_bilinear(images: Array, height: int, width: int) -> Array:
     """Returns images as PyTorch's bilinear interpolation scales them, as pytorch-fid does.
 
-    Half-pixel centers are aligned, and nothing is averaged. PyTorch's programs multiply and subtract in one instruction,
-    so a place is rounded once.
+    Half-pixel centers are aligned, and nothing is averaged. PyTorch's programs multiply and subtract in one
+    instruction, so a place is rounded once.
     Source: torch.nn.functional.interpolate, mode="bilinear", align_corners=False.
 
     Args:

@@ -115,9 +115,7 @@ def test_both_layouts_give_the_same_parameters(params, tmp_path):
 
 def test_wrong_files_are_named_as_what_they_are(params, tmp_path):
     torch_files.save(_heads(params), tmp_path / "alex.pth")
-    with pytest.raises(
-        ValueError, match="heads of LPIPS alone, not AlexNet. LPIPS with it needs alexnet.ckpt or"
-    ):
+    with pytest.raises(ValueError, match="heads of LPIPS alone, not AlexNet. LPIPS with it needs alexnet.ckpt or"):
         alex.read(tmp_path / "alex.pth")
     torch_files.save(_torch(params), tmp_path / "alexnet.pth")
     with pytest.raises(ValueError, match=r"AlexNet of torchvision, but lacks .* for AlexNet .*lpips/weights/v0.1/alex"):
