@@ -186,7 +186,7 @@ def legacy(points: np.ndarray, probabilities: np.ndarray, seed: int) -> np.ndarr
     """Returns the conditional entropy of each attribute as the official code does, in bits. float64 [num_attributes]
 
     The machine seldom converges, as the official one; scikit-learn's warning about that is not shown. An attribute of
-    200,000 images with latents of 512 numbers takes up to six minutes on a core, and by `exact` five seconds.
+    200,000 images with latents of 512 numbers takes up to some minutes on a core, and by `exact` some seconds.
 
     Args:
         points: latents, z or w. float [n, d]
