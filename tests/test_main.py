@@ -9,7 +9,7 @@ import types
 import jax
 import pytest
 
-from stylegan_jax import main
+from stylegan_jax import main, options
 from stylegan_jax.devices import distributed
 from stylegan_jax.runs import checkpoint
 from stylegan_jax.weights import load
@@ -32,7 +32,7 @@ ENDING = """
 import logging, threading
 from absl import app
 from stylegan_jax.training import loop, programs
-from stylegan_jax import main
+from stylegan_jax import main, options
 begun = threading.Event()
 def train(config, folder, back_to_nimg, init_from):
     programs.make_ahead([8], lambda request: begun.set() or threading.Event().wait(100))
@@ -42,7 +42,7 @@ def train(config, folder, back_to_nimg, init_from):
         raise KeyboardInterrupt
     print("all is saved")
 loop.train = train
-app.run(main.main, flags_parser=main.parse_flags)
+app.run(main.main, flags_parser=options.parse_flags)
 """
 
 
@@ -51,13 +51,13 @@ STUCK = """
 import concurrent.futures, threading
 from absl import app
 from stylegan_jax.training import loop
-from stylegan_jax import main
+from stylegan_jax import main, options
 def train(config, folder, back_to_nimg, init_from):
     concurrent.futures.ThreadPoolExecutor().submit(threading.Event().wait)
     print("begun")
     {end}
 loop.train = train
-app.run(main.main, flags_parser=main.parse_flags)
+app.run(main.main, flags_parser=options.parse_flags)
 """
 
 
@@ -95,12 +95,12 @@ def test_a_wrong_argument_ends_in_one_line(tmp_path, argument, message):
 
 def test_a_setting_without_a_config_is_named():
     with pytest.raises(SystemExit, match="error: --config.seed changes a setting of --config, which is missing."):
-        main.parse_flags(["main", "--mode=sample", "--config.seed=5"])
+        options.parse_flags(["main", "--mode=sample", "--config.seed=5"])
 
 
 def test_a_config_that_does_not_exist_ends_in_one_line():
     with pytest.raises(SystemExit, match="error: --config=fhq:8: there is no such config; did you mean ffhq"):
-        main.parse_flags(["main", "--config=fhq:8"])
+        options.parse_flags(["main", "--config=fhq:8"])
 
 
 @pytest.mark.parametrize(
@@ -281,10 +281,10 @@ def test_a_workdir_that_is_no_folder_is_refused_before_anything_is_written(tmp_p
     ],
 )
 def test_a_flag_without_effect_is_refused(monkeypatch, flag, mode, allowed):
-    monkeypatch.setattr(main.flags.FLAGS[flag], "present", 1)
+    monkeypatch.setattr(options.flags.FLAGS[flag], "present", 1)
     with pytest.raises(ValueError, match=f"--{flag} is for {allowed}.* alone; leave it out with --mode={mode}"):
-        main.check_flags(mode)
-    main.check_flags(main.MODES_OF_FLAGS[flag][0])
+        options.check_flags(mode)
+    options.check_flags(options.MODES_OF_FLAGS[flag][0])
 
 
 def test_a_setting_without_effect_is_noted_whatever_is_done_with_the_pictures(tmp_path):

@@ -174,7 +174,11 @@ class Report:
     image_ticks: int = 1  # Ticks between grids of samples.
     checkpoint_ticks: int = 10  # Ticks between checkpoints.
     checkpoint_minutes: float = 20.0  # Longest time without a checkpoint, minutes; 0: only the ticks count.
-    metric_ticks: int = 10  # Ticks between evaluations; 0: none.
+    metric_ticks: int = 10  # Ticks between measurements of fd_faces and swd; 0: none.
+    # Metrics that are measured besides, between the chunks of training: their names, such as "fid50k" or "fid50k:5000".
+    # The weights that they need are found by --mode=weights; a metric without its weights is left out.
+    metrics: tuple[str, ...] = ()
+    evaluation_ticks: int = 50  # Ticks between measurements of report.metrics, which are measured at the end too.
     grid_columns: int = 8
     grid_rows: int = 6
     keep_checkpoints: int = 2  # Newest checkpoints kept.

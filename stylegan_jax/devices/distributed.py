@@ -133,6 +133,32 @@ def check_same(name: str, value: str) -> None:
         )
 
 
+def of_first(value: bool) -> bool:
+    """Returns what the first process gives; all processes call it together."""
+    if process_count() == 1:
+        return value
+    return bool(multihost_utils.broadcast_one_to_all(np.asarray(value)))
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Raises in all processes what one of them raises in the block; all enter it together.
+
+    The others raise ValueError. Nothing in the block may wait for other processes.
+    """
+    error = None
+    try:
+        yield
+    except Exception as reason:
+        error = reason
+    if process_count() > 1:
+        failed = multihost_utils.process_allgather(np.asarray(error is not None)).reshape(-1).tolist()
+        if error is None and any(failed):
+            raise ValueError(f"process {failed.index(True)} failed; its own message says why.")
+    if error is not None:
+        raise error
+
+
 @contextlib.contextmanager
 def stop_requests() -> Iterator[Callable[[], str | None]]:
     """Yields a function that returns why to stop now, after a signal or preemption notice to any process, or None.

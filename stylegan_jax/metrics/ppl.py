@@ -13,7 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.tree_util import Partial
 
+from stylegan_jax.devices import mesh
 from stylegan_jax.metrics.features import resize
 
 EPSILON = 1e-4
@@ -54,6 +56,12 @@ DEFINITIONS = {
     "ppl_wend": Definition("w", "end", crop=True, num_pairs=100_000),
     "ppl2_wend": Definition("w", "end", crop=False, num_pairs=50_000),  # StyleGAN2-ADA's and StyleGAN3's.
 }
+# Of whole images, for pictures of anything but centered faces.
+DEFINITIONS |= {
+    f"{name}_nocrop": dataclasses.replace(definition, crop=False)
+    for name, definition in DEFINITIONS.items()
+    if definition.crop
+}
 
 
 def path_length(distances: np.ndarray) -> float:
@@ -85,13 +93,16 @@ def measure(
     z_size: int,
     key: Array,
     batch: int = 16,
+    devices: jax.sharding.Mesh | None = None,
 ) -> Iterator[np.ndarray]:
     """Returns an iterator of distances divided by epsilon**2, a batch of pairs at a time, in constant memory.
 
-    Batch i depends on `key` and i alone.
+    Batch i depends on `key` and i alone. The results of a batch are taken while the devices work on the next.
 
     Args:
         map_fn: mapping network, (z [n, z_size], key) -> w [n, ...]. What it draws, such as labels, it draws by the key.
+            Parameters of these functions are best given as in jax.tree_util.Partial(fn, params): others become
+            constants of the program.
         synthesize_fn: synthesis network without truncation, (w, key) -> float images in [-1, 1], not clipped.
             [n, h, w, c]. What it draws, such as noise, it draws by the key: both images of a pair have the same.
         distance_fn: perceptual distance of images, such as `vgg.lpips` with its parameters. [n]
@@ -99,26 +110,51 @@ def measure(
         z_size: numbers of a latent.
         key: decides about latents, places, labels and noise.
         batch: pairs at a time.
+        devices: devices that batches are split over; None: one.
 
     Raises:
         ValueError: some product is of lower precision than float32 with Precision.HIGHEST: steps of 1e-4 drown in it.
     """
+    fns = tuple(fn if isinstance(fn, Partial) else Partial(fn) for fn in (map_fn, synthesize_fn, distance_fn))
+    check_precision(functools.partial(_distances, definition=definition, num_pairs=1, z_size=z_size), fns, key)
+    sharding = None if devices is None else mesh.split(devices)
+    numbers = range(-(-definition.num_pairs // batch))
 
-    def distances(batch_key: Array, num_pairs: int) -> Array:
-        z_key, place_key, own_key = jax.random.split(batch_key, 3)
-        z = jax.random.normal(z_key, (2, num_pairs, z_size))
-        t = draw_places(place_key, num_pairs, definition.sampling)
-        return pair_distances(map_fn, synthesize_fn, distance_fn, definition, z[0], z[1], t, own_key)
-
-    check_precision(functools.partial(distances, num_pairs=1), key)
-    compiled = jax.jit(distances, static_argnums=1)
+    def compute(index: int) -> Array:
+        batch_key = jax.random.fold_in(key, index)
+        return _compiled(fns, batch_key, definition=definition, num_pairs=batch, z_size=z_size, sharding=sharding)
 
     def batches() -> Iterator[np.ndarray]:
-        for index, first in enumerate(range(0, definition.num_pairs, batch)):
-            whole = jax.device_get(compiled(jax.random.fold_in(key, index), batch))
-            yield np.asarray(whole)[: definition.num_pairs - first]
+        coming = compute(0)
+        for index in numbers:
+            whole, coming = coming, compute(index + 1) if index + 1 in numbers else None
+            yield np.asarray(whole.addressable_data(0))[: definition.num_pairs - index * batch]
 
     return batches()
+
+
+def _distances(
+    fns: tuple[MapFn, SynthesizeFn, DistanceFn],
+    key: Array,
+    *,
+    definition: Definition,
+    num_pairs: int,
+    z_size: int,
+    sharding: jax.sharding.NamedSharding | None = None,
+) -> Array:
+    """Returns the distances of one batch. [num_pairs]"""
+    z_key, place_key, own_key = jax.random.split(key, 3)
+    z1, z2 = jax.random.normal(z_key, (2, num_pairs, z_size))
+    t = draw_places(place_key, num_pairs, definition.sampling)
+    if sharding is not None:
+        z1, z2, t = jax.lax.with_sharding_constraint((z1, z2, t), sharding)
+    distances = pair_distances(*fns, definition, z1, z2, t, own_key)
+    return (
+        distances if sharding is None else jax.lax.with_sharding_constraint(distances, mesh.replicated(sharding.mesh))
+    )
+
+
+_compiled = jax.jit(_distances, static_argnames=("definition", "num_pairs", "z_size", "sharding"))
 
 
 def draw_places(key: Array, n: int, sampling: str) -> Array:

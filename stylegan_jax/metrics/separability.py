@@ -6,8 +6,9 @@ Y is the classifier's decision on the image, X that of a linear support vector m
 is better; 1 means that hyperplanes know all. The official one takes 200,000 images and 40 attributes of faces, z and
 the w of the last layer.
 
-    arrays = collected(measure(map_fn, synthesize_fn, attributes, z_size=512, num_images=n, key=key), n)
-    result(arrays["w"], arrays["logits"], attributes.names, "legacy")["ls"]
+    found = labelled_latents.measure(map_fn, synthesize_fn, attributes, z_size=512, num_images=n, key=key)
+    arrays = labelled_latents.collected(found, n)
+    separability.result(arrays["w"], arrays["logits"], attributes.names, "legacy")["ls"]
 
 `legacy` repeats the official code: its machine stops before it has converged (by default after 1000 rounds), and its
 entropies are float32. `exact` fits the same machine to the end in float64.
@@ -16,100 +17,17 @@ Source: Karras et al. 2019, Sec. 4.2; official metrics/linear_separability.py.
 """
 
 import functools
+import multiprocessing
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
 from typing import Any, Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 from stylegan_jax.metrics import feature_sets
-from stylegan_jax.metrics.attributes import Attributes
-from stylegan_jax.metrics.ppl import MapFn, SynthesizeFn
 
 NUM_IMAGES = 200_000  # Of the official separability; the surer half of them counts.
-
-# ---- points in latent space, and what the images there show
-
-
-def measure(
-    map_fn: MapFn,
-    synthesize_fn: SynthesizeFn,
-    attributes: Attributes,
-    *,
-    z_size: int,
-    num_images: int,
-    key: Array,
-    batch: int = 16,
-    spaces: Sequence[Literal["z", "w"]] = ("z", "w"),
-) -> Iterator[dict[str, np.ndarray]]:
-    """Returns an iterator of latents and their images' logits, a batch at a time, in constant memory of the device.
-
-    Batch i depends on `key`, `batch` and i alone.
-
-    Args:
-        map_fn: mapping network, (z [n, z_size], key) -> w [n, w_size] or [n, num_layers, w_size]. What it draws, such
-            as labels, it draws by the key.
-        synthesize_fn: synthesis network without truncation, as for `ppl.measure`.
-        attributes: what is asked of the images.
-        z_size: numbers of a latent.
-        num_images: how many; officially NUM_IMAGES.
-        key: decides about latents, labels and noise.
-        batch: images at a time.
-        spaces: latents to return.
-
-    Returns:
-        Of each batch, float32: "z" [n, z_size], "w" [n, w_size], that of the last layer, and "logits"
-        [n, len(attributes.names)].
-
-    Raises:
-        ValueError: there are fewer than two images, no space or an unknown one; or a function has another shape.
-    """
-    if num_images < 2 or batch < 1 or not spaces or not {*spaces} <= {"z", "w"}:
-        raise ValueError(
-            f"separability of {num_images} images in the spaces {list(spaces)}, {batch} at a time: use at least 2 "
-            'images, a batch of at least 1, and "z", "w" or both.'
-        )
-
-    def points(params: Any, batch_key: Array) -> dict[str, Array]:
-        z_key, map_key, noise_key = jax.random.split(batch_key, 3)
-        z = jax.random.normal(z_key, (batch, z_size))
-        w = map_fn(z, map_key)
-        logits = attributes.logits_fn(params, synthesize_fn(w, noise_key))
-        found = {"z": z, "w": w if w.ndim == 2 else w[:, -1], "logits": logits}
-        return {name: found[name].astype(jnp.float32) for name in (*spaces, "logits")}
-
-    shapes = jax.eval_shape(points, attributes.params, key)
-    if shapes["logits"].shape != (batch, len(attributes.names)) or any(shapes[name].ndim != 2 for name in spaces):
-        raise ValueError(
-            f"{batch} images have {', '.join(f'{name} {list(value.shape)}' for name, value in shapes.items())}; use "
-            f"functions to w [n, w_size] or [n, num_layers, w_size], and to logits [n, {len(attributes.names)}]."
-        )
-    compiled = jax.jit(points)  # The parameters are an argument: 40 classifiers are too large for a constant.
-
-    def batches() -> Iterator[dict[str, np.ndarray]]:
-        for index, first in enumerate(range(0, num_images, batch)):
-            whole = jax.device_get(compiled(attributes.params, jax.random.fold_in(key, index)))
-            yield {name: np.asarray(value)[: num_images - first] for name, value in whole.items()}
-
-    return batches()
-
-
-def collected(batches: Iterable[dict[str, np.ndarray]], num_images: int) -> dict[str, np.ndarray]:
-    """Returns the arrays of all batches of `measure`: 0.85 GB for NUM_IMAGES, z and w of 512 numbers, 40 attributes."""
-    arrays: dict[str, np.ndarray] = {}
-    first = 0
-    for batch in batches:
-        arrays = arrays or {name: np.empty((num_images, *x.shape[1:]), x.dtype) for name, x in batch.items()}
-        for name, value in batch.items():
-            arrays[name][first : first + len(value)] = value
-        first += len(batch["logits"])
-    return {name: value[:first] for name, value in arrays.items()}
-
-
-# ---- the score
 
 
 def result(
@@ -139,8 +57,6 @@ def result(
     Raises:
         ValueError: arrays are malformed, or hold different numbers of images; or there is no such method.
     """
-    import joblib  # Comes with scikit-learn, which needs it.
-
     logits = feature_sets.checked(logits, "logits")
     if logits.shape[1] != len(names) or method not in ("legacy", "exact"):
         raise ValueError(
@@ -149,10 +65,8 @@ def result(
         )
     entropies_fn = functools.partial(legacy, seed=seed) if method == "legacy" else exact
     both = np.split(probabilities(logits), len(names), axis=1)
-    # Threads would not do: liblinear's machines of one process draw from one generator of random numbers.
-    jobs = (joblib.delayed(entropies_fn)(points, of_attribute) for of_attribute in both)
     entropies = []
-    for found in joblib.Parallel(num_processes, return_as="generator")(jobs):
+    for found in _each(entropies_fn, points, both, num_processes):
         entropies.append(float(found[0]))
         if progress_fn is not None:
             progress_fn(len(entropies), len(names))
@@ -162,6 +76,33 @@ def result(
         "entropies": dict(zip(names, entropies, strict=True)),
         "shares": {name: float(np.mean(one.argmax(axis=1) == 0)) for name, one in zip(names, counted, strict=True)},
     }
+
+
+def _each(
+    entropies_fn: Callable[..., np.ndarray], points: np.ndarray, each: list[np.ndarray], num_processes: int
+) -> Iterator[np.ndarray]:
+    """Yields the entropies of each attribute's probabilities, in their order.
+
+    Threads would not do: liblinear's machines of one process draw from one generator of random numbers.
+    """
+    if num_processes == 1:
+        yield from (entropies_fn(points, one) for one in each)
+        return
+    with futures.ProcessPoolExecutor(
+        min(num_processes, len(each)), multiprocessing.get_context("spawn"), _take_points, (points,)
+    ) as pool:
+        yield from pool.map(functools.partial(_of_taken_points, entropies_fn), each)
+
+
+_taken: list[np.ndarray] = []  # In a process of `_each`: the points.
+
+
+def _take_points(points: np.ndarray) -> None:
+    _taken[:] = [points]
+
+
+def _of_taken_points(entropies_fn: Callable[..., np.ndarray], one: np.ndarray) -> np.ndarray:
+    return entropies_fn(_taken[0], one)
 
 
 def score(entropies: np.ndarray) -> float:

@@ -16,6 +16,7 @@ import numpy as np
 from stylegan_jax.metrics import batches
 
 MIN_RESOLUTION = 16  # The pyramid's coarsest level, px.
+PATCH_PX = 7
 _KERNEL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)  # Burt and Adelson's low-pass filter.
 
 
@@ -50,7 +51,7 @@ def laplacian_pyramid(images: jax.Array, num_levels: int) -> list[jax.Array]:
 
 
 def draw_corners(
-    num_images: int, resolution: int, seed: int, *, num_patches: int = 128, patch_px: int = 7
+    num_images: int, resolution: int, seed: int, *, num_patches: int = 128, patch_px: int = PATCH_PX
 ) -> dict[int, np.ndarray]:
     """Returns where patches begin, (y, x), by the level's resolution in px. int32 [num_images, num_patches, 2] each.
 
@@ -61,7 +62,7 @@ def draw_corners(
     return {r: rng.integers(0, r - patch_px + 1, shape, np.int32) for r in levels(resolution)}
 
 
-def patches(images: np.ndarray, corners: dict[int, np.ndarray], patch_px: int = 7) -> dict[int, np.ndarray]:
+def patches(images: np.ndarray, corners: dict[int, np.ndarray], patch_px: int = PATCH_PX) -> dict[int, np.ndarray]:
     """Returns the patches at `corners` of every pyramid level, by the level's resolution in px.
 
     Args:

@@ -175,7 +175,11 @@ class Report:
         encoded = (json.dumps(line) + "\n").encode()
         if self._scalars.write(encoded) < len(encoded):  # One write: all of a line, or an error.
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        for name, value in numbers.items():
+        self.events(nimg, numbers)
+
+    def events(self, nimg: int, values: Mapping[str, float]) -> None:
+        """Writes scalars to TensorBoard alone: those that come later than the lines of scalars.jsonl around them."""
+        for name, value in values.items() if self._writes else ():
             self._write_events(nimg, summary=summary.scalar(name, value))
 
     def image(self, nimg: int, name: str, picture: np.ndarray) -> None:

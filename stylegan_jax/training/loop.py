@@ -14,7 +14,7 @@ from stylegan_jax.config import Config, checks, schedule, to_dict
 from stylegan_jax.data import dataset
 from stylegan_jax.devices import distributed, mesh
 from stylegan_jax.runs import checkpoint, owner, progress, report, workdir
-from stylegan_jax.training import feed, losses, observer, pending, programs, saving, start, state
+from stylegan_jax.training import feed, losses, measuring, observer, pending, programs, saving, start, state
 from stylegan_jax.weights.network import Network
 
 # Settings of data that may differ between the hosts of a run.
@@ -22,7 +22,11 @@ OF_A_HOST = ("source", "remote_copy", "num_workers", "cache_gib")
 
 
 def train(
-    config: Config, folder: pathlib.Path, back_to_nimg: int | None = None, init_from: str | None = None
+    config: Config,
+    folder: pathlib.Path,
+    back_to_nimg: int | None = None,
+    init_from: str | None = None,
+    weights: pathlib.Path | None = None,
 ) -> state.TrainState:
     """Trains from the newest checkpoint in `folder`, or from the beginning, to the end of the schedule.
 
@@ -34,6 +38,7 @@ def train(
         folder: its workdir.
         back_to_nimg: images of an older checkpoint to go back to; None for the newest.
         init_from: file or workdir of a network whose arrays a new run begins with.
+        weights: folder of the weights that report.metrics needs; None for the usual one.
 
     Returns:
         The last state.
@@ -50,7 +55,7 @@ def train(
     for change in workdir.check_config(folder, to_dict(config)):
         logging.warning(change)
     with owner.owning(folder, log_fn=logging.warning):
-        return _train(config, folder, devices, back_to_nimg, start.read_network(init_from, folder))
+        return _train(config, folder, devices, back_to_nimg, start.read_network(init_from, folder), weights)
 
 
 def _shared_settings(config: Config) -> dict[str, Any]:
@@ -65,6 +70,7 @@ def _train(
     devices: jax.sharding.Mesh,
     back_to_nimg: int | None,
     init_from: Network | None,
+    weights: pathlib.Path | None,
 ) -> state.TrainState:
     """Does what `train` says, in a folder that no other run is in."""
     with progress.counting("pictures") as progress_fn:
@@ -83,7 +89,8 @@ def _train(
         stack.callback(checkpoint.close, manager)  # After what it is writing is on disk.
         log = stack.enter_context(report.Report(folder, run[-1].end_nimg, nimg, stages))
         start.log_start(log, config, data, devices, nimg, run[-1], stages, imported)
-        watcher = observer.Observer(config, data, devices, log, stages)
+        metrics = measuring.Measuring(config, data, devices, log, folder, weights)
+        watcher = observer.Observer(config, data, devices, log, stages, metrics)
         num_steps = programs.steps_per_call(config, devices)
 
         def wait_fn() -> None:
@@ -103,9 +110,10 @@ def _train(
                 program, taken = next(programs_of_chunks), batches.take(wait_fn)
             if chunk.is_reset:
                 train_state = _reset(train_state)
-            train_state, metrics = _run_chunk(train_state, chunk, taken, program, devices, _has_lazy_r1(chunk, config))
+            train_state, values = _run_chunk(train_state, chunk, taken, program, devices, _has_lazy_r1(chunk, config))
             del taken  # Or the devices would keep these batches until they have the next.
-            running.add(chunk, metrics)
+            running.add(chunk, values)
+            metrics.step()
             stop, is_late = stop_fn(), saver.is_late()
             for done in running.finish(0 if chunk.is_tick or stop or is_late else 1):  # One keeps the devices busy.
                 _log_progress(log, done, running, batches)
@@ -121,6 +129,7 @@ def _train(
                 log.log(start.stopped(stop, chunk.end_nimg, back_to_nimg))
                 break
         else:
+            metrics.finish(stop_fn)
             log.log(start.ending(config, max(nimg, run[-1].end_nimg), run[-1].end_nimg))
     return train_state
 

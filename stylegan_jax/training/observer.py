@@ -14,7 +14,7 @@ from stylegan_jax.metrics import batches, quality
 from stylegan_jax.networks import sampling, streams
 from stylegan_jax.networks.streams import Stream
 from stylegan_jax.runs import grid, report
-from stylegan_jax.training import state
+from stylegan_jax.training import measuring, state
 
 LARGE_SCORE = 1e4  # Scores of a discriminator that trains well are far smaller.
 LARGE_TICKS = 3  # Ticks of large scores before the user is told.
@@ -30,7 +30,9 @@ class Observer:
         devices: jax.sharding.Mesh,
         log: report.Report,
         stages: list[schedule.Stage],
+        measuring: measuring.Measuring,
     ) -> None:
+        self._measuring = measuring
         self._config, self._data, self._devices, self._log, self._stages = config, data, devices, log, stages
         self._reals: quality.Statistics | None = None
         self._seen: set[int] = set()  # Resolutions whose speed the table has.
@@ -88,6 +90,8 @@ class Observer:
             self._log.log(report.schedule_text(self._stages, self._log.sec_per_image))
         if chunk.is_last:
             self._figures(train_state, chunk.phase)
+        if chunk.is_last or tick % every.evaluation_ticks == 0:
+            self._measuring.begin(train_state, chunk.phase, nimg)
         return distances
 
     def _watch_scores(self, nimg: int, means: dict[str, float]) -> None:

@@ -68,11 +68,11 @@ def test_who_this_process_is_needs_no_devices():
 # Joins a run that others do not come to, and ends as main does.
 WAITING = """
 import functools
-from stylegan_jax import main
+from stylegan_jax import main, options
 from stylegan_jax.devices import distributed
 distributed.NOTICE_SEC = 0.5
 distributed.start = functools.partial(distributed.start, wait_sec={wait_sec})
-main.app.run(main.main, flags_parser=main.parse_flags)
+main.app.run(main.main, flags_parser=options.parse_flags)
 """
 
 

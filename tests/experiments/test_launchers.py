@@ -15,7 +15,7 @@ from absl import flags
 
 from experiments.benchmark import work
 from experiments.cloud_tpu import cost, is_complete
-from stylegan_jax import main
+from stylegan_jax import options
 from stylegan_jax.config import Config, checks, default, schedule
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -58,7 +58,7 @@ def test_scripts_are_bash(script):
 def test_commands_have_only_flags_and_settings_that_exist():
     commands = _commands()
     assert len(commands) == 4  # settings.sh, train.sbatch and two manifests.
-    settings = main._field_names(default())
+    settings = options._field_names(default())
     for command in commands:
         names = dict(argument.removeprefix("--").split("=", 1) for argument in command)
         assert {"config", "workdir", "config.data.source"} <= names.keys()
@@ -69,7 +69,7 @@ def test_commands_have_only_flags_and_settings_that_exist():
 
 
 def test_pages_and_comments_name_only_settings_that_exist():
-    settings = main._field_names(default())
+    settings = options._field_names(default())
     for file in FILES:
         for name in re.findall(r"--config\.([\w.]+)", file.read_text()):
             assert name in settings, f"{file}: {name}"

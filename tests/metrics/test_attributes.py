@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stylegan_jax.data import faces
-from stylegan_jax.metrics import attributes, fd_faces, separability
+from stylegan_jax.metrics import attributes, fd_faces, labelled_latents, separability
 from stylegan_jax.metrics.features import celeba
 from stylegan_jax.networks import discriminator, generator, sampling
 from stylegan_jax.weights import save
@@ -188,10 +188,10 @@ def test_separability_of_a_generator_with_classifiers_is_that_of_their_logits(tm
         return sampling.synthesize(network.params, ws, noise, None, model, 32)
 
     def measured(found):
-        batches = separability.measure(
+        batches = labelled_latents.measure(
             map_fn, synthesize_fn, found, z_size=model.z_size, num_images=n, key=jax.random.key(1), batch=25
         )
-        return separability.collected(batches, n)
+        return labelled_latents.collected(batches, n)
 
     def small_fn(params, images):
         return images.reshape(-1, 16, 2, 16, 2, 3).mean(axis=(2, 4)).reshape(len(images), -1)

@@ -343,8 +343,9 @@ def test_percentiles_are_the_nearest_distances_and_count_themselves():
 
 def test_definitions_are_the_official_ones():
     official_names = {"ppl_zfull", "ppl_wfull", "ppl_zend", "ppl_wend"}
-    assert ppl.DEFINITIONS.keys() == official_names | {"ppl2_wend"}
+    assert ppl.DEFINITIONS.keys() == official_names | {"ppl2_wend"} | {f"{name}_nocrop" for name in official_names}
     for name in official_names:
+        assert ppl.DEFINITIONS[f"{name}_nocrop"] == dataclasses.replace(ppl.DEFINITIONS[name], crop=False)
         definition = ppl.DEFINITIONS[name]
         assert name == f"ppl_{definition.space}{definition.sampling}"
         assert (definition.crop, definition.num_pairs, definition.epsilon) == (True, 100_000, 1e-4)

@@ -11,7 +11,7 @@ import sklearn.exceptions
 from sklearn import svm
 
 from stylegan_jax.data import faces
-from stylegan_jax.metrics import separability
+from stylegan_jax.metrics import labelled_latents, separability
 from stylegan_jax.metrics.attributes import Attributes
 from tests import official
 
@@ -159,11 +159,11 @@ def _as_images(w, key):
 def _measure(map_fn=_doubled, synthesize_fn=_as_images, attributes=None, seed=0, **settings):
     settings = {"z_size": 4, "num_images": 20, "batch": 8} | settings
     asked = attributes or _pixels(0.5, -1.0)
-    return separability.measure(map_fn, synthesize_fn, asked, key=jax.random.key(seed), **settings)
+    return labelled_latents.measure(map_fn, synthesize_fn, asked, key=jax.random.key(seed), **settings)
 
 
 def test_latents_and_logits_are_of_the_same_images():
-    found = separability.collected(_measure(), 20)
+    found = labelled_latents.collected(_measure(), 20)
     assert {name: (x.shape, x.dtype) for name, x in found.items()} == {
         "z": ((20, 4), np.float32),
         "w": ((20, 4), np.float32),
@@ -264,7 +264,7 @@ def test_factors_of_faces_are_separable_in_w_and_less_in_z_the_more_they_are_ent
     for entanglement in (0, 0.25, 0.5, 1):
         map_fn, exact = _faces_generator(entanglement)
         batches = _measure(map_fn, attributes=exact, z_size=40, num_images=4000, batch=1000)
-        found = separability.collected(batches, 4000)
+        found = labelled_latents.collected(batches, 4000)
         np.testing.assert_array_equal(found["logits"] > 0, faces.attributes(found["w"]))
         for space, of_space in scores.items():
             of_space.append(separability.result(found[space], found["logits"], exact.names, "exact")["ls"])
@@ -279,7 +279,7 @@ def test_an_attribute_that_does_not_depend_on_the_latent_costs_its_whole_entropy
     def synthesize_fn(w, key):
         return jax.random.normal(key, (len(w), 1, 1, 2))
 
-    found = separability.collected(_measure(synthesize_fn=synthesize_fn, num_images=8000, batch=4000), 8000)
+    found = labelled_latents.collected(_measure(synthesize_fn=synthesize_fn, num_images=8000, batch=4000), 8000)
     for space in "zw":
         result = separability.result(found[space], found["logits"], ("a", "b"), method)
         expected = 0

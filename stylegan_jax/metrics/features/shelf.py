@@ -4,19 +4,11 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from stylegan_jax.metrics.features import alex, celeba, clip, dinov2, inception, known, stored, vgg
 from stylegan_jax.runs.text import printable
 
-METRICS = {  # Networks, and the metrics that need them.
-    "inception": ("fid50k", "fid50k_full", "kid50k_full", "is50k", "clean_fid50k", "mind50k"),
-    "vgg": ("ppl_zfull", "ppl_wfull", "ppl_zend", "ppl_wend", "ppl2_wend"),
-    "vgg_dense": ("pr50k3_full", "prdc10k5"),
-    "celeba": ("ls_z", "ls_w"),
-    "dinov2": ("fd_dinov2_50k",),
-    "clip": ("cmmd30k",),
-}
 COMMAND = "python -m stylegan_jax.main --mode=weights"
 _READERS: dict[str, Callable[[pathlib.Path], object]] = {
     "inception": inception.read, "vgg": vgg.read, "vgg_convolutions": vgg.read, "celeba": celeba.read,
@@ -209,11 +201,16 @@ def _source(entry: known.Known) -> str:
     return f"{entry.member} within {entry.url}" if entry.member else entry.url
 
 
-def report(folder: pathlib.Path, progress_fn: Callable[[int, int], None] = lambda done, total: None) -> str:
+def report(
+    folder: pathlib.Path,
+    metrics_of: Mapping[str, Sequence[str]],
+    progress_fn: Callable[[int, int], None] = lambda done, total: None,
+) -> str:
     """Returns which files a folder has, which metrics need which, and where each is published, in lines.
 
     Args:
         folder: of weights; it need not exist.
+        metrics_of: networks, and the metrics that need each.
         progress_fn: is told (files read, files in all); each is read whole.
     """
     paths, found = listed(folder), []
@@ -221,7 +218,7 @@ def report(folder: pathlib.Path, progress_fn: Callable[[int, int], None] = lambd
         found.append(recognise(path))
         progress_fn(number, len(paths))
     lines = [f"folder of weights: {folder}{'' if folder.is_dir() else ', which does not exist yet'}"]
-    for network, metrics in METRICS.items():
+    for network, metrics in metrics_of.items():
         parts = {part for parts in _SETS.get(network, ((network,),)) for part in parts}
         entries = [entry for entry in known.TABLE if parts & set(entry.networks)]
         here = [each for each in found if parts & set(each.networks)]
@@ -236,21 +233,21 @@ def report(folder: pathlib.Path, progress_fn: Callable[[int, int], None] = lambd
             lines.append(f"  published: {entry.name}, {entry.what} ({entry.licence})\n    {_source(entry)}")
         if network == "celeba":
             lines.append(f"    and {len(celeba.ATTRIBUTES) - 1} others beside it, one for each attribute")
-    others = [each for each in found if not any(network in METRICS for network in _served(each))]
+    others = [each for each in found if not _served(each, metrics_of)]
     lines += ["", *(f"not used: {_shown(each)}" for each in others)] if others else []
     lines += [
         "",
-        "fd_faces50k, swd16k and msssim10k need none of these.",
+        "All other metrics need none of these.",
         f"To fetch one: {COMMAND} --download={known.TABLE[0].name}",
     ]
     return "\n".join(lines)
 
 
-def _served(found: Recognised) -> set[str]:
-    """Returns the networks of METRICS that a file is a part of."""
+def _served(found: Recognised, networks: Iterable[str]) -> set[str]:
+    """Returns which of some networks a file is a part of."""
     return {
         network
-        for network in METRICS
+        for network in networks
         for parts in _SETS.get(network, ((network,),))
         if set(parts) & set(found.networks)
     }

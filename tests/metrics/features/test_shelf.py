@@ -8,11 +8,13 @@ import pathlib
 import numpy as np
 import pytest
 
+from stylegan_jax.metrics import evaluate
 from stylegan_jax.metrics.features import celeba, known, shelf
 from stylegan_jax.weights.files import torch_files
 from stylegan_jax.weights.files.pickle_machine import Record
 from tests.metrics.features import files, random_transformers
 
+METRICS = evaluate.metrics_of_networks()
 HEADS = {
     f"lin{k}.model.1.weight": np.ones((1, maps, 1, 1), np.float32) for k, maps in enumerate((64, 128, 256, 512, 512))
 }
@@ -49,7 +51,7 @@ def test_every_network_of_the_tables_has_a_name_and_a_file():
         assert set(entry.networks) <= set(known.NETWORKS)
     for network in known.NETWORKS:
         assert shelf.published(network), network
-    assert set(shelf.METRICS) <= set(known.NETWORKS)
+    assert set(evaluate.metrics_of_networks()) <= set(known.NETWORKS)
     assert [entry.name for entry in shelf.published("celeba")] == list(map(celeba.file_name, celeba.ATTRIBUTES))
     assert shelf.published("celeba")[1].url.endswith("/metrics/celebahq-classifier-01-smiling.pkl")
 
@@ -226,10 +228,10 @@ def test_the_report_says_what_is_there_and_where_the_rest_is_published(tmp_path)
     (tmp_path / "vgg16.pt").write_bytes(b"<html>")
     (tmp_path / ".hidden").touch()
     told = []
-    text = shelf.report(tmp_path, lambda done, total: told.append((done, total)))
+    text = shelf.report(tmp_path, METRICS, lambda done, total: told.append((done, total)))
     assert told == [(1, 2), (2, 2)] and text.startswith(f"folder of weights: {tmp_path}\n")
     blocks = _blocks(text)
-    for network, metrics in shelf.METRICS.items():
+    for network, metrics in METRICS.items():
         assert f"{network}: {'ready' if network == 'dinov2' else 'missing'}\n" in blocks[network]
         assert f"for: {', '.join(metrics)}\n" in blocks[network]
         for entry in known.TABLE:
@@ -244,9 +246,11 @@ def test_the_report_says_what_is_there_and_where_the_rest_is_published(tmp_path)
 
 def test_a_file_that_has_the_name_alone_is_not_ready(tmp_path):
     _sized(tmp_path / "inception-2015-12-05.pt")
-    assert _blocks(shelf.report(tmp_path))["inception"].startswith("inception: missing")
+    assert _blocks(shelf.report(tmp_path, METRICS))["inception"].startswith("inception: missing")
 
 
 def test_the_report_of_a_folder_that_does_not_exist_makes_none(tmp_path):
-    assert shelf.report(tmp_path / "x").startswith(f"folder of weights: {tmp_path / 'x'}, which does not exist yet\n")
+    assert shelf.report(tmp_path / "x", METRICS).startswith(
+        f"folder of weights: {tmp_path / 'x'}, which does not exist yet\n"
+    )
     assert not (tmp_path / "x").exists()

@@ -1,0 +1,258 @@
+"""`--mode=evaluate`: measures a network, or pictures, and writes the numbers to metrics.jsonl."""
+
+import contextlib
+import dataclasses
+import datetime
+import os
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from stylegan_jax.config import Config, Data, Model
+from stylegan_jax.data import images
+from stylegan_jax.devices import mesh
+from stylegan_jax.metrics import attributes as attribute_functions
+from stylegan_jax.metrics import (
+    computation,
+    definitions,
+    evaluation,
+    feature_networks,
+    image_sets,
+    real_features,
+    results,
+)
+from stylegan_jax.metrics.definitions import Metric, PathLength, Separability, SetMetric
+from stylegan_jax.metrics.extraction import OF_PIXELS
+from stylegan_jax.metrics.features import known, shelf
+from stylegan_jax.runs import progress
+from stylegan_jax.weights import checkpoints, load, trees
+from stylegan_jax.weights.network import Network
+
+FILE = "metrics.jsonl"  # In the workdir: one JSON object a line, a metric of one seed each.
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What to measure.
+
+    Attributes:
+        metrics: their names; see `definitions`.
+        network: file, workdir or checkpoint of a network; or None, for pictures.
+        checkpoint: images of a checkpoint in a workdir; None for the newest.
+        fakes: pictures in place of a network's images; or None.
+        reals: source of the real pictures; None: that of the network's run, or of `config`.
+        config: settings of how pictures become squares; None: those of the network's run, or the defaults.
+        seeds: seeds of the draws; the numbers of all are written, their mean and spread are shown.
+        weights: folder of the feature networks' weights.
+        attributes: what separability asks: "celeba", "faces", or a file of experiments/attribute_network.
+    """
+
+    metrics: Sequence[str]
+    network: str | None = None
+    checkpoint: int | None = None
+    fakes: str | None = None
+    reals: str | None = None
+    config: Config | None = None
+    seeds: Sequence[int] = (0,)
+    weights: pathlib.Path | None = None
+    attributes: str = "celeba"
+
+
+def evaluate(request: Request, folder: pathlib.Path) -> str:
+    """Measures, writes each number to metrics.jsonl in a folder as it comes, and returns all of them as a table.
+
+    Weights, networks and settings are checked before pictures are read.
+
+    Raises:
+        ValueError: a metric, network, source or file of weights that does not exist or cannot be used; it says what to
+            do.
+        OSError: a disk failed.
+    """
+    metrics = definitions.parse(request.metrics)
+    if (request.network is None) == (request.fakes is None):
+        raise ValueError("name a network (--network=FILE_OR_WORKDIR) or pictures (--fakes=PICTURES): one of the two.")
+    devices = mesh.make_mesh()
+    tools = open_tools(metrics, request.weights, request.attributes, devices)
+    network = None if request.network is None else load.load(request.network, request.checkpoint)
+    config = _settings(request)
+    reals, notes = _reals(request, metrics, config, network)
+    subject: image_sets.Generator | images.Images
+    if network is not None:
+        subject, more = generator_of(network, None if reals is None else reals.images, devices)
+        about = _about_network(network)
+    else:
+        found = _open(dataclasses.replace(config.data, source=request.fakes), config.model, "pictures")
+        subject, more = found, []
+        about = {"fakes": {"source": found.name, "fingerprint": found.fingerprint, "number": found.length}}
+    for note in (*_notes_of(tools), *notes, *more):
+        print(f"note: {note}")
+    evaluator = evaluation.Evaluator(metrics, reals, tools)
+    measured = []
+    for seed in request.seeds:
+        for result in _shown(evaluator.run(subject, seed)):
+            write(folder, result, about)
+            measured.append(result)
+    return results.table(measured)
+
+
+def write(folder: pathlib.Path, result: results.Result, about: dict[str, Any]) -> None:
+    """Appends a result to metrics.jsonl in one write, with what it is of and the time."""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    with (folder / FILE).open("ab", buffering=0) as file:
+        file.write(results.record(result, time=now, **about).encode())
+
+
+def open_tools(
+    metrics: Sequence[Metric], weights: pathlib.Path | None, attributes: str, devices: jax.sharding.Mesh
+) -> computation.Tools:
+    """Returns what metrics need besides images.
+
+    Raises:
+        ValueError: weights are missing; one sentence for each file.
+    """
+    kinds = {m.definition.features: m.name for m in metrics if isinstance(m.definition, SetMetric)}
+    kinds = {kind: name for kind, name in kinds.items() if kind not in OF_PIXELS}
+    paths = next((m.name for m in metrics if isinstance(m.definition, PathLength)), None)
+    asks = any(isinstance(m.definition, Separability) for m in metrics)
+    weights, folder = weights or shelf.default_folder(), real_features.default_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    return computation.Tools(
+        feature_networks.open_kinds(kinds, weights, devices),
+        None if paths is None else feature_networks.open_distance(paths, weights, devices),
+        _attributes(attributes, weights) if asks else None,
+        devices,
+        folder,
+    )
+
+
+def metrics_of_networks() -> dict[str, list[str]]:
+    """Returns the feature networks whose weights are files, and the metrics that need each."""
+    found: dict[str, list[str]] = {}
+    for name, definition in definitions.TABLE.items():
+        if isinstance(definition, SetMetric):
+            kind = feature_networks.KINDS.get(definition.features)
+            network = kind and kind.network
+        else:
+            network = "vgg" if isinstance(definition, PathLength) else "celeba"
+        if network:
+            found.setdefault(network, []).append(name)
+    return found
+
+
+def _attributes(name: str, weights: pathlib.Path) -> attribute_functions.Attributes:
+    if name == "faces":
+        return attribute_functions.faces()
+    if name == "celeba":
+        return attribute_functions.celeba(weights)
+    return attribute_functions.trained(name)
+
+
+def _settings(request: Request) -> Config:
+    """Returns the settings by which pictures are read: those given, those of the network's run, or the defaults."""
+    if request.config is not None:
+        return request.config
+    if request.network is not None:
+        path = pathlib.Path(os.path.expanduser(request.network))
+        if checkpoints.is_run(path):
+            return checkpoints.settings_of(path.parent.parent if path.parent.name == "checkpoints" else path)
+    return Config(data=Data(source=""))
+
+
+def _reals(
+    request: Request, metrics: Sequence[Metric], config: Config, network: Network | None
+) -> tuple[evaluation.Reals | None, list[str]]:
+    """Returns the real pictures, if a metric or the labels of fakes take any, and what to say of them."""
+    source = request.reals or config.data.source
+    takes_reals = any(isinstance(m.definition, SetMetric) and m.definition.reals != "none" for m in metrics)
+    is_conditional = network is not None and network.model.num_labels > 0
+    if not (takes_reals or (is_conditional and source)):
+        return None, []
+    if not source:
+        raise ValueError("real pictures are to be compared with, and none are named; use --reals=PICTURES.")
+    model = config.model if network is None else network.model
+    data = dataclasses.replace(config.data, source=source)
+    found = _open(data, model, "real pictures")
+    flips = "; a run that flips pictures compares with flipped ones too" if data.mirror else ""
+    notes = [f"real pictures: {found.length} of {source}, at {model.resolution} px by data.fit={data.fit}{flips}"]
+    return evaluation.Reals(found, model.resolution, data.mirror), notes
+
+
+def _open(data: Data, model: Model, name: str) -> images.Images:
+    if data.source == "faces":  # They are drawn when they are needed: few metrics take all of them.
+        data = dataclasses.replace(data, cache_gib=0.0)
+    # Classes are looked at later: other classes than the network's are no fault of the pictures.
+    with progress.counting(name) as progress_fn:
+        return images.open_images(data, dataclasses.replace(model, num_labels=0), progress_fn)
+
+
+def generator_of(
+    network: Network, reals: images.Images | None, devices: jax.sharding.Mesh
+) -> tuple[image_sets.Generator, list[str]]:
+    """Returns a network as metrics take it, and what to say of it.
+
+    Args:
+        network: from weights.load.
+        reals: pictures whose classes the labels are drawn from; or None.
+        devices: devices that hold the parameters.
+    """
+    model, notes, classes = network.model, [], None
+    if network.params is None:
+        raise ValueError(f"{network.info.source} holds a discriminator alone, which makes no images.")
+    if model.num_labels:
+        known_classes = None if reals is None else reals.classes
+        if known_classes is not None and len(known_classes.names) == model.num_labels:
+            classes = known_classes.labels
+            notes.append("labels are those of random real pictures, as StyleGAN2-ADA does")
+            if network.class_names and network.class_names != known_classes.names:
+                notes.append("the real pictures' classes have other names than the network's; they go by their numbers")
+        else:
+            classes = np.arange(model.num_labels)
+            notes.append("labels are drawn uniformly, since there are no real pictures of the network's classes")
+    if network.alpha < 1 or network.resolution < model.resolution:
+        notes.append(
+            f"the network is trained at {network.resolution} px so far (alpha {network.alpha:g}); its images are "
+            f"enlarged to {model.resolution} px"
+        )
+    params = mesh.put(network.params, mesh.replicated(devices))
+    return image_sets.Generator(params, model, network.resolution, network.alpha, classes), notes
+
+
+def _about_network(network: Network) -> dict[str, Any]:
+    """Returns what is written of a network beside each of its numbers."""
+    about: dict[str, Any] = {
+        "source": network.info.source,
+        "sha256_of_arrays": known.content_sha256(trees.flat(network.params)),
+    }
+    about |= {"resolution": network.resolution, "alpha": network.alpha, "compute_dtype": network.model.compute_dtype}
+    return {"network": about if network.info.nimg is None else about | {"nimg": network.info.nimg}}
+
+
+def _notes_of(tools: computation.Tools) -> Iterator[str]:
+    """Yields what a user should know of the weights that metrics use."""
+    opened = [*tools.networks.values(), *([tools.distance] if tools.distance else [])]
+    yield from dict.fromkeys(note for network in opened for note in network.notes)
+    if tools.attributes is not None:
+        yield f"separability asks for {tools.attributes.description}"
+
+
+def _shown(steps: evaluation.Steps) -> Iterator[results.Result]:
+    """Yields the results of an evaluation, and shows how far it is."""
+    with contextlib.ExitStack() as stack:
+        name, show = None, None
+        while True:
+            try:
+                now = next(steps)
+            except StopIteration as end:
+                pending = end.value
+                break
+            if now.what != name:
+                stack.close()
+                name, show = now.what, stack.enter_context(progress.counting(now.what))
+            show(now.done, now.total)
+    for one in pending:
+        print(f"computing {one.metric.name}", flush=True)
+        with progress.counting(one.metric.name) as progress_fn:
+            yield one.compute_fn(progress_fn)

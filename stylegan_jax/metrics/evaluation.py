@@ -1,0 +1,211 @@
+"""Measures a generator, or pictures in its place: features once, then every metric that can be had from them.
+
+An evaluation is a generator of small steps, each of which gives the devices one batch and takes the results of the one
+before: `--mode=evaluate` runs through them, and training puts them between its own.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import Any
+
+from jax.tree_util import Partial
+
+from stylegan_jax.data.images import Images
+from stylegan_jax.devices import distributed
+from stylegan_jax.metrics import computation, definitions, extraction, image_sets, latent_metrics, real_features
+from stylegan_jax.metrics.computation import ProgressFn, Tools
+from stylegan_jax.metrics.definitions import BIASED_BELOW, Metric, SetMetric, Values
+from stylegan_jax.metrics.extraction import Progress
+from stylegan_jax.metrics.feature_networks import KINDS
+from stylegan_jax.metrics.features import vgg
+from stylegan_jax.metrics.results import Result
+
+
+@dataclasses.dataclass(frozen=True)
+class Pending:
+    """A metric whose images are seen; `compute_fn` does the rest on the host, and returns the result.
+
+    It takes a function that is called with (parts done, parts in all), where there are several.
+    """
+
+    metric: Metric
+    compute_fn: Callable[[ProgressFn], Result]
+
+
+Steps = Generator[Progress, None, list[Pending]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Reals:
+    """The real pictures that are compared with.
+
+    Attributes:
+        images: the source's.
+        resolution: px that they are read at.
+        is_mirrored: whether training flips them.
+    """
+
+    images: Images
+    resolution: int
+    is_mirrored: bool
+
+
+class Evaluator:
+    """Measures generators by the same metrics, against the same real pictures, whose features it keeps."""
+
+    def __init__(self, metrics: Sequence[Metric], reals: Reals | None, tools: Tools) -> None:
+        """Notes what to measure.
+
+        Args:
+            metrics: from definitions.parse.
+            reals: the real pictures; None if no metric compares with them.
+            tools: what the metrics need.
+
+        Raises:
+            ValueError: a metric has too few images, or no real pictures.
+        """
+        self._metrics, self._reals, self._tools = metrics, reals, tools
+        self._of_reals: dict[tuple[Any, ...], dict[str, Any]] = {}  # By selection and kind of features.
+        self._floors: dict[str, Values] = {}
+        for metric in metrics:
+            if isinstance(metric.definition, SetMetric):
+                self._check(metric)
+
+    def _check(self, metric: Metric) -> None:
+        if metric.definition.reals == "none":
+            return
+        if self._reals is None:
+            raise ValueError(f"{metric.name} compares with real pictures; name them with --reals=PICTURES.")
+        fewest, num_reals = metric.definition.fewest, self._selection(metric).count
+        if min(metric.count, num_reals) < fewest:
+            raise ValueError(
+                f"{metric.name} takes {fewest} images or more of each kind, and there are {metric.count} fakes and "
+                f"{num_reals} real pictures."
+            )
+
+    def _selection(self, metric: Metric) -> image_sets.Pictures:
+        definition, reals = metric.definition, self._reals
+        mirrored = definition.mirrored if reals.is_mirrored else "no"
+        return image_sets.select(
+            reals.images, reals.resolution, definition.reals, metric.count, mirrored, definition.max_reals
+        )
+
+    def _selection_key(self, metric: Metric) -> tuple[Any, ...]:
+        definition = metric.definition
+        count = None if definition.reals == "all" else metric.count
+        return definition.reals, count, definition.mirrored if self._reals.is_mirrored else "no", definition.max_reals
+
+    def _is_biased(self, metric: Metric) -> bool:
+        """Returns whether a Frechet distance has so few images that KID is to stand beside it."""
+        if not metric.definition.is_frechet:
+            return False
+        return min(metric.count, self._selection(metric).count) < BIASED_BELOW
+
+    def _needs_rows(self, metric: Metric) -> bool:
+        return metric.definition.needs_rows or self._is_biased(metric)
+
+    # ---- the steps
+
+    def run(self, subject: image_sets.Generator | Images, seed: int) -> Steps:
+        """Yields as `subject` is measured; returns what is left to compute, in the order of the metrics.
+
+        With several processes all run it in step, and the first one has something to compute.
+
+        Args:
+            subject: a generator, or pictures in the place of its images.
+            seed: draws latents, noise and labels of the generator, and what metrics draw.
+
+        Raises:
+            ValueError: a metric cannot be had from such a subject.
+        """
+        of_sets = [metric for metric in self._metrics if isinstance(metric.definition, SetMetric)]
+        # Made first: a network that cannot be measured so is refused before time is spent.
+        of_latents = [(group, self._batches(group, subject, seed)) for group in _groups(self._metrics)]
+        pending: dict[str, Pending] = {}
+        if of_sets:
+            for metric in of_sets:
+                if metric.definition.reals != "none":
+                    yield from self._collect_reals(metric, of_sets)
+            fakes = self._fakes(subject, max(metric.count for metric in of_sets), seed)
+            kinds = {metric.definition.features: True for metric in of_sets}
+            found = yield from self._collect(fakes, kinds, "fakes")
+            for metric in of_sets if found else ():
+                compute_fn = self._computation(metric, found[metric.definition.features], seed)
+                pending[metric.name] = Pending(metric, compute_fn)
+        for group, batches in of_latents:
+            name, count, taken, done = " and ".join(metric.name for metric in group), group[0].count, [], 0
+            yield Progress(name, 0, count)
+            for batch in batches:
+                taken.append(batch)
+                done = min(done + latent_metrics.batch_size(subject, self._tools.devices), count)
+                yield Progress(name, done, count)
+            for metric in group if distributed.process_index() == 0 else ():
+                compute_fn = functools.partial(computation.of_latents, metric, taken, self._tools, seed)
+                pending[metric.name] = Pending(metric, compute_fn)
+        return [pending[metric.name] for metric in self._metrics if metric.name in pending]
+
+    def _collect_reals(self, metric: Metric, metrics: Sequence[Metric]) -> Generator[Progress, None, None]:
+        """Makes, or reads, the features of the pictures of `metric`, for all metrics that compare with them."""
+        key, pictures = self._selection_key(metric), self._selection(metric)
+        have = self._of_reals.setdefault(key, {})
+        sharing = [m for m in metrics if m.definition.reals != "none" and self._selection_key(m) == key]
+        wanted = {m.definition.features: False for m in sharing if m.definition.features not in have}
+        wanted = {kind: any(self._needs_rows(m) for m in sharing if m.definition.features == kind) for kind in wanted}
+        keys = {kind: real_features.key_of(pictures, self._tools.networks[kind]) for kind in wanted if kind in KINDS}
+        for kind, content in keys.items():
+            kept = None
+            if distributed.process_index() == 0:  # The only one that keeps features.
+                kept = real_features.read(self._tools.folder, content, pictures.half_of, wanted[kind])
+            if distributed.of_first(kept is not None):
+                have[kind] = kept
+                del wanted[kind]
+        if not wanted:
+            return
+        found = yield from self._collect(pictures, wanted, "real pictures")
+        for kind in wanted:
+            have[kind] = found.get(kind)
+            if kind in keys and kind in found:
+                real_features.write(self._tools.folder, keys[kind], found[kind])
+
+    def _fakes(self, subject: image_sets.Generator | Images, count: int, seed: int) -> image_sets.ImageSet:
+        if isinstance(subject, image_sets.Generator):
+            return image_sets.Fakes(subject, count, seed)
+        return image_sets.select(subject, self._reals.resolution, "sample", count, "no", None)
+
+    def _collect(
+        self, images: image_sets.ImageSet, wanted: Mapping[str, bool], what: str
+    ) -> Generator[Progress, None, dict[str, Any]]:
+        tools = self._tools
+        return (yield from extraction.collect(images, wanted, tools.networks, tools.devices, tools.folder, what))
+
+    def _batches(self, group: list[Metric], subject: image_sets.Generator | Images, seed: int) -> Iterator[Any]:
+        """Returns the batches of a path length, or of separabilities."""
+        if not isinstance(subject, image_sets.Generator):
+            raise ValueError(f"{group[0].name} measures the latents of a network, and pictures have none.")
+        tools, definition, count = self._tools, group[0].definition, group[0].count
+        if isinstance(definition, definitions.PathLength):
+            exact = dataclasses.replace(definition.definition, num_pairs=count)
+            distance_fn = Partial(vgg.lpips, tools.distance.params)
+            return latent_metrics.path_distances(subject, distance_fn, exact, seed, tools.devices)
+        spaces = sorted({metric.definition.space for metric in group})
+        return latent_metrics.latents_and_logits(subject, tools.attributes, spaces, count, seed, tools.devices)
+
+    def _computation(self, metric: Metric, fakes: Any, seed: int) -> Callable[[ProgressFn], Result]:
+        """Returns the rest of a metric of sets."""
+        network, against = self._tools.networks.get(metric.definition.features), None
+        if metric.definition.reals != "none":
+            key, pictures = self._selection_key(metric), self._selection(metric)
+            against = computation.Against(pictures, self._of_reals[key][metric.definition.features], self._floors)
+        return functools.partial(computation.of_sets, metric, fakes, against, network, seed)
+
+
+def _groups(metrics: Sequence[Metric]) -> list[list[Metric]]:
+    """Returns metrics of latents, those together that take the same images: separabilities of as many."""
+    groups: dict[Any, list[Metric]] = {}
+    for metric in metrics:
+        if isinstance(metric.definition, definitions.PathLength):
+            groups[metric.name] = [metric]
+        elif isinstance(metric.definition, definitions.Separability):
+            groups.setdefault(metric.count, []).append(metric)
+    return list(groups.values())

@@ -1,0 +1,102 @@
+"""Latents of a generator, and which attributes their images have: what linear separability is measured from."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.tree_util import Partial
+
+from stylegan_jax.devices import mesh
+from stylegan_jax.metrics.attributes import Attributes
+from stylegan_jax.metrics.ppl import MapFn, SynthesizeFn
+
+
+def measure(
+    map_fn: MapFn,
+    synthesize_fn: SynthesizeFn,
+    attributes: Attributes,
+    *,
+    z_size: int,
+    num_images: int,
+    key: Array,
+    batch: int = 16,
+    spaces: Sequence[Literal["z", "w"]] = ("z", "w"),
+    devices: jax.sharding.Mesh | None = None,
+) -> Iterator[dict[str, np.ndarray]]:
+    """Returns an iterator of latents and their images' logits, a batch at a time, in constant memory of the device.
+
+    Batch i depends on `key`, `batch` and i alone. The results of a batch are taken while the devices work on the next.
+
+    Args:
+        map_fn: mapping network, (z [n, z_size], key) -> w [n, w_size] or [n, num_layers, w_size]. What it draws, such
+            as labels, it draws by the key. Parameters are best given as in jax.tree_util.Partial(fn, params).
+        synthesize_fn: synthesis network without truncation, as for `ppl.measure`.
+        attributes: what is asked of the images.
+        z_size: numbers of a latent.
+        num_images: how many; officially 200,000.
+        key: decides about latents, labels and noise.
+        batch: images at a time.
+        spaces: latents to return.
+        devices: devices that batches are split over; None: one.
+
+    Returns:
+        Of each batch, float32: "z" [n, z_size], "w" [n, w_size], that of the last layer, and "logits"
+        [n, len(attributes.names)].
+
+    Raises:
+        ValueError: there are fewer than two images, no space or an unknown one; or a function has another shape.
+    """
+    if num_images < 2 or batch < 1 or not spaces or not {*spaces} <= {"z", "w"}:
+        raise ValueError(
+            f"separability of {num_images} images in the spaces {list(spaces)}, {batch} at a time: use at least 2 "
+            'images, a batch of at least 1, and "z", "w" or both.'
+        )
+
+    fns = tuple(fn if isinstance(fn, Partial) else Partial(fn) for fn in (map_fn, synthesize_fn))
+    sharding = None if devices is None else mesh.split(devices)
+
+    def points(fns: tuple[MapFn, SynthesizeFn], params: Any, batch_key: Array) -> dict[str, Array]:
+        z_key, map_key, noise_key = jax.random.split(batch_key, 3)
+        z = jax.random.normal(z_key, (batch, z_size))
+        if sharding is not None:
+            z = jax.lax.with_sharding_constraint(z, sharding)
+        w = fns[0](z, map_key)
+        logits = attributes.logits_fn(params, fns[1](w, noise_key))
+        found = {"z": z, "w": w if w.ndim == 2 else w[:, -1], "logits": logits}
+        return {name: found[name].astype(jnp.float32) for name in (*spaces, "logits")}
+
+    shapes = jax.eval_shape(points, fns, attributes.params, key)
+    if shapes["logits"].shape != (batch, len(attributes.names)) or any(shapes[name].ndim != 2 for name in spaces):
+        raise ValueError(
+            f"{batch} images have {', '.join(f'{name} {list(value.shape)}' for name, value in shapes.items())}; use "
+            f"functions to w [n, w_size] or [n, num_layers, w_size], and to logits [n, {len(attributes.names)}]."
+        )
+    # Parameters are arguments: 40 classifiers are too large for constants.
+    compiled = jax.jit(points, out_shardings=None if devices is None else mesh.replicated(devices))
+    numbers = range(-(-num_images // batch))
+
+    def compute(index: int) -> dict[str, Array]:
+        return compiled(fns, attributes.params, jax.random.fold_in(key, index))
+
+    def batches() -> Iterator[dict[str, np.ndarray]]:
+        coming = compute(0)
+        for index in numbers:
+            whole, coming = coming, compute(index + 1) if index + 1 in numbers else None
+            yield {name: np.asarray(x.addressable_data(0))[: num_images - index * batch] for name, x in whole.items()}
+
+    return batches()
+
+
+def collected(batches: Iterable[dict[str, np.ndarray]], num_images: int) -> dict[str, np.ndarray]:
+    """Returns the arrays of all batches of `measure`: 0.85 GB for 200,000 images, z, w and 40 attributes."""
+    arrays: dict[str, np.ndarray] = {}
+    first = 0
+    for batch in batches:
+        arrays = arrays or {name: np.empty((num_images, *x.shape[1:]), x.dtype) for name, x in batch.items()}
+        for name, value in batch.items():
+            arrays[name][first : first + len(value)] = value
+        first += len(batch["logits"])
+    return {name: value[:first] for name, value in arrays.items()}

@@ -1,0 +1,103 @@
+"""The features of real pictures, kept from one evaluation to the next under a key of their content."""
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from stylegan_jax.metrics import frechet
+from stylegan_jax.metrics.collected import Collected
+from stylegan_jax.metrics.feature_networks import KINDS, Opened
+from stylegan_jax.metrics.image_sets import Pictures
+from stylegan_jax.runs import whole
+
+VERSION = 1  # Raise it whenever the same pictures and weights give other numbers.
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """What decides about the features of pictures.
+
+    Attributes:
+        content: the pictures' fingerprint, which of them, at what size; the weights' digest, the resize, the version.
+    """
+
+    content: dict[str, Any]
+
+    def __str__(self) -> str:
+        """16 hexadecimal digits, part of the files' names."""
+        return hashlib.sha256(json.dumps(self.content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def default_folder() -> pathlib.Path:
+    """Returns the folder of kept features in the user's cache."""
+    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "stylegan_jax/features"
+
+
+def key_of(pictures: Pictures, network: Opened) -> Key:
+    """Returns the key of the features that a network makes of pictures."""
+    which = hashlib.sha256(np.ascontiguousarray(pictures.indices, "<i8").data)
+    which.update(np.ascontiguousarray(pictures.is_flipped).data)
+    return Key(
+        {
+            "version": VERSION,
+            "fingerprint": pictures.images.fingerprint,
+            "resolution": pictures.resolution,
+            "which": which.hexdigest(),
+            "features": network.kind,
+            "resize": KINDS[network.kind].resize,
+            "weights": network.content_sha256,
+        }
+    )
+
+
+def read(folder: pathlib.Path, key: Key, half_of: np.ndarray, needs_rows: bool) -> Collected | None:
+    """Returns kept features; None if there are none, or none with rows where rows are needed."""
+    path = folder / f"{key}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            if json.loads(str(found["key"])) != key.content:
+                return None
+            halves = tuple(
+                frechet.Statistics(int(found[f"count{i}"]), found[f"mean{i}"], found[f"scatter{i}"]) for i in (0, 1)
+            )
+            names = json.loads(str(found["rows"]))
+        rows = {name: np.load(_rows_path(folder, key, name), mmap_mode="r") for name in names}
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # Whatever a damaged file leads to.
+        _log.warning("%s is damaged (%s), and is made anew.", path, error)
+        return None
+    if sum(half.count for half in halves) != len(half_of) or any(len(row) != len(half_of) for row in rows.values()):
+        return None
+    if needs_rows and not rows:
+        return None
+    return Collected(half_of, halves, rows.get("features"), rows.get("logits"))
+
+
+def write(folder: pathlib.Path, key: Key, found: Collected) -> None:
+    """Keeps features. A folder that cannot be written to, or a full disk, is told, and hinders nothing."""
+    rows = {name: value for name, value in (("features", found.rows), ("logits", found.logits)) if value is not None}
+    arrays: dict[str, Any] = {"key": json.dumps(key.content), "rows": json.dumps(sorted(rows))}
+    for i, half in enumerate(found.halves):
+        arrays |= {f"count{i}": half.count, f"mean{i}": half.mean, f"scatter{i}": half.scatter}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, value in rows.items():
+            with whole.writing(_rows_path(folder, key, name)) as stream:
+                np.save(stream, value)
+        with whole.writing(folder / f"{key}.npz") as stream:
+            np.savez(stream, **arrays)
+    except OSError as error:
+        _log.warning("the features of the real pictures are not kept for the next time: %s", error)
+
+
+def _rows_path(folder: pathlib.Path, key: Key, name: str) -> pathlib.Path:
+    return folder / f"{key}.{name}.npy"

@@ -1,0 +1,176 @@
+"""The flags of the command line: what each means, which modes take it, and how they are read."""
+
+import difflib
+import os
+import sys
+
+from absl import flags
+from ml_collections import config_dict, config_flags
+
+from stylegan_jax.config import default, named
+
+CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "File of settings, or the name of one that comes with stylegan_jax: demo, or ffhq:8 with what its docstring says. "
+    "With --mode=sample, evaluate and export it can be left out: the settings are those of the run.",
+    lock_config=True,
+)
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder to write to: checkpoints, pictures and logs of a run.")
+OF_WORKDIRS = ("train", "inspect", "plan", "prepare", "sample", "evaluate", "export")  # Modes that need --workdir.
+MODE = flags.DEFINE_enum(
+    "mode",
+    "train",
+    [*OF_WORKDIRS, "weights"],
+    "train: train, or go on, in --workdir. inspect: say what data.source has in it and what training would do with it. "
+    "plan: say how much memory and time training will take, by its compiled programs; see --topology. prepare: make a "
+    "store of the pictures at --workdir, for data.source to name. sample: draw images from the newest checkpoint in "
+    "--workdir, or from --checkpoint. evaluate: measure --metrics of the run in --workdir, of --network or of --fakes. "
+    "export: write the network of --workdir, or of a file of weights, to --out. weights: say which weights metrics "
+    "need, which are there, and where the others are published.",
+)
+COORDINATOR = flags.DEFINE_string(
+    "coordinator",
+    None,
+    "HOST:PORT of process 0, where processes do not find each other; on Cloud TPU, in SLURM and in JobSets they do.",
+)
+NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "Number of processes of the run, with --coordinator; or 1, without it."
+)
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process from 0, with --coordinator.")
+TOPOLOGY = flags.DEFINE_string(
+    "topology",
+    None,
+    "Devices to plan for with --mode=plan, instead of those at hand. TPUs need libtpu: v5e:4x4 or v5p:2x2x1. GPUs need "
+    "their compiler: v100, a100, h100, h200 or b200, and their number, such as h100:8.",
+)
+CLASSES = flags.DEFINE_list(
+    "classes",
+    [],
+    "Classes to draw with --mode=sample, by name or number: cat,dog,7. Put a name that has a comma in double "
+    "quotes: --classes='\"salt, pepper\",7'.",
+)
+CHECKPOINT = flags.DEFINE_integer(
+    "checkpoint",
+    None,
+    "Images of a checkpoint of a run, used instead of the newest. --mode=sample draws from it. --mode=train goes "
+    "back to it, once: newer checkpoints are moved to checkpoints/after-NIMG.",
+)
+INIT_FROM = flags.DEFINE_string(
+    "init_from", None, "File or workdir of a network whose arrays a new run begins with, as far as they fit."
+)
+OUT = flags.DEFINE_string(
+    "out",
+    None,
+    "Folder for the pictures of --mode=sample, instead of --workdir. File for the network of --mode=export: its end "
+    "tells the layout, .safetensors, .npz, .pkl, .pth, .model, .stablehlo or .onnx; or hf://OWNER/NAME.",
+)
+LICENSE = flags.DEFINE_string(
+    "license", None, "Licence of the weights, as their owner states it, for the card of --mode=export: CC BY-NC 4.0."
+)
+WEIGHTS = flags.DEFINE_string(
+    "weights", None, "Folder of the weights that metrics need, instead of ~/.cache/stylegan_jax/weights."
+)
+DOWNLOAD = flags.DEFINE_list(
+    "download", [], "Published files to fetch with --mode=weights, by name: vgg16.ckpt,vgg.pth."
+)
+METRICS = flags.DEFINE_list(
+    "metrics",
+    [],
+    "Metrics of --mode=evaluate, such as fid50k,ppl_wend; fid50k:5000 is the same with 5,000 images. A wrong name is "
+    "answered with all names.",
+)
+NETWORK = flags.DEFINE_string(
+    "network",
+    None,
+    "File of weights, workdir or checkpoint that --mode=evaluate measures, instead of --workdir's run.",
+)
+FAKES = flags.DEFINE_string(
+    "fakes", None, "Pictures for --mode=evaluate to measure in place of a network's: whatever data.source can name."
+)
+REALS = flags.DEFINE_string(
+    "reals", None, "Real pictures for --mode=evaluate to compare with, instead of the data.source of the settings."
+)
+SEEDS = flags.DEFINE_list(
+    "seeds", ["0"], "Seeds of --mode=evaluate: 0-2 or 5,7. With several, the spread of each number over them is shown."
+)
+ATTRIBUTES = flags.DEFINE_string(
+    "attributes",
+    "celeba",
+    "What linear separability asks of images with --mode=evaluate: celeba (NVIDIA's 40 classifiers), faces (the 34 "
+    "attributes of procedural faces) or a file of experiments/attribute_network.",
+)
+MODES_OF_FLAGS = {
+    "workdir": OF_WORKDIRS, "config": OF_WORKDIRS, "weights": ("weights", "evaluate", "train"),
+    "download": ("weights",), "topology": ("plan",), "classes": ("sample",), "out": ("sample", "export"),
+    "license": ("export",), "checkpoint": ("sample", "evaluate", "export", "train"), "init_from": ("train",),
+    **dict.fromkeys(("metrics", "network", "fakes", "reals", "seeds", "attributes"), ("evaluate",)),
+}  # fmt: skip
+
+
+def _field_names(values: config_dict.ConfigDict, prefix: str = "") -> list[str]:
+    """Returns the dotted names of all fields in `values`."""
+    names = []
+    for name, value in values.items():
+        names.append(prefix + name)
+        if isinstance(value, config_dict.ConfigDict):
+            names += _field_names(value, f"{prefix}{name}.")
+    return names
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """Returns the arguments that are not flags; ends the process with one line if a flag cannot be understood."""
+    open_streams()
+    try:
+        argv = named.find(argv)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    known = _field_names(default())
+    names = [argument.lstrip("-").partition("=")[0] for argument in argv[1:] if argument.startswith("-")]
+    for name in names:
+        if name.startswith("config.") and "config" not in names:
+            sys.exit(f"error: --{name} changes a setting of --config, which is missing.")
+        if name.startswith("config.") and name[len("config.") :] not in known:
+            near = difflib.get_close_matches(name[len("config.") :], known, 1) or [", ".join(known)]
+            sys.exit(f"error: --{name}: there is no such setting; did you mean --config.{near[0]}?")
+    try:
+        return flags.FLAGS(argv)
+    except (flags.Error, OSError, ValueError, TypeError, AttributeError, KeyError, SyntaxError) as error:
+        text = str(error)  # After an error in a config file it is a traceback, whose last line says what happened.
+        sys.exit(f"error: {text.splitlines()[-1] if 'Traceback' in text else ' '.join(text.split())}")
+
+
+def open_streams() -> None:
+    """Opens standard streams that the process was started without (`>&-`): what is printed there goes nowhere."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)  # So that no file of the run gets this number.
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
+
+
+def check_flags(mode: str) -> None:
+    """Raises ValueError if a flag is given that `mode` does not use."""
+    for name, modes in MODES_OF_FLAGS.items():
+        if flags.FLAGS[name].present and mode not in modes:
+            allowed = " and ".join(f"--mode={m}" for m in modes)
+            raise ValueError(f"--{name} is for {allowed} alone; leave it out with --mode={mode}.")
+
+
+def seeds() -> list[int]:
+    """Returns the numbers of --seeds.
+
+    Raises:
+        ValueError: they are not numbers from 0 to 2**32 - 1, or one comes twice.
+    """
+    found: list[int] = []
+    for part in SEEDS.value:
+        first, dash, last = part.partition("-")
+        if not (first.isdecimal() and (last.isdecimal() or not dash)):
+            raise ValueError(f"--seeds={','.join(SEEDS.value)}: {part!r} is no number and no range; use 0-2 or 5,7.")
+        found += range(int(first), int(last or first) + 1)
+    if not found or len(set(found)) < len(found) or max(found) >= 2**32:
+        raise ValueError(f"--seeds={','.join(SEEDS.value)}: use different numbers from 0 to {2**32 - 1}, at least one.")
+    return found
