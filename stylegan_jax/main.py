@@ -76,8 +76,9 @@ def measure(config: Config | None, folder: pathlib.Path) -> None:
         weights=weights_folder(),
         attributes=options.ATTRIBUTES.value,
     )
-    print(evaluate.evaluate(request, folder))
-    print(f"written to {folder / evaluate.FILE}")
+    text = evaluate.evaluate(request, folder)
+    if distributed.process_index() == 0:
+        print(text, f"written to {folder / evaluate.FILE}", sep="\n")
 
 
 def run(config: Config, mode: str, folder: pathlib.Path) -> None:

@@ -119,15 +119,28 @@ def keep_freed_memory() -> None:
             mallopt(parameter, value)
 
 
+def cache_folder(name: str) -> pathlib.Path:
+    """Returns a folder in the user's cache, below XDG_CACHE_HOME or ~/.cache; it need not exist.
+
+    Raises:
+        ValueError: there is no home.
+    """
+    try:
+        cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+    except RuntimeError as error:
+        raise ValueError(f"this user has no folder for caches ({error}); set XDG_CACHE_HOME to one.") from None
+    return cache / "stylegan_jax" / name
+
+
 def keep_programs() -> None:
     """Keeps compiled programs on disk for later starts, in the user's cache or where JAX_COMPILATION_CACHE_DIR says."""
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
     try:
-        folder = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "stylegan_jax/xla"
+        folder = cache_folder("xla")
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
-    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home.
+    except (OSError, ValueError) as error:
         logging.warning("compiled programs are not kept for later starts: %s", error)
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))

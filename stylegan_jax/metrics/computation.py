@@ -68,10 +68,10 @@ def of_sets(
         progress_fn: not called: nothing here takes long.
     """
     definition: SetMetric = metric.definition
-    about: dict[str, Any] = {"num_images": metric.count, "features": definition.features}
+    fakes = fakes.first(min(metric.count, len(fakes)))  # Of pictures in their place there may be fewer.
+    about: dict[str, Any] = {"num_images": len(fakes), "features": definition.features}
     if network is not None:
         about |= {"resize": KINDS[network.kind].resize, "weights": network.about}
-    fakes = fakes.first(metric.count)
     if against is None:
         return _result(metric, _values(metric, fakes, None, seed), {}, "", seed, about)
     pictures = against.pictures
@@ -147,8 +147,9 @@ def _floor(metric: Metric, against: Against) -> tuple[Values, str]:
 
 def _result(metric: Metric, values: Values, floor: Values, floor_text: str, seed: int, about: dict[str, Any]) -> Result:
     notes = []
-    if not metric.is_published:
-        notes.append(f"{metric.name}: the definition's number is {metric.definition.count:,}, not {metric.count:,}")
+    count = about.get("num_images", metric.count)
+    if count != metric.definition.count:
+        notes.append(f"{metric.name}: the definition's number is {metric.definition.count:,}, not {count:,}")
     if f"{metric.name}_kid" in values:
         notes.append(
             f"{metric.name} is biased upwards, since there are fewer than {BIASED_BELOW:,} images of a kind; the "

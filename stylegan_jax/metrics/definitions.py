@@ -92,11 +92,6 @@ class Metric:
     definition: Any
     count: int
 
-    @property
-    def is_published(self) -> bool:
-        """Whether the number of images is the definition's own."""
-        return self.count == self.definition.count
-
 
 # ---- formulas
 

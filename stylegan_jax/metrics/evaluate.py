@@ -12,8 +12,8 @@ import jax
 import numpy as np
 
 from stylegan_jax.config import Config, Data, Model
-from stylegan_jax.data import images
-from stylegan_jax.devices import mesh
+from stylegan_jax.data import decode, images, sources
+from stylegan_jax.devices import distributed, mesh
 from stylegan_jax.metrics import attributes as attribute_functions
 from stylegan_jax.metrics import (
     computation,
@@ -78,16 +78,18 @@ def evaluate(request: Request, folder: pathlib.Path) -> str:
     tools = open_tools(metrics, request.weights, request.attributes, devices)
     network = None if request.network is None else load.load(request.network, request.checkpoint)
     config = _settings(request)
-    reals, notes = _reals(request, metrics, config, network)
+    model = _model_of_pictures(request, config) if network is None else network.model
+    reals, notes = _reals(request, metrics, config, model)
     subject: image_sets.Generator | images.Images
     if network is not None:
         subject, more = generator_of(network, None if reals is None else reals.images, devices)
-        about = _about_network(network)
+        notes, about = notes + more, _about_network(network)
     else:
-        found = _open(dataclasses.replace(config.data, source=request.fakes), config.model, "pictures")
-        subject, more = found, []
+        found = _open(dataclasses.replace(config.data, source=request.fakes), model, "pictures")
+        subject = found
+        notes.append(f"fakes: {found.length} pictures of {found.name}, at {model.resolution} px")
         about = {"fakes": {"source": found.name, "fingerprint": found.fingerprint, "number": found.length}}
-    for note in (*_notes_of(tools), *notes, *more):
+    for note in (*_notes_of(tools), *notes) if distributed.process_index() == 0 else ():
         print(f"note: {note}")
     evaluator = evaluation.Evaluator(metrics, reals, tools)
     measured = []
@@ -117,14 +119,13 @@ def open_tools(
     kinds = {kind: name for kind, name in kinds.items() if kind not in OF_PIXELS}
     paths = next((m.name for m in metrics if isinstance(m.definition, PathLength)), None)
     asks = any(isinstance(m.definition, Separability) for m in metrics)
-    weights, folder = weights or shelf.default_folder(), real_features.default_folder()
-    folder.mkdir(parents=True, exist_ok=True)
+    weights = weights or shelf.default_folder()
     return computation.Tools(
         feature_networks.open_kinds(kinds, weights, devices),
         None if paths is None else feature_networks.open_distance(paths, weights, devices),
         _attributes(attributes, weights) if asks else None,
         devices,
-        folder,
+        real_features.open_folder(),
     )
 
 
@@ -161,21 +162,45 @@ def _settings(request: Request) -> Config:
     return Config(data=Data(source=""))
 
 
+def _model_of_pictures(request: Request, config: Config) -> Model:
+    """Returns a model of the size and the channels that pictures are measured at: those of the first one.
+
+    Raises:
+        ValueError: that is no square of a power of two, and no settings say what to make of it.
+    """
+    if request.config is not None:
+        return config.model
+    source = sources.open_source(dataclasses.replace(config.data, source=request.fakes), config.model.resolution)
+    try:
+        if source.sizes:
+            return dataclasses.replace(config.model, resolution=source.sizes[-1], channels=source.channels)
+        first = decode.load(source.read_fn(0), config.data.max_pixels)
+        size, is_square = first.height, first.height == first.width and first.height & (first.height - 1) == 0
+        if source.read_many_fn is not None or not (is_square and 8 <= size <= 1024):
+            raise ValueError(
+                f"{source.path} has pictures of {first.width}x{first.height} px; say what squares they are brought to, "
+                "such as --config=pictures --config.model.resolution=256."
+            )
+        return dataclasses.replace(config.model, resolution=size)
+    finally:
+        source.close_fn()
+
+
 def _reals(
-    request: Request, metrics: Sequence[Metric], config: Config, network: Network | None
+    request: Request, metrics: Sequence[Metric], config: Config, model: Model
 ) -> tuple[evaluation.Reals | None, list[str]]:
     """Returns the real pictures, if a metric or the labels of fakes take any, and what to say of them."""
     source = request.reals or config.data.source
     takes_reals = any(isinstance(m.definition, SetMetric) and m.definition.reals != "none" for m in metrics)
-    is_conditional = network is not None and network.model.num_labels > 0
-    if not (takes_reals or (is_conditional and source)):
+    if not (takes_reals or (model.num_labels and source and request.network)):
+        if request.reals:
+            raise ValueError(f"--reals={request.reals} has no effect: none of the metrics compares with real pictures.")
         return None, []
     if not source:
         raise ValueError("real pictures are to be compared with, and none are named; use --reals=PICTURES.")
-    model = config.model if network is None else network.model
     data = dataclasses.replace(config.data, source=source)
     found = _open(data, model, "real pictures")
-    flips = "; a run that flips pictures compares with flipped ones too" if data.mirror else ""
+    flips = "; they are flipped too, as in training, where the definition says so" if data.mirror else ""
     notes = [f"real pictures: {found.length} of {source}, at {model.resolution} px by data.fit={data.fit}{flips}"]
     return evaluation.Reals(found, model.resolution, data.mirror), notes
 
@@ -252,7 +277,7 @@ def _shown(steps: evaluation.Steps) -> Iterator[results.Result]:
                 stack.close()
                 name, show = now.what, stack.enter_context(progress.counting(now.what))
             show(now.done, now.total)
-    for one in pending:
+    for one in pending:  # In the first process alone.
         print(f"computing {one.metric.name}", flush=True)
         with progress.counting(one.metric.name) as progress_fn:
             yield one.compute_fn(progress_fn)

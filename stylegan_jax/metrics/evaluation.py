@@ -66,41 +66,32 @@ class Evaluator:
             ValueError: a metric has too few images, or no real pictures.
         """
         self._metrics, self._reals, self._tools = metrics, reals, tools
-        self._of_reals: dict[tuple[Any, ...], dict[str, Any]] = {}  # By selection and kind of features.
+        self._of_reals: dict[str, dict[str, Any]] = {}  # By Pictures.which and the kind of features.
         self._floors: dict[str, Values] = {}
+        self._selections: dict[str, image_sets.Pictures] = {}  # Real pictures of each metric that compares with any.
         for metric in metrics:
-            if isinstance(metric.definition, SetMetric):
-                self._check(metric)
+            if isinstance(metric.definition, SetMetric) and metric.definition.reals != "none":
+                self._select(metric)
 
-    def _check(self, metric: Metric) -> None:
-        if metric.definition.reals == "none":
-            return
+    def _select(self, metric: Metric) -> None:
         if self._reals is None:
             raise ValueError(f"{metric.name} compares with real pictures; name them with --reals=PICTURES.")
-        fewest, num_reals = metric.definition.fewest, self._selection(metric).count
-        if min(metric.count, num_reals) < fewest:
-            raise ValueError(
-                f"{metric.name} takes {fewest} images or more of each kind, and there are {metric.count} fakes and "
-                f"{num_reals} real pictures."
-            )
-
-    def _selection(self, metric: Metric) -> image_sets.Pictures:
         definition, reals = metric.definition, self._reals
         mirrored = definition.mirrored if reals.is_mirrored else "no"
-        return image_sets.select(
+        self._selections[metric.name] = found = image_sets.select(
             reals.images, reals.resolution, definition.reals, metric.count, mirrored, definition.max_reals
         )
-
-    def _selection_key(self, metric: Metric) -> tuple[Any, ...]:
-        definition = metric.definition
-        count = None if definition.reals == "all" else metric.count
-        return definition.reals, count, definition.mirrored if self._reals.is_mirrored else "no", definition.max_reals
+        if min(metric.count, found.count) < definition.fewest:
+            raise ValueError(
+                f"{metric.name} takes {definition.fewest} images or more of each kind, and there are {metric.count} "
+                f"fakes and {found.count} real pictures."
+            )
 
     def _is_biased(self, metric: Metric) -> bool:
         """Returns whether a Frechet distance has so few images that KID is to stand beside it."""
         if not metric.definition.is_frechet:
             return False
-        return min(metric.count, self._selection(metric).count) < BIASED_BELOW
+        return min(metric.count, self._selections[metric.name].count) < BIASED_BELOW
 
     def _needs_rows(self, metric: Metric) -> bool:
         return metric.definition.needs_rows or self._is_biased(metric)
@@ -125,7 +116,7 @@ class Evaluator:
         pending: dict[str, Pending] = {}
         if of_sets:
             for metric in of_sets:
-                if metric.definition.reals != "none":
+                if metric.name in self._selections:
                     yield from self._collect_reals(metric, of_sets)
             fakes = self._fakes(subject, max(metric.count for metric in of_sets), seed)
             kinds = {metric.definition.features: True for metric in of_sets}
@@ -147,9 +138,11 @@ class Evaluator:
 
     def _collect_reals(self, metric: Metric, metrics: Sequence[Metric]) -> Generator[Progress, None, None]:
         """Makes, or reads, the features of the pictures of `metric`, for all metrics that compare with them."""
-        key, pictures = self._selection_key(metric), self._selection(metric)
-        have = self._of_reals.setdefault(key, {})
-        sharing = [m for m in metrics if m.definition.reals != "none" and self._selection_key(m) == key]
+        pictures = self._selections[metric.name]
+        have = self._of_reals.setdefault(pictures.which, {})
+        sharing = [
+            m for m in metrics if m.name in self._selections and self._selections[m.name].which == pictures.which
+        ]
         wanted = {m.definition.features: False for m in sharing if m.definition.features not in have}
         wanted = {kind: any(self._needs_rows(m) for m in sharing if m.definition.features == kind) for kind in wanted}
         keys = {kind: real_features.key_of(pictures, self._tools.networks[kind]) for kind in wanted if kind in KINDS}
@@ -195,8 +188,9 @@ class Evaluator:
         """Returns the rest of a metric of sets."""
         network, against = self._tools.networks.get(metric.definition.features), None
         if metric.definition.reals != "none":
-            key, pictures = self._selection_key(metric), self._selection(metric)
-            against = computation.Against(pictures, self._of_reals[key][metric.definition.features], self._floors)
+            pictures = self._selections[metric.name]
+            found = self._of_reals[pictures.which][metric.definition.features]
+            against = computation.Against(pictures, found, self._floors)
         return functools.partial(computation.of_sets, metric, fakes, against, network, seed)
 
 

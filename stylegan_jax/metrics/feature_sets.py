@@ -18,7 +18,7 @@ def checked(features: np.ndarray, name: str = "features") -> np.ndarray:
     features = np.asarray(features)
     if features.ndim != 2 or features.shape[0] == 0:
         raise ValueError(f"{name} must have shape [n, d] with n >= 1, and have {list(features.shape)}.")
-    finite = np.isfinite(features).all(axis=1)
+    finite = np.concatenate([np.isfinite(features[rows]).all(axis=1) for rows in blocks(*features.shape)])
     if not finite.all():
         raise ValueError(f"{(~finite).sum()} of {len(features)} {name} hold NaN or infinity; look at their images.")
     return features

@@ -1,6 +1,8 @@
 """Sets of images that are measured: pictures of a source, or images of a network, in batches over all devices."""
 
 import dataclasses
+import functools
+import hashlib
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -57,6 +59,13 @@ class Pictures:
     def count(self) -> int:
         """Number of images."""
         return len(self.indices)
+
+    @functools.cached_property
+    def which(self) -> str:
+        """A digest of the pictures' numbers, their order and their flips."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.indices, "<i8").data)
+        digest.update(np.ascontiguousarray(self.is_flipped).data)
+        return digest.hexdigest()
 
     @property
     def half_of(self) -> np.ndarray:

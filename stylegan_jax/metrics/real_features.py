@@ -4,12 +4,13 @@ import dataclasses
 import hashlib
 import json
 import logging
-import os
 import pathlib
+import tempfile
 from typing import Any
 
 import numpy as np
 
+from stylegan_jax.devices import backend
 from stylegan_jax.metrics import frechet
 from stylegan_jax.metrics.collected import Collected
 from stylegan_jax.metrics.feature_networks import KINDS, Opened
@@ -36,21 +37,26 @@ class Key:
         return hashlib.sha256(json.dumps(self.content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def default_folder() -> pathlib.Path:
-    """Returns the folder of kept features in the user's cache."""
-    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "stylegan_jax/features"
+def open_folder() -> pathlib.Path:
+    """Returns the folder of kept features in the user's cache; another one, with a warning, if it cannot be written."""
+    try:
+        folder = backend.cache_folder("features")
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except (OSError, ValueError) as error:
+        _log.warning("the features of real pictures are not kept for the next time: %s", error)
+        return pathlib.Path(tempfile.mkdtemp(prefix="stylegan_jax-"))
+    return folder
 
 
 def key_of(pictures: Pictures, network: Opened) -> Key:
     """Returns the key of the features that a network makes of pictures."""
-    which = hashlib.sha256(np.ascontiguousarray(pictures.indices, "<i8").data)
-    which.update(np.ascontiguousarray(pictures.is_flipped).data)
     return Key(
         {
             "version": VERSION,
             "fingerprint": pictures.images.fingerprint,
             "resolution": pictures.resolution,
-            "which": which.hexdigest(),
+            "which": pictures.which,
             "features": network.kind,
             "resize": KINDS[network.kind].resize,
             "weights": network.content_sha256,

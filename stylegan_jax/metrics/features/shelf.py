@@ -6,6 +6,7 @@ import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from stylegan_jax.devices import backend
 from stylegan_jax.metrics.features import alex, celeba, clip, dinov2, inception, known, stored, vgg
 from stylegan_jax.runs.text import printable
 
@@ -49,13 +50,7 @@ def default_folder() -> pathlib.Path:
     Raises:
         ValueError: there is no home.
     """
-    try:
-        cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-    except RuntimeError as error:
-        raise ValueError(
-            f"there is no home for the weights of metrics ({error}); name a folder with --weights."
-        ) from None
-    return cache / "stylegan_jax/weights"
+    return backend.cache_folder("weights")
 
 
 def published(network: str) -> tuple[known.Known, ...]:
