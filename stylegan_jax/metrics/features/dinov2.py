@@ -95,7 +95,7 @@ def read(path: str | os.PathLike) -> known.Weights:
         "norm/scale": arrays["norm.weight"], "norm/bias": arrays["norm.bias"],
     }  # fmt: skip
     for own, name in _BLOCK.items():
-        values = [arrays[f"blocks.{k}.{name}"].T.astype(np.float64) for k in range(depth)]
+        values = [arrays[f"blocks.{k}.{name}"].T for k in range(depth)]
         if gamma := _SCALED.get(own.partition("/")[0]):
             values = [value * arrays[f"blocks.{k}.{gamma}"] for k, value in enumerate(values)]
         params[f"blocks/{own}"] = np.stack(values)

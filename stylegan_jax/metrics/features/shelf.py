@@ -154,6 +154,9 @@ def _recognise(path: pathlib.Path, num_bytes: int, changed_ns: int) -> Recognise
         problem = _problem(networks[0], path) if networks else None
     except (ValueError, OSError) as error:  # The message begins with the path.
         return Recognised(path, None, (), printable(str(error).removeprefix(str(path)).lstrip(": ")))
+    except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError) as error:
+        what = f"is damaged: values in it are of another kind than networks have ({type(error).__name__}: {error})."
+        return Recognised(path, None, (), printable(what))
     if problem or not networks:
         return Recognised(path, None, (), printable(problem or f"is another file: it {found.description}"))
     what = f"fits as {known.NETWORKS[networks[0]]}; its SHA-256 is none that is known here"

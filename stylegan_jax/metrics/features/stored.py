@@ -121,9 +121,13 @@ def weights(files: list[Stored], params: dict[str, np.ndarray], left_out: dict[s
 
 def _safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
     try:
-        return safetensors.numpy.load_file(path)
-    except (safetensors.SafetensorError, ValueError, TypeError, KeyError) as error:
+        arrays = safetensors.numpy.load_file(path)
+    except (safetensors.SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} cannot be read as safetensors: {error}.") from None
+    for name, value in arrays.items():
+        if value.dtype.kind == "c":
+            raise ValueError(f"{path}: {shown(name)!r} has complex numbers, which no feature network has.")
+    return arrays
 
 
 def _flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:

@@ -91,7 +91,17 @@ def test_wrong_and_damaged_files_are_named_as_what_they_are(arrays, tmp_path, ch
         clip.read(tmp_path / "clip.pth")
 
 
-def test_damaged_safetensors_are_refused_in_a_sentence(tmp_path):
-    (tmp_path / "model.safetensors").write_bytes(b"\x09\0\0\0\0\0\0\0{not json")
-    with pytest.raises(ValueError, match="model.safetensors cannot be read as safetensors"):
-        clip.read(tmp_path / "model.safetensors")
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("{not json", "cannot be read as safetensors"),
+        ('{"a": {"dtype": "F32", "shape": [9], "data_offsets": [0, 8]}}', "cannot be read as safetensors"),
+        ('{"a": {"dtype": "F8_E4M3", "shape": [8], "data_offsets": [0, 8]}}', "cannot be read as safetensors"),
+        ('{"a": {"dtype": "C64", "shape": [1], "data_offsets": [0, 8]}}', "'a' has complex numbers"),
+    ],
+)
+def test_damaged_and_strange_safetensors_are_refused_in_a_sentence(tmp_path, header, message):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header.encode() + bytes(8))
+    with pytest.raises(ValueError, match=f"model.safetensors.*{message}"):
+        clip.read(path)

@@ -10,9 +10,12 @@ import pytest
 
 from stylegan_jax.metrics import evaluate
 from stylegan_jax.metrics.features import celeba, known, shelf
+from stylegan_jax.weights import save
 from stylegan_jax.weights.files import torch_files
 from stylegan_jax.weights.files.pickle_machine import Record
+from stylegan_jax.weights.layouts import contents, official_pickles
 from tests.metrics.features import files, random_transformers
+from tests.random_networks import random_network
 
 METRICS = evaluate.metrics_of_networks()
 HEADS = {
@@ -146,6 +149,16 @@ def test_dense_layers_are_not_looked_for_in_files_that_have_none(tmp_path):
     assert shelf.find("vgg_dense", tmp_path) == path
 
 
+def test_a_pickle_of_tensorflow_is_known_by_what_can_read_it(tmp_path):
+    discriminator = save.to_contents(random_network(resolution=8, stddev_group=0, blur_filter=None)).discriminator
+    official_pickles.write(tmp_path / "mine.pkl", contents.Contents("", average=discriminator))
+    found = shelf.recognise(tmp_path / "mine.pkl")
+    assert found.networks == ("celeba",) and found.what.startswith("fits as NVIDIA's 40 classifiers")
+    files.write_pickle(tmp_path / "other.pkl", files.tensorflow([("x", np.ones(3, np.float32))]))
+    found = shelf.recognise(tmp_path / "other.pkl")
+    assert found.networks == () and found.what.startswith("is another file: it holds 1 arrays of no network")
+
+
 def test_all_forty_classifiers_are_needed(tmp_path):
     paths = tuple(tmp_path / celeba.file_name(attribute) for attribute in celeba.ATTRIBUTES)
     for path in paths[1:]:
@@ -205,6 +218,13 @@ def test_hostile_and_damaged_files_are_named_and_not_executed(tmp_path):
     damaged = random_transformers.dinov2() | {"norm.bias": np.zeros(3, np.float32)}
     found = shelf.recognise(_save(tmp_path / "dinov2.pth", damaged))
     assert found.networks == () and "'norm.bias' has the shape [3] and should have [128]" in found.what
+
+
+def test_a_reader_that_stumbles_does_not_end_the_report(monkeypatch, tmp_path):
+    path = _save(tmp_path / "dinov2.pth", random_transformers.dinov2())
+    monkeypatch.setitem(shelf._READERS, "dinov2", lambda path: ()[0])
+    assert shelf.recognise(path).what.startswith("is damaged: values in it are of another kind than networks have (Ind")
+    assert "not used: dinov2.pth" in shelf.report(tmp_path)
 
 
 def test_networks_and_folders_that_do_not_exist_are_refused(tmp_path):
