@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from stylegan_jax.devices import backend
@@ -175,7 +176,7 @@ def _problem(network: str, path: pathlib.Path) -> str | None:
 
 def _missing(network: str, folder: pathlib.Path, metric: str) -> str:
     """Returns what is missing, where it is published, and how to get it."""
-    where = "" if folder == default_folder() else f" --weights={folder}"
+    where = "" if folder == default_folder() else f" --weights={shlex.quote(str(folder))}"
     asks = f"{metric} needs" if metric else "the metric needs"
     entries: tuple[known.Known, ...] = published(network)
     if network == "celeba":

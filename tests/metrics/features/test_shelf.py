@@ -178,7 +178,7 @@ def test_what_is_missing_is_named_with_its_publisher_its_licence_its_folder_and_
     entry = shelf.published(network)[0]
     with pytest.raises(shelf.MissingWeights) as error:
         shelf.files(network, folder, "some_metric")
-    command = f"{shelf.COMMAND} --weights={folder} --download={'celeba' if network == 'celeba' else entry.name}"
+    command = f"{shelf.COMMAND} --weights='{folder}' --download={'celeba' if network == 'celeba' else entry.name}"
     for part in (
         "some_metric needs",
         known.NETWORKS[network],
