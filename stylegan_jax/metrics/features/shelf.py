@@ -16,11 +16,11 @@ _READERS: dict[str, Callable[[pathlib.Path], object]] = {
     "inception": inception.read, "vgg": vgg.read, "vgg_convolutions": vgg.read, "celeba": celeba.read,
     "dinov2": dinov2.read, "clip": clip.read, "alex": alex.read, "alex_convolutions": alex.read,
 }  # fmt: skip
-_SETS = {
+_SETS = {  # Networks that are one file, or one of convolutions and one of heads.
     "vgg": (("vgg",), ("vgg_convolutions", "lpips_heads")),
     "alex": (("alex",), ("alex_convolutions", "alex_heads")),
-}  # Networks that one of several sets of files makes.
-_SMALLEST_BYTES = 2**20  # Of a file that is known by its name alone: downloads that failed are smaller.
+}
+_SMALLEST_BYTES = 2**20  # Of a file that is known by its name alone: heads, and downloads that failed, are smaller.
 _FIRST_CLASSIFIER = celeba.file_name(celeba.ATTRIBUTES[0])
 
 
@@ -83,7 +83,7 @@ def files(network: str, folder: str | os.PathLike, metric: str = "") -> tuple[pa
         metric: what the message calls who asks.
 
     Returns:
-        One file; of "vgg", maybe VGG16 without heads and a file of heads; of "celeba", 40, by celeba.ATTRIBUTES.
+        One file; of "vgg" and "alex", maybe one without heads and one of heads; of "celeba", 40, by celeba.ATTRIBUTES.
 
     Raises:
         MissingWeights: there are none.
@@ -111,10 +111,9 @@ def read_vgg(folder: str | os.PathLike, metric: str = "") -> known.Weights:
 
 def _find(network: str, folder: pathlib.Path) -> pathlib.Path | None:
     """Returns the file of a network in a folder; of several, that of the first place in known.TABLE."""
-    names = [entry.name for entry in known.TABLE]
     for entry in published(network):
         path = folder / entry.name
-        if names.count(entry.name) == 1 and path.is_file() and path.stat().st_size >= _SMALLEST_BYTES:
+        if path.is_file() and path.stat().st_size >= _SMALLEST_BYTES:
             return path
     fitting = [found for found in map(recognise, listed(folder)) if network in found.networks]
     order = {entry: place for place, entry in enumerate(known.TABLE)}
@@ -184,9 +183,10 @@ def _missing(network: str, folder: pathlib.Path, metric: str) -> str:
         text = f"{asks} {known.NETWORKS[network]}, and {len(absent)} of their files are not in {folder}, such as "
         text += f"{absent[0]}. Put them there, under their published names: {entries[0].url} and so on "
         return f"{text}({entries[0].licence}); {COMMAND}{where} --download=celeba fetches them."
-    if network == "vgg" and _find("vgg_convolutions", folder):
-        asks, network = f"{asks} {known.NETWORKS['vgg']}: beside VGG16 without heads it needs", "lpips_heads"
-        entries = (*published("lpips_heads"), *entries)
+    for convolutions, heads in _SETS.get(network, ())[1:]:
+        if _find(convolutions, folder):
+            asks = f"{asks} {known.NETWORKS[network]}: beside {known.NETWORKS[convolutions]} it needs"
+            entries, network = (*published(heads), *entries), heads
     first, *rest = entries
     text = f"{asks} {known.NETWORKS[network]}, and {folder} has no file of it. Put {first.name} there, from "
     text += f"{_source(first)} ({first.licence}); {COMMAND}{where} --download={first.name} fetches it."

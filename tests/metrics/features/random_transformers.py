@@ -15,7 +15,7 @@ def pictures() -> list[np.ndarray]:
     noise = rng.integers(0, 256, (40, 40, 3), np.uint8)
     y, x = np.mgrid[:250, :250]
     gradients = np.stack([x, y, (x + y) // 2], axis=2).astype(np.uint8)
-    edges = (rng.random((300, 420, 3)) > 0.5).astype(np.uint8) * np.uint8(255)
+    edges = (rng.random((300, 421, 3)) > 0.5).astype(np.uint8) * np.uint8(255)
     return [noise, gradients, edges]
 
 

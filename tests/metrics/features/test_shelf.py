@@ -116,16 +116,26 @@ def test_a_file_that_changed_is_read_anew(tmp_path):
         shelf.find("dinov2", tmp_path)
 
 
-def test_vgg_without_heads_is_taken_with_a_file_of_heads_alone(tmp_path):
-    path = _sized(tmp_path / "vgg16-397923af.pth")
+@pytest.mark.parametrize(
+    ("network", "convolutions", "heads", "whole"),
+    [
+        ("vgg", "vgg16-397923af.pth", "vgg.pth", "vgg16.pt"),
+        ("alex", "alexnet-owt-7be5be79.pth", "alex.pth", "alexnet.ckpt"),
+    ],
+)
+def test_convolutions_are_taken_with_a_file_of_heads_alone(network, convolutions, heads, whole, monkeypatch, tmp_path):
+    path = _sized(tmp_path / convolutions)
     with pytest.raises(shelf.MissingWeights) as error:
-        shelf.files("vgg", tmp_path, "ppl_wend")
-    text = "ppl_wend needs VGG16 with the heads of LPIPS: beside VGG16 without heads it needs the heads of LPIPS 0.1"
-    assert text in str(error.value) and "--download=vgg.pth fetches it" in str(error.value)
-    heads = _save(tmp_path / "vgg.pth", HEADS)
-    assert shelf.files("vgg", tmp_path) == (path, heads)
-    whole = _sized(tmp_path / "vgg16.pt")
-    assert shelf.files("vgg", tmp_path) == (whole,)
+        shelf.files(network, tmp_path, "ppl_wend")
+    name = known.NETWORKS[network]
+    text = f"ppl_wend needs {name}: beside {name.partition(' ')[0]} without heads it needs the heads of LPIPS 0.1 for "
+    assert text in str(error.value) and f"--download={heads} fetches it" in str(error.value)
+    path_of_heads = _save(tmp_path / heads, HEADS)
+    _publish(monkeypatch, path_of_heads, heads)
+    shelf._recognise.cache_clear()
+    assert shelf.files(network, tmp_path) == (path, path_of_heads)
+    path = _sized(tmp_path / whole)
+    assert shelf.files(network, tmp_path) == (path,)
 
 
 def test_heads_of_another_version_are_not_taken_though_they_have_the_name(monkeypatch, tmp_path):
