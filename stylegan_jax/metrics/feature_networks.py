@@ -96,7 +96,10 @@ KINDS: Mapping[str, Kind] = {
         "dinov2", "PyTorch's antialiased bicubic filter to 224 px", functools.partial(_only, dinov2.features),
         dinov2.read,
     ),
-    "clip": Kind("clip", "a centered square, by Pillow's bicubic filter on uint8", functools.partial(_only, clip.features), clip.read),
+    "clip": Kind(
+        "clip", "a centered square, by Pillow's bicubic filter on uint8", functools.partial(_only, clip.features),
+        clip.read,
+    ),
     "faces": Kind(None, "box means to 64 px", _faces),
 }  # fmt: skip
 
