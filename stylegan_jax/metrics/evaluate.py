@@ -97,7 +97,14 @@ def evaluate(request: Request, folder: pathlib.Path) -> str:
         for result in _shown(evaluator.run(subject, seed)):
             write(folder, result, about)
             measured.append(result)
-    return results.table(measured)
+    return "\n".join([results.table(measured), *_kept(measured, tools.folder)])
+
+
+def _kept(measured: Sequence[results.Result], folder: pathlib.Path) -> list[str]:
+    """Returns a line that says under which keys the features of real pictures are kept, if there are any."""
+    keys = {r.about["features"]: r.about["reals"].get("kept_as") for r in measured if "reals" in r.about}
+    named = ", ".join(f"{key} ({kind})" for kind, key in keys.items() if key)
+    return [f"features of the real pictures are kept in {folder} as {named}"] if named else []
 
 
 def write(folder: pathlib.Path, result: results.Result, about: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec
 
 from stylegan_jax.devices import distributed, mesh
 from stylegan_jax.metrics import collected, pixel_sets
-from stylegan_jax.metrics.feature_networks import KINDS, Opened
+from stylegan_jax.metrics.feature_networks import ApplyFn, Opened
 from stylegan_jax.metrics.image_sets import ImageSet
 
 PATCHES, PAIRS = "patches", "pairs"  # Kinds of features that are made of pixels, on the host.
@@ -54,6 +54,7 @@ def collect(
     """
     kinds = tuple(kind for kind in wanted if kind not in OF_PIXELS)
     params = {kind: networks[kind].params for kind in kinds}
+    program = _program(tuple((kind, networks[kind].apply_fn) for kind in kinds), devices)
     collectors: dict[str, Any] = {}
     half_of, num_done = images.half_of, 0
     yield Progress(what, 0, images.count)
@@ -73,7 +74,7 @@ def collect(
     while True:
         with distributed.together():  # Otherwise a disk that fails one process would leave the others waiting.
             following = next(batches, None)
-        outputs = _program(kinds, devices)(params, following[0]) if following and kinds else {}
+        outputs = program(params, following[0]) if following and kinds else {}
         pixels = mesh.gather(waiting[0]) if waiting and len(kinds) < len(wanted) else None
         with distributed.together():
             if waiting and distributed.process_index() == 0:
@@ -86,11 +87,11 @@ def collect(
 
 
 @functools.cache
-def _program(kinds: tuple[str, ...], devices: jax.sharding.Mesh) -> Any:
-    """Returns the compiled function from parameters and images to the outputs of feature networks."""
+def _program(apply_fns: tuple[tuple[str, ApplyFn], ...], devices: jax.sharding.Mesh) -> Any:
+    """Returns the compiled function from parameters and images to the outputs of feature networks, by their names."""
 
     def outputs(params: Mapping[str, Any], images: Array) -> dict[str, Mapping[str, Array]]:
-        return {kind: KINDS[kind].apply_fn(params[kind], images) for kind in kinds}
+        return {name: apply_fn(params[name], images) for name, apply_fn in apply_fns}
 
     whole, part = PartitionSpec(), PartitionSpec(mesh.AXIS)
     split = mesh.per_device(outputs, mesh.split(devices), (whole, part), part)
