@@ -14,7 +14,7 @@ from absl import app, flags
 
 from experiments.parity import packages, table
 
-packages.declare_operators()  # Before any of them imports torchvision.
+_OPERATORS = packages.declare_operators()  # Before any of them imports torchvision.
 
 from experiments.parity import inception_features, perceptual, resizes, statistics, weights  # noqa: E402
 

@@ -1,5 +1,6 @@
 """FID's Inception with random weights: ours against pytorch-fid's and torch-fidelity's, and mutations of ours."""
 
+import math
 import pathlib
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +17,6 @@ from experiments.parity import pictures
 from experiments.parity.table import Line, relative
 from stylegan_jax.metrics.features import inception, resize
 from stylegan_jax.weights.files import torch_files
-from tests.metrics.features import random_weights
 
 SEED = 16
 BOUNDS = {"float32": 1e-6, "float64": 1e-10}
@@ -43,7 +43,7 @@ MUTATIONS = {
 
 def lines() -> Iterator[Line]:
     """Yields the comparisons."""
-    arrays = random_weights.inception_arrays(SEED)
+    arrays = random_arrays(SEED)
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "inception.pth"
         torch_files.save(arrays, path)
@@ -58,6 +58,27 @@ def lines() -> Iterator[Line]:
             with mock.patch.object(place, name, value):
                 error = relative(_ours(params["float32"], images, "tf1_bilinear")["2048"], expected)
             yield Line(f"Inception: {what}", "torch-fidelity", error, BOUNDS["float32"], is_mutation=True)
+
+
+def random_arrays(seed: int) -> dict[str, np.ndarray]:
+    """Returns random float32 weights in pytorch-fid's layout, drawn in the order of their names."""
+    shapes: dict[str, tuple[int, ...]] = {"fc.weight": (inception.NUM_CLASSES, inception.NUM_FEATURES)}
+    shapes["fc.bias"] = (inception.NUM_CLASSES,)
+    for name, (height, width, inputs, maps) in inception.shapes().items():
+        place = inception.torch_name(name)
+        shapes[f"{place}.conv.weight"] = (maps, inputs, height, width)
+        shapes |= {f"{place}.bn.{part}": (maps,) for part in ("weight", "bias", "running_mean", "running_var")}
+    rng, arrays = np.random.default_rng(seed), {}
+    for name, shape in sorted(shapes.items()):
+        if name.endswith(("bn.weight", "running_var")):
+            low, width = (0.5, 1) if name.endswith("var") else (0.75, 0.5)
+            arrays[name] = np.float32(low) + np.float32(width) * rng.random(shape, dtype=np.float32)
+        else:
+            scale = 0.1 if name == "fc.bias" else 0.0625  # Of biases and means.
+            if name.endswith("weight"):
+                scale = math.sqrt((1 if name == "fc.weight" else 2) / math.prod(shape[1:]))
+            arrays[name] = rng.standard_normal(shape, dtype=np.float32) * np.float32(scale)
+    return arrays
 
 
 def _compare(reference: Any, params: Any, package: str, dtype: str, size: tuple[int, int]) -> Iterator[Line]:

@@ -1,5 +1,7 @@
 """Statistics of features: ours against pytorch-fid, torch-fidelity and prdc, for the same features."""
 
+import contextlib
+import io
 from collections.abc import Iterator
 
 import numpy as np
@@ -23,7 +25,7 @@ def lines() -> Iterator[Line]:
     fakes, reals = (
         np.maximum(rng.standard_normal((n, 64)) @ mixing + shift, 0) for n, shift in ((900, 0.1), (1000, 0))
     )
-    ties = tuple(rng.integers(0, 4, (n, 3)).astype(np.float64) for n in (150, 180))
+    ties = tuple(rng.integers(0, 12, (n, 3)) + float(shift) for n, shift in ((150, 3), (180, 0)))
     yield from _frechet("", fakes, reals)
     yield from _frechet(", fewer features than dimensions", fakes[:45], reals[:50])
     yield from _kid(fakes, reals)
@@ -31,6 +33,9 @@ def lines() -> Iterator[Line]:
     for what, sets in (("", (fakes, reals)), (" of integers, with ties", ties)):
         for k in (3, 5):
             yield from _prdc(f", k = {k}{what}", *sets, k)
+    ours, theirs = prdc.prdc(*ties, 3), _fidelity_prc(*ties, 3)
+    error = each_relative(*([found[name] for name in ("precision", "recall")] for found in (ours, theirs)))
+    yield Line("precision, recall: < instead of <=, for integers with ties", FIDELITY, error, BOUND, is_mutation=True)
     for what, sets in (("", (fakes, reals)), (" of integers, with ties", ties)):
         error = each_relative(mind.mind(*sets, seed=1, num_projections=100), naive_mind(*sets, 1, 100))
         yield Line(f"MIND{what}", "the formula in NumPy, float64", error, BOUND)
@@ -68,16 +73,21 @@ def _inception_score(logits: np.ndarray) -> Iterator[Line]:
 
 def _prdc(what: str, fakes: np.ndarray, reals: np.ndarray, k: int) -> Iterator[Line]:
     ours = prdc.precision_recall(fakes, reals, k)
-    theirs = metric_prc.prc_features_to_metric(
-        torch.from_numpy(fakes), torch.from_numpy(reals), prc_neighborhood=k, prc_batch_size=10_000,
-        save_cpu_ram=False, verbose=False,
-    )  # fmt: skip
+    theirs = _fidelity_prc(fakes, reals, k)
     ours["f_score"] = 2 * ours["precision"] * ours["recall"] / (ours["precision"] + ours["recall"])
     error = each_relative([ours[name] for name in ours], [theirs[name] for name in ours])
     yield Line(f"precision, recall, F{what}", FIDELITY, error, BOUND)
-    ours, theirs = prdc.prdc(fakes, reals, k), prdc_package.compute_prdc(reals, fakes, k)
+    with contextlib.redirect_stdout(io.StringIO()):  # It prints the numbers of points.
+        ours, theirs = prdc.prdc(fakes, reals, k), prdc_package.compute_prdc(reals, fakes, k)
     error = each_relative([ours[name] for name in ours], [theirs[name] for name in ours])
     yield Line(f"precision, recall, density, coverage{what}", PRDC, error, BOUND)
+
+
+def _fidelity_prc(fakes: np.ndarray, reals: np.ndarray, k: int) -> dict[str, float]:
+    return metric_prc.prc_features_to_metric(
+        torch.from_numpy(fakes), torch.from_numpy(reals), prc_neighborhood=k, prc_batch_size=10_000,
+        save_cpu_ram=False, verbose=False,
+    )  # fmt: skip
 
 
 def naive_mind(fakes: np.ndarray, reals: np.ndarray, seed: int, num_projections: int) -> float:

