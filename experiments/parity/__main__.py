@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import pathlib
 import sys
+import textwrap
 from collections.abc import Iterator
 
 import jax
@@ -46,7 +47,8 @@ def main(_: list[str]) -> None:
         found.append(line)
         print(f"{len(found)} {line.what:<100}", end="\r", file=sys.stderr)
     versions = [f"{name} {importlib.metadata.version(name)}" for name in packages.NAMES]
-    print(f"\n{table.text(found)}\nVersions: {', '.join(versions)}.")
+    print(f"\n{table.text(found)}")
+    print(textwrap.fill(f"Versions: {', '.join(versions)}.", 120), end="\n\n")
     bad = [line.what for line in found if not line.is_good]
     if bad:
         sys.exit(f"{len(bad)} of {len(found)} lines are out of bounds: {'; '.join(bad)}.")
