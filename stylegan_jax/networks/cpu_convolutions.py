@@ -171,11 +171,22 @@ TOOM_COOK = {2: _toom_cook((0, 1, -1)), 4: _toom_cook((0, 2 / 3, -2 / 3, 3 / 2, 
 
 def winograd_conv(x: Array, weight: Array, scale: float = 1.0, size: int = 2) -> Array:
     """Returns what `conv` does, by tiles of `size` x `size` pixels; `size` divides both sides of the images."""
+    return winograd_product(x, winograd_kernels(weight, scale, size), size)
+
+
+def winograd_kernels(weight: Array, scale: float, size: int) -> Array:
+    """Returns the kernels of each product of a tile. [(size + 2)^2, c, d]"""
+    _, g, _ = TOOM_COOK[size]
+    taps = jnp.asarray(scale * np.kron(g, g), weight.dtype)
+    return (taps @ weight.reshape(9, -1)).reshape(len(taps), *weight.shape[2:])
+
+
+def winograd_product(x: Array, kernels: Array, size: int, num_outside: int = 0) -> Array:
+    """Returns what `winograd_conv` does, without the first and last `num_outside` rows of tiles. [n, h', w, d]"""
     n, h, w, c = x.shape
-    b, g, a = TOOM_COOK[size]
-    num, taps = len(b) ** 2, jnp.asarray(scale * np.kron(g, g), x.dtype)
-    kernels = (taps @ weight.reshape(9, -1)).reshape(num, c, -1)
-    tiles = windows(windows(x, b, size, 2, 0), b, size, 2, 0).reshape(num, -1, c)
-    products = jax.lax.dot_general(tiles, kernels, (((2,), (1,)), ((0,), (0,))))
-    products = products.reshape(len(a), len(a), n, h // size, w // size, -1)
+    b, _, a = TOOM_COOK[size]
+    rows = h // size - 2 * num_outside
+    tiles = windows(windows(x, b, size, 2, 0), b, size, 2, 0)[:, :, :, num_outside : num_outside + rows]
+    products = jax.lax.dot_general(tiles.reshape(len(kernels), -1, c), kernels, (((2,), (1,)), ((0,), (0,))))
+    products = products.reshape(len(a), len(a), n, rows, w // size, -1)
     return overlap_add(overlap_add(products, a, size, 2, 0), a, size, 2, 0)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from stylegan_jax.metrics.features import known, resize, stored
+from stylegan_jax.metrics.features import convolution, known, resize, stored
 
 Params = Mapping[str, Array]
 Conv = Callable[..., Array]  # (name, x, maps, height, width, stride=1, padding="SAME")
@@ -73,14 +73,13 @@ def activations(params: Params, images: Array, resize_name: str = "tf1_bilinear"
         x = resize_fn(x, INPUT_PX, INPUT_PX)
 
     def conv(name: str, x: Array, maps: int, *_: int, stride: int = 1, padding: str = "SAME") -> Array:
-        kernel, bias = params[f"{name}/kernel"], params[f"{name}/bias"]
-        x = lax.conv_general_dilated(
-            x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            precision=lax.Precision.HIGHEST,
-        )  # fmt: skip
-        return jax.nn.relu(x + bias[None, None, None])
+        x = convolution.conv(x, params[f"{name}/kernel"], stride, padding)
+        return jax.nn.relu(x + params[f"{name}/bias"][None, None, None])
 
-    return {name: jnp.mean(value, axis=(1, 2)) for name, value in _layers(conv, (x - center) / center).items()}
+    def means(x: Array) -> dict[str, Array]:
+        return {name: jnp.mean(value, axis=(1, 2)) for name, value in _layers(conv, x).items()}
+
+    return convolution.by_image(means, (x - center) / center)
 
 
 def _layers(conv: Conv, x: Array) -> dict[str, Array]:
@@ -193,8 +192,7 @@ def shapes() -> dict[str, tuple[int, int, int, int]]:
 
     def conv(name: str, x: Array, maps: int, height: int, width: int, stride: int = 1, padding: str = "SAME") -> Array:
         result[name] = (height, width, x.shape[3], maps)
-        zeros = jnp.zeros((*result[name],), x.dtype)
-        return lax.conv_general_dilated(x, zeros, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return convolution.plain_conv(x, jnp.zeros((*result[name],), x.dtype), stride, padding)
 
     jax.eval_shape(functools.partial(_layers, conv), jax.ShapeDtypeStruct((1, INPUT_PX, INPUT_PX, 3), jnp.float32))
     return result

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from stylegan_jax.metrics.features import known, resize, stored
+from stylegan_jax.metrics.features import convolution, known, resize, stored
 
 # Of red, green and blue in [-1, 1]. The official network rounds them to float32 even where it computes in float64.
 SHIFT, SCALE = np.float32([-0.030, -0.088, -0.188]), np.float32([0.458, 0.448, 0.450])
@@ -45,11 +45,15 @@ def distances(
     if first.shape != second.shape or min(first.shape[1:3]) < min_px:
         shapes = f"{list(first.shape)} and {list(second.shape)}"
         raise ValueError(f"LPIPS takes two batches of one shape, of {min_px} px or more, and has {shapes}.")
-    distance = jnp.zeros(first.shape[0], params["head1"].dtype)
-    for k, (a, b) in enumerate(zip(stages_fn(first), stages_fn(second), strict=True), 1):
-        weighted = jnp.square(_normalized(a) - _normalized(b)) * params[f"head{k}"][None, None, None]
-        distance = distance + jnp.mean(jnp.sum(weighted, axis=3), axis=(1, 2))
-    return distance
+
+    def of_pairs(first: Array, second: Array) -> Array:
+        distance = jnp.zeros(first.shape[0], params["head1"].dtype)
+        for k, (a, b) in enumerate(zip(stages_fn(first), stages_fn(second), strict=True), 1):
+            weighted = jnp.square(_normalized(a) - _normalized(b)) * params[f"head{k}"][None, None, None]
+            distance = distance + jnp.mean(jnp.sum(weighted, axis=3), axis=(1, 2))
+        return distance
+
+    return convolution.by_image(of_pairs, first, second)
 
 
 def _normalized(x: Array) -> Array:

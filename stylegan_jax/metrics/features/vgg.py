@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from stylegan_jax.metrics.features import known, perceptual, resize, stored
+from stylegan_jax.metrics.features import convolution, known, perceptual, resize, stored
 
 Params = Mapping[str, Array]
 
@@ -63,10 +63,7 @@ def stages(params: Params, images: Array) -> list[Array]:
         x = _pool(x) if results else x
         for _ in stage:
             number += 1
-            x = lax.conv_general_dilated(
-                x, params[f"conv{number}/kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"),
-                precision=lax.Precision.HIGHEST,
-            )  # fmt: skip
+            x = convolution.conv(x, params[f"conv{number}/kernel"])
             x = jax.nn.relu(x + params[f"conv{number}/bias"][None, None, None])
         results.append(x)
     return results
@@ -91,7 +88,7 @@ def features(params: Params, images: Array) -> Array:
         raise ValueError("these weights have no dense layers; vgg16-397923af.pth, vgg16.pt and vgg16.pkl have them.")
     x = resize.rgb(images, params["conv1/kernel"].dtype)
     x = resize.tf1_bilinear(x, DENSE_PX, DENSE_PX) / (resize.WHITE / 2) - 1
-    x = _pool(stages(params, x)[-1])
+    x = convolution.by_image(lambda x: _pool(stages(params, x)[-1]), x)
     x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)  # [n, 512 * 7 * 7], in c, h, w order
     for name in ("fc1", "fc2"):
         x = jnp.einsum("ni,oi->no", x, params[f"{name}/kernel"], precision=lax.Precision.HIGHEST)

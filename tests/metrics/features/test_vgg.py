@@ -90,6 +90,7 @@ def test_dense_features_list_the_maps_before_the_places(params, monkeypatch):
     maps = np.random.default_rng(0).random((1, 14, 14, 512), np.float32)
     seen = []
     monkeypatch.setattr(vgg, "stages", lambda _, images: [seen.append(images), jnp.asarray(maps)])
+    monkeypatch.setattr(vgg.convolution, "by_image", lambda fn, *images: fn(*images))
     rng = np.random.default_rng(1)
     dense = {
         "fc1/kernel": rng.standard_normal((8, 25088), np.float32), "fc1/bias": np.ones(8, np.float32),
