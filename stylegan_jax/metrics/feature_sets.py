@@ -2,7 +2,7 @@
 
 import numpy as np
 
-BLOCK_NUMBERS = 2**24  # Largest block of a matrix of all pairs: 0.13 GB in float64.
+BLOCK_NUMBERS = 2**23  # Largest block of a matrix of all pairs: 0.07 GB in float64.
 
 
 def checked(features: np.ndarray, name: str = "features") -> np.ndarray:
