@@ -22,7 +22,7 @@ def conv(x: Array, kernel: Array, stride: int = 1, padding: str = "SAME") -> Arr
 
     Args:
         x: images.
-        kernel: weights, of the same dtype.
+        kernel: weights, of the same dtype; k and l are odd.
         stride: pixels from one window to the next.
         padding: "SAME": zeros outside of the images; "VALID": windows within them alone.
     """
@@ -64,9 +64,9 @@ def tiled_conv(x: Array, kernel: Array) -> Array:
 
     It takes bands of rows in turn, whose tiles stay in a CPU's cache.
     """
-    n, height, width, _ = x.shape
+    n, height, width, maps = x.shape
     tile = 4 if max(kernel.shape[2:]) <= MAX_LARGE_TILE_CHANNELS else 2
-    num_bands = -(-x[0].size // MAX_BAND_NUMBERS)
+    num_bands = -(-height * width * maps // MAX_BAND_NUMBERS)
     band_px = -(-height // (num_bands * tile)) * tile
     x = jnp.pad(x, ((0, 0), (tile, tile + num_bands * band_px - height), (0, -width % tile), (0, 0)))
     with jax.default_matmul_precision("highest"):
