@@ -96,10 +96,11 @@ SEEDS = flags.DEFINE_list(
 )
 ATTRIBUTES = flags.DEFINE_string(
     "attributes",
-    "celeba",
-    "What linear separability asks of images with --mode=evaluate: celeba (NVIDIA's 40 classifiers), faces (the 34 "
-    "attributes of procedural faces) or a file of experiments/attribute_network.",
+    None,
+    "What linear separability asks of images with --mode=evaluate: celeba (NVIDIA's 40 classifiers; the default), "
+    "faces (the 34 attributes of procedural faces) or a file of experiments/attribute_network.",
 )
+MOST_SEEDS = 1000  # In a range.
 MODES_OF_FLAGS = {
     "workdir": OF_WORKDIRS, "config": OF_WORKDIRS, "weights": ("weights", "evaluate", "train"),
     "download": ("weights",), "topology": ("plan",), "classes": ("sample",), "out": ("sample", "export"),
@@ -163,14 +164,21 @@ def seeds() -> list[int]:
     """Returns the numbers of --seeds.
 
     Raises:
-        ValueError: they are not numbers from 0 to 2**32 - 1, or one comes twice.
+        ValueError: they are not numbers from 0 to 2**32 - 1, one comes twice, or there are none or too many.
     """
     found: list[int] = []
+    text = f"--seeds={','.join(SEEDS.value)}"
     for part in SEEDS.value:
         first, dash, last = part.partition("-")
         if not (first.isdecimal() and (last.isdecimal() or not dash)):
-            raise ValueError(f"--seeds={','.join(SEEDS.value)}: {part!r} is no number and no range; use 0-2 or 5,7.")
-        found += range(int(first), int(last or first) + 1)
-    if not found or len(set(found)) < len(found) or max(found) >= 2**32:
-        raise ValueError(f"--seeds={','.join(SEEDS.value)}: use different numbers from 0 to {2**32 - 1}, at least one.")
+            raise ValueError(f"{text}: {part!r} is no number and no range; use 0-2 or 5,7.")
+        low, high = int(first), int(last or first)
+        if not low <= high < 2**32 or high - low >= MOST_SEEDS:
+            raise ValueError(
+                f"{text}: {part!r} is no range; use numbers from 0 to {2**32 - 1}, the smaller one first, and at most "
+                f"{MOST_SEEDS} of them."
+            )
+        found += range(low, high + 1)
+    if not found or len(set(found)) < len(found):
+        raise ValueError(f"{text}: use different numbers, at least one.")
     return found

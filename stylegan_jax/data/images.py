@@ -2,8 +2,9 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent import futures
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +36,8 @@ class Images:
     num_filtered: int = 0  # Number of sound pictures left out for their size.
     num_enlarged: int = 0  # Number of pictures smaller than the images.
     num_ignored: int = 0  # Number of files that are not pictures.
+    # What else decides about their pixels: channels, and settings of config.Data where they are made from pictures.
+    made_with: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def open_images(data: Data, model: Model, progress_fn: ProgressFn | None = None) -> Images:
@@ -113,6 +116,7 @@ def _stored(source: Source, data: Data, model: Model) -> Images:
         sizes=tuple(size for size in source.sizes if size <= largest),
         images_fn=load,
         fingerprint=source.fingerprint(),
+        made_with={"channels": source.channels},
         classes=source.classes,
         num_ignored=source.num_ignored,
     )
@@ -145,6 +149,7 @@ def _drawn(source: Source, data: Data, model: Model, progress_fn: ProgressFn | N
         sizes=(model.resolution,),
         images_fn=lambda indices, size: images_fn(indices),
         fingerprint=hash_lines([f"{source.path} {source.identities[0]}"]),  # All that is drawn is a function of these.
+        made_with={"channels": model.channels},
     )
 
 
@@ -194,6 +199,8 @@ def _decoded(source: Source, data: Data, model: Model, progress_fn: ProgressFn |
         sizes=(model.resolution,),
         images_fn=from_source if images is None else from_memory,
         fingerprint=source.fingerprint(kept),
+        made_with={"channels": model.channels, "fit": data.fit, "background": list(data.background)}
+        | {"white_level": data.white_level},
         classes=None if source.classes is None else source.classes.of(kept),
         num_skipped=len(left_out) - num_filtered,
         num_filtered=num_filtered,

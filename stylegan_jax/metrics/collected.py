@@ -5,6 +5,8 @@ come back as a memory-mapped array. The halves are what the real-against-real fl
 """
 
 import dataclasses
+import math
+import os
 import pathlib
 import tempfile
 from collections.abc import Mapping
@@ -152,6 +154,17 @@ def _none(num_features: int) -> frechet.Statistics:
 
 
 def room(shape: tuple[int, ...], folder: pathlib.Path) -> np.ndarray:
-    """Returns room for float32 numbers in a file without a name: what is written there needs no memory."""
+    """Returns room for float32 numbers in a file without a name: what is written there needs no memory.
+
+    Raises:
+        OSError: the folder's disk has no room for them.
+    """
+    num_bytes = 4 * math.prod(shape)
     with tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            if hasattr(os, "posix_fallocate"):  # Otherwise a disk that is full later would end the process.
+                os.posix_fallocate(file.fileno(), 0, num_bytes)
+        except OSError as error:
+            text = f"{error.strerror}: {num_bytes / 1e9:.2g} GB of features have no room in"
+            raise OSError(error.errno, text, str(folder)) from None
         return np.memmap(file, np.float32, "w+", shape=shape)

@@ -29,7 +29,8 @@ class Tools:
         distance: VGG16 with the heads of LPIPS; None if no path length is asked for.
         attributes: what separability asks of the images; None if it is not asked for.
         devices: all devices.
-        folder: where features lie: rows of this evaluation, without a name, and those of real pictures, which stay.
+        folder: where rows of features lie, in files without a name.
+        cache: where features of real pictures stay; None: nowhere.
     """
 
     networks: Mapping[str, Opened]
@@ -37,6 +38,7 @@ class Tools:
     attributes: Attributes | None
     devices: jax.sharding.Mesh
     folder: pathlib.Path
+    cache: pathlib.Path | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +77,8 @@ def of_sets(
     if against is None:
         return _result(metric, _values(metric, fakes, None, seed), {}, "", seed, about)
     pictures = against.pictures
-    floor, floor_text = _floor(metric, against)
+    is_biased = definition.is_frechet and min(len(fakes), len(against.found)) < BIASED_BELOW
+    floor, floor_text = _floor(metric, against, is_biased)
     about["reals"] = {
         "pictures": pictures.text,
         "number": pictures.count,
@@ -85,7 +88,8 @@ def of_sets(
     }
     if network is not None:
         about["reals"]["kept_as"] = str(real_features.key_of(pictures, network))
-    return _result(metric, _values(metric, fakes, against.found, seed), floor, floor_text, seed, about)
+    values = _values(metric, fakes, against.found, seed, is_biased)
+    return _result(metric, values, floor, floor_text, seed, about)
 
 
 def of_latents(metric: Metric, batches: list[Any], tools: Tools, seed: int, progress_fn: ProgressFn) -> Result:
@@ -118,20 +122,16 @@ def of_latents(metric: Metric, batches: list[Any], tools: Tools, seed: int, prog
     return _result(metric, {metric.name: score["ls"]}, {}, "", seed, about)
 
 
-def _values(metric: Metric, fakes: Any, reals: Any, seed: int) -> Values:
-    """Returns the numbers of a metric by their whole names, with KID where a Frechet distance is biased."""
+def _values(metric: Metric, fakes: Any, reals: Any, seed: int, with_kid: bool = False) -> Values:
+    """Returns the numbers of a metric by their whole names, and KID where it is to stand beside them."""
     values = metric.definition.compute_fn(fakes, reals, seed)
     named = {f"{metric.name}_{end}" if end else metric.name: value for end, value in values.items()}
-    if metric.definition.is_frechet and min(len(fakes), len(reals)) < BIASED_BELOW and _has_rows(fakes, reals):
+    if with_kid:
         named[f"{metric.name}_kid"] = kid.stylegan2_ada(fakes.rows, reals.rows, seed).mean
     return named
 
 
-def _has_rows(*sets: Any) -> bool:
-    return all(found.rows is not None for found in sets)
-
-
-def _floor(metric: Metric, against: Against) -> tuple[Values, str]:
+def _floor(metric: Metric, against: Against, with_kid: bool) -> tuple[Values, str]:
     """Returns what a metric gives for real pictures, by the numbers' whole names, and what they are."""
     reals = against.found
     if metric.definition.floor == "reals":
@@ -141,7 +141,7 @@ def _floor(metric: Metric, against: Against) -> tuple[Values, str]:
     if fewest < metric.definition.fewest:
         return {}, ""
     if metric.name not in against.floors:
-        against.floors[metric.name] = _values(metric, *halves, 0)
+        against.floors[metric.name] = _values(metric, *halves, 0, with_kid)
     return against.floors[metric.name], f"real pictures: one half against the other, {fewest:,} each"
 
 

@@ -29,11 +29,11 @@ class SetMetric:
         features: name in feature_networks.KINDS.
         count: number of fakes.
         reals: "first": as many reals as fakes, in their order, from the first again if there are fewer; "all": all;
-            "sample": as many as fakes, drawn at random, or all if there are fewer; "none".
+            "sample": as many as fakes, drawn at random, or all if there are fewer; "shuffled": the same in random
+            order; "none".
         compute_fn: (fakes, reals, seed) -> values by their names' ends; "" is the metric's own name.
         what: a phrase.
-        mirrored: reals of a run that trained with mirroring: "half": each is flipped with probability 1/2; "both":
-            each counts as it is and flipped; "no": as they are.
+        is_mirrored: whether each real is flipped with probability 1/2, if training flips them.
         max_reals: largest number of reals of "all"; the first ones count if there are more.
         needs_rows: whether the formula takes features, not their statistics alone.
         is_frechet: whether few images bias it upwards.
@@ -44,10 +44,10 @@ class SetMetric:
 
     features: str
     count: int
-    reals: Literal["first", "all", "sample", "none"]
+    reals: Literal["first", "all", "sample", "shuffled", "none"]
     compute_fn: Callable[[Collected, Collected | None, int], Values]
     what: str
-    mirrored: Literal["half", "both", "no"] = "no"
+    is_mirrored: bool = False
     max_reals: int | None = None
     needs_rows: bool = True
     is_frechet: bool = False
@@ -142,17 +142,14 @@ _ADA = "StyleGAN2-ADA's and StyleGAN3's"
 
 TABLE: Mapping[str, SetMetric | PathLength | Separability] = {
     "fid50k": SetMetric(
-        "inception", 50_000, "first", what=f"{_V1} Frechet Inception distance", mirrored="half", **_FD
+        "inception", 50_000, "first", what=f"{_V1} Frechet Inception distance", is_mirrored=True, **_FD
     ),
-    "fid50k_full": SetMetric(
-        "inception", 50_000, "all", what=f"{_ADA} Frechet Inception distance", mirrored="both", **_FD
-    ),
+    "fid50k_full": SetMetric("inception", 50_000, "all", what=f"{_ADA} Frechet Inception distance", **_FD),
     "kid50k_full": SetMetric(
-        "inception", 50_000, "all", _kid, f"{_ADA} kernel Inception distance", mirrored="both", max_reals=1_000_000
+        "inception", 50_000, "all", _kid, f"{_ADA} kernel Inception distance", max_reals=1_000_000
     ),
     "pr50k3_full": SetMetric(
-        "vgg_dense", 50_000, "all", _precision_recall, f"{_ADA} precision and recall", mirrored="both",
-        max_reals=200_000, fewest=4,
+        "vgg_dense", 50_000, "all", _precision_recall, f"{_ADA} precision and recall", max_reals=200_000, fewest=4
     ),
     "is50k": SetMetric("inception", 50_000, "none", _inception_score, f"{_ADA} inception score", fewest=10),
     "clean_fid50k": SetMetric("inception_clean", 50_000, "all", what="clean-fid's Frechet distance", **_FD),
@@ -173,7 +170,7 @@ TABLE: Mapping[str, SetMetric | PathLength | Separability] = {
     ),
     "swd16k": SetMetric("patches", 16_384, "sample", _swd, "Progressive GAN's sliced Wasserstein distance, times 1000"),
     "msssim10k": SetMetric(
-        "pairs", 20_000, "sample", _ms_ssim, "Progressive GAN's similarity of 10,000 pairs", floor="reals"
+        "pairs", 20_000, "shuffled", _ms_ssim, "Progressive GAN's similarity of 10,000 pairs", floor="reals"
     ),
     **{
         name: PathLength(

@@ -5,6 +5,7 @@ import dataclasses
 import datetime
 import os
 import pathlib
+import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -47,7 +48,8 @@ class Request:
         config: settings of how pictures become squares; None: those of the network's run, or the defaults.
         seeds: seeds of the draws; the numbers of all are written, their mean and spread are shown.
         weights: folder of the feature networks' weights.
-        attributes: what separability asks: "celeba", "faces", or a file of experiments/attribute_network.
+        attributes: what separability asks: "celeba", "faces", or a file of experiments/attribute_network; None for
+            "celeba".
     """
 
     metrics: Sequence[str]
@@ -58,7 +60,7 @@ class Request:
     config: Config | None = None
     seeds: Sequence[int] = (0,)
     weights: pathlib.Path | None = None
-    attributes: str = "celeba"
+    attributes: str | None = None
 
 
 def evaluate(request: Request, folder: pathlib.Path) -> str:
@@ -74,37 +76,42 @@ def evaluate(request: Request, folder: pathlib.Path) -> str:
     metrics = definitions.parse(request.metrics)
     if (request.network is None) == (request.fakes is None):
         raise ValueError("name a network (--network=FILE_OR_WORKDIR) or pictures (--fakes=PICTURES): one of the two.")
+    if request.network is None and request.checkpoint is not None:
+        raise ValueError(f"--checkpoint={request.checkpoint} has no effect: --fakes={request.fakes} is measured.")
+    if request.attributes is not None and not any(isinstance(m.definition, Separability) for m in metrics):
+        raise ValueError(f"--attributes={request.attributes} has no effect: none of the metrics is a separability.")
     devices = mesh.make_mesh()
-    tools = open_tools(metrics, request.weights, request.attributes, devices)
+    tools = open_tools(metrics, request.weights, request.attributes or "celeba", devices)
     network = None if request.network is None else load.load(request.network, request.checkpoint)
     config = _settings(request)
     model = _model_of_pictures(request, config) if network is None else network.model
     reals, notes = _reals(request, metrics, config, model)
-    subject: image_sets.Generator | images.Images
+    made, pictures = None, None
     if network is not None:
-        subject, more = generator_of(network, None if reals is None else reals.images, devices)
+        made, more = generator_of(network, None if reals is None else reals.images, devices)
         notes, about = notes + more, _about_network(network)
     else:
         found = _open(dataclasses.replace(config.data, source=request.fakes), model, "pictures")
-        subject = found
+        pictures = evaluation.Squares(found, model.resolution)
         notes.append(f"fakes: {found.length} pictures of {found.name}, at {model.resolution} px")
         about = {"fakes": {"source": found.name, "fingerprint": found.fingerprint, "number": found.length}}
+    about["remarks"] = notes
     for note in (*_notes_of(tools), *notes) if distributed.process_index() == 0 else ():
         print(f"note: {note}")
-    evaluator = evaluation.Evaluator(metrics, reals, tools)
+    evaluator = evaluation.Evaluator(metrics, reals, tools, pictures)
     measured = []
     for seed in request.seeds:
-        for result in _shown(evaluator.run(subject, seed)):
+        for result in _shown(evaluator.run(made, seed)):
             write(folder, result, about)
             measured.append(result)
-    return "\n".join([results.table(measured), *_kept(measured, tools.folder)])
+    return "\n".join([results.table(measured), *_kept(measured, tools.cache)])
 
 
-def _kept(measured: Sequence[results.Result], folder: pathlib.Path) -> list[str]:
+def _kept(measured: Sequence[results.Result], cache: pathlib.Path | None) -> list[str]:
     """Returns a line that says under which keys the features of real pictures are kept, if there are any."""
-    keys = {r.about["features"]: r.about["reals"].get("kept_as") for r in measured if "reals" in r.about}
-    named = ", ".join(f"{key} ({kind})" for kind, key in keys.items() if key)
-    return [f"features of the real pictures are kept in {folder} as {named}"] if named else []
+    keys = {r.about["reals"].get("kept_as"): r.about["features"] for r in measured if "reals" in r.about}
+    named = ", ".join(f"{key} ({kind})" for key, kind in keys.items() if key)
+    return [f"features of the real pictures are kept in {cache} as {named}"] if named and cache else []
 
 
 def write(folder: pathlib.Path, result: results.Result, about: dict[str, Any]) -> None:
@@ -126,13 +133,14 @@ def open_tools(
     kinds = {kind: name for kind, name in kinds.items() if kind not in OF_PIXELS}
     paths = next((m.name for m in metrics if isinstance(m.definition, PathLength)), None)
     asks = any(isinstance(m.definition, Separability) for m in metrics)
-    weights = weights or shelf.default_folder()
+    weights, cache = weights or shelf.default_folder(), real_features.open_folder()
     return computation.Tools(
         feature_networks.open_kinds(kinds, weights, devices),
         None if paths is None else feature_networks.open_distance(paths, weights, devices),
         _attributes(attributes, weights) if asks else None,
         devices,
-        real_features.open_folder(),
+        cache or pathlib.Path(tempfile.gettempdir()),
+        cache,
     )
 
 
@@ -195,7 +203,7 @@ def _model_of_pictures(request: Request, config: Config) -> Model:
 
 def _reals(
     request: Request, metrics: Sequence[Metric], config: Config, model: Model
-) -> tuple[evaluation.Reals | None, list[str]]:
+) -> tuple[evaluation.Squares | None, list[str]]:
     """Returns the real pictures, if a metric or the labels of fakes take any, and what to say of them."""
     source = request.reals or config.data.source
     takes_reals = any(isinstance(m.definition, SetMetric) and m.definition.reals != "none" for m in metrics)
@@ -209,7 +217,7 @@ def _reals(
     found = _open(data, model, "real pictures")
     flips = "; they are flipped too, as in training, where the definition says so" if data.mirror else ""
     notes = [f"real pictures: {found.length} of {source}, at {model.resolution} px by data.fit={data.fit}{flips}"]
-    return evaluation.Reals(found, model.resolution, data.mirror), notes
+    return evaluation.Squares(found, model.resolution, data.mirror), notes
 
 
 def _open(data: Data, model: Model, name: str) -> images.Images:

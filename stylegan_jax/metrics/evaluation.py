@@ -16,7 +16,7 @@ from stylegan_jax.devices import distributed
 from stylegan_jax.metrics import computation, definitions, extraction, image_sets, latent_metrics, real_features
 from stylegan_jax.metrics.computation import ProgressFn, Tools
 from stylegan_jax.metrics.definitions import BIASED_BELOW, Metric, SetMetric, Values
-from stylegan_jax.metrics.extraction import Progress
+from stylegan_jax.metrics.extraction import Progress, Wanted
 from stylegan_jax.metrics.feature_networks import KINDS
 from stylegan_jax.metrics.features import vgg
 from stylegan_jax.metrics.results import Result
@@ -37,8 +37,8 @@ Steps = Generator[Progress, None, list[Pending]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Reals:
-    """The real pictures that are compared with.
+class Squares:
+    """Pictures of a source, at a size: real ones, or those that are measured.
 
     Attributes:
         images: the source's.
@@ -48,79 +48,88 @@ class Reals:
 
     images: Images
     resolution: int
-    is_mirrored: bool
+    is_mirrored: bool = False
 
 
 class Evaluator:
     """Measures generators by the same metrics, against the same real pictures, whose features it keeps."""
 
-    def __init__(self, metrics: Sequence[Metric], reals: Reals | None, tools: Tools) -> None:
+    def __init__(
+        self, metrics: Sequence[Metric], reals: Squares | None, tools: Tools, pictures: Squares | None = None
+    ) -> None:
         """Notes what to measure.
 
         Args:
             metrics: from definitions.parse.
             reals: the real pictures; None if no metric compares with them.
             tools: what the metrics need.
+            pictures: what is measured in place of a generator's images; None for generators.
 
         Raises:
-            ValueError: a metric has too few images, or no real pictures.
+            ValueError: a metric has too few images, or no real pictures, or cannot be had from pictures.
         """
-        self._metrics, self._reals, self._tools = metrics, reals, tools
+        self._metrics, self._reals, self._tools, self._pictures = metrics, reals, tools, pictures
         self._of_reals: dict[str, dict[str, Any]] = {}  # By Pictures.which and the kind of features.
         self._floors: dict[str, Values] = {}
         self._selections: dict[str, image_sets.Pictures] = {}  # Real pictures of each metric that compares with any.
         for metric in metrics:
-            if isinstance(metric.definition, SetMetric) and metric.definition.reals != "none":
-                self._select(metric)
+            if isinstance(metric.definition, SetMetric):
+                self._check(metric)
+            elif pictures is not None:
+                raise ValueError(f"{metric.name} measures the latents of a network, and pictures have none.")
 
-    def _select(self, metric: Metric) -> None:
-        if self._reals is None:
-            raise ValueError(f"{metric.name} compares with real pictures; name them with --reals=PICTURES.")
+    def _check(self, metric: Metric) -> None:
+        """Notes the real pictures that a metric of sets compares with, if any, and whether there are enough images."""
         definition, reals = metric.definition, self._reals
-        mirrored = definition.mirrored if reals.is_mirrored else "no"
-        self._selections[metric.name] = found = image_sets.select(
-            reals.images, reals.resolution, definition.reals, metric.count, mirrored, definition.max_reals
-        )
-        if min(metric.count, found.count) < definition.fewest:
+        counts = {"fakes": self._num_fakes(metric)}
+        if definition.reals != "none":
+            if reals is None:
+                raise ValueError(f"{metric.name} compares with real pictures; name them with --reals=PICTURES.")
+            self._selections[metric.name] = found = image_sets.select(
+                reals.images,
+                reals.resolution,
+                definition.reals,
+                metric.count,
+                definition.is_mirrored and reals.is_mirrored,
+                definition.max_reals,
+            )
+            counts["real pictures"] = found.count
+        if min(counts.values()) < definition.fewest:
+            found_text = " and ".join(f"{count} {what}" for what, count in counts.items())
             raise ValueError(
-                f"{metric.name} takes {definition.fewest} images or more of each kind, and there are {metric.count} "
-                f"fakes and {found.count} real pictures."
+                f"{metric.name} takes {definition.fewest} images or more of each kind, and there are {found_text}."
             )
 
-    def _is_biased(self, metric: Metric) -> bool:
-        """Returns whether a Frechet distance has so few images that KID is to stand beside it."""
-        if not metric.definition.is_frechet:
-            return False
-        return min(metric.count, self._selections[metric.name].count) < BIASED_BELOW
+    def _num_fakes(self, metric: Metric) -> int:
+        return metric.count if self._pictures is None else min(metric.count, self._pictures.images.length)
 
     def _needs_rows(self, metric: Metric) -> bool:
-        return metric.definition.needs_rows or self._is_biased(metric)
+        """Returns whether the formula needs rows, or KID, which is to stand beside a distance of few images."""
+        num_images = min(self._num_fakes(metric), self._selections[metric.name].count)
+        return metric.definition.needs_rows or (metric.definition.is_frechet and num_images < BIASED_BELOW)
 
     # ---- the steps
 
-    def run(self, subject: image_sets.Generator | Images, seed: int) -> Steps:
-        """Yields as `subject` is measured; returns what is left to compute, in the order of the metrics.
+    def run(self, made: image_sets.Generator | None, seed: int) -> Steps:
+        """Yields as a generator, or the pictures, are measured; returns what is left to compute, as metrics stand.
 
         With several processes all run it in step, and the first one has something to compute.
 
         Args:
-            subject: a generator, or pictures in the place of its images.
+            made: the generator; None for the pictures.
             seed: draws latents, noise and labels of the generator, and what metrics draw.
-
-        Raises:
-            ValueError: a metric cannot be had from such a subject.
         """
         of_sets = [metric for metric in self._metrics if isinstance(metric.definition, SetMetric)]
         # Made first: a network that cannot be measured so is refused before time is spent.
-        of_latents = [(group, self._batches(group, subject, seed)) for group in _groups(self._metrics)]
+        of_latents = [(group, self._batches(group, made, seed)) for group in _groups(self._metrics)]
         pending: dict[str, Pending] = {}
         if of_sets:
             for metric in of_sets:
                 if metric.name in self._selections:
                     yield from self._collect_reals(metric, of_sets)
-            fakes = self._fakes(subject, max(metric.count for metric in of_sets), seed)
-            kinds = {metric.definition.features: True for metric in of_sets}
-            found = yield from self._collect(fakes, kinds, "fakes")
+            wanted = self._wanted_of_fakes(of_sets)
+            fakes = self._fakes(made, max(kind.count for kind in wanted.values()), seed)
+            found = yield from self._collect(fakes, wanted, "fakes")
             for metric in of_sets if found else ():
                 compute_fn = self._computation(metric, found[metric.definition.features], seed)
                 pending[metric.name] = Pending(metric, compute_fn)
@@ -129,7 +138,7 @@ class Evaluator:
             yield Progress(name, 0, count)
             for batch in batches:
                 taken.append(batch)
-                done = min(done + latent_metrics.batch_size(subject, self._tools.devices), count)
+                done = min(done + latent_metrics.batch_size(made, self._tools.devices), count)
                 yield Progress(name, done, count)
             for metric in group if distributed.process_index() == 0 else ():
                 compute_fn = functools.partial(computation.of_latents, metric, taken, self._tools, seed)
@@ -143,13 +152,17 @@ class Evaluator:
         sharing = [
             m for m in metrics if m.name in self._selections and self._selections[m.name].which == pictures.which
         ]
-        wanted = {m.definition.features: False for m in sharing if m.definition.features not in have}
-        wanted = {kind: any(self._needs_rows(m) for m in sharing if m.definition.features == kind) for kind in wanted}
+        needs_rows: dict[str, bool] = {}
+        for m in sharing:
+            kind = m.definition.features
+            if kind not in have:
+                needs_rows[kind] = needs_rows.get(kind, False) or self._needs_rows(m)
+        wanted = {kind: Wanted(pictures.count, needed) for kind, needed in needs_rows.items()}
         keys = {kind: real_features.key_of(pictures, self._tools.networks[kind]) for kind in wanted if kind in KINDS}
         for kind, content in keys.items():
             kept = None
             if distributed.process_index() == 0:  # The only one that keeps features.
-                kept = real_features.read(self._tools.folder, content, pictures.half_of, wanted[kind])
+                kept = real_features.read(self._tools.cache, content, pictures.half_of, wanted[kind].needs_rows)
             if distributed.of_first(kept is not None):
                 have[kind] = kept
                 del wanted[kind]
@@ -159,30 +172,38 @@ class Evaluator:
         for kind in wanted:
             have[kind] = found.get(kind)
             if kind in keys and kind in found:
-                real_features.write(self._tools.folder, keys[kind], found[kind])
+                real_features.write(self._tools.cache, keys[kind], found[kind])
 
-    def _fakes(self, subject: image_sets.Generator | Images, count: int, seed: int) -> image_sets.ImageSet:
-        if isinstance(subject, image_sets.Generator):
-            return image_sets.Fakes(subject, count, seed)
-        return image_sets.select(subject, self._reals.resolution, "sample", count, "no", None)
+    def _wanted_of_fakes(self, metrics: Sequence[Metric]) -> dict[str, Wanted]:
+        """Returns what metrics of sets want of the fakes, by the kind of features."""
+        wanted: dict[str, Wanted] = {}
+        for metric in metrics:
+            before = wanted.get(metric.definition.features)
+            count = max(self._num_fakes(metric), before.count if before else 0)
+            wanted[metric.definition.features] = Wanted(count, needs_rows=True)
+        return wanted
+
+    def _fakes(self, made: image_sets.Generator | None, count: int, seed: int) -> image_sets.ImageSet:
+        if made is not None:
+            return image_sets.Fakes(made, count, seed)
+        # In random order: metrics that want fewer take the first ones, and splits and pairs are made by the order.
+        return image_sets.select(self._pictures.images, self._pictures.resolution, "shuffled", count)
 
     def _collect(
-        self, images: image_sets.ImageSet, wanted: Mapping[str, bool], what: str
+        self, images: image_sets.ImageSet, wanted: Mapping[str, Wanted], what: str
     ) -> Generator[Progress, None, dict[str, Any]]:
         tools = self._tools
         return (yield from extraction.collect(images, wanted, tools.networks, tools.devices, tools.folder, what))
 
-    def _batches(self, group: list[Metric], subject: image_sets.Generator | Images, seed: int) -> Iterator[Any]:
+    def _batches(self, group: list[Metric], made: image_sets.Generator, seed: int) -> Iterator[Any]:
         """Returns the batches of a path length, or of separabilities."""
-        if not isinstance(subject, image_sets.Generator):
-            raise ValueError(f"{group[0].name} measures the latents of a network, and pictures have none.")
         tools, definition, count = self._tools, group[0].definition, group[0].count
         if isinstance(definition, definitions.PathLength):
             exact = dataclasses.replace(definition.definition, num_pairs=count)
             distance_fn = Partial(vgg.lpips, tools.distance.params)
-            return latent_metrics.path_distances(subject, distance_fn, exact, seed, tools.devices)
+            return latent_metrics.path_distances(made, distance_fn, exact, seed, tools.devices)
         spaces = sorted({metric.definition.space for metric in group})
-        return latent_metrics.latents_and_logits(subject, tools.attributes, spaces, count, seed, tools.devices)
+        return latent_metrics.latents_and_logits(made, tools.attributes, spaces, count, seed, tools.devices)
 
     def _computation(self, metric: Metric, fakes: Any, seed: int) -> Callable[[ProgressFn], Result]:
         """Returns the rest of a metric of sets."""

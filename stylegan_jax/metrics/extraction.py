@@ -27,9 +27,16 @@ class Progress(NamedTuple):
     total: int
 
 
+class Wanted(NamedTuple):
+    """What is wanted of a kind of features: of how many images, from the first on, and whether with their rows."""
+
+    count: int
+    needs_rows: bool
+
+
 def collect(
     images: ImageSet,
-    wanted: Mapping[str, bool],
+    wanted: Mapping[str, Wanted],
     networks: Mapping[str, Opened],
     devices: jax.sharding.Mesh,
     folder: pathlib.Path,
@@ -42,7 +49,7 @@ def collect(
 
     Args:
         images: the images.
-        wanted: kinds of features, and whether each needs rows.
+        wanted: what is wanted, by the kind of features.
         networks: feature networks by kind.
         devices: all devices.
         folder: where rows of features lie.
@@ -52,38 +59,50 @@ def collect(
         ValueError: some features are not finite.
         OSError: there is no room for the rows, or pictures cannot be read.
     """
-    kinds = tuple(kind for kind in wanted if kind not in OF_PIXELS)
-    params = {kind: networks[kind].params for kind in kinds}
-    program = _program(tuple((kind, networks[kind].apply_fn) for kind in kinds), devices)
     collectors: dict[str, Any] = {}
     half_of, num_done = images.half_of, 0
     yield Progress(what, 0, images.count)
 
-    def take(batch: Array, outputs: Mapping[str, Mapping[str, Array]], k: int, pixels: np.ndarray | None) -> None:
-        values = {
-            kind: {name: np.asarray(x.addressable_data(0))[:k] for name, x in found.items()}
-            for kind, found in outputs.items()
-        }
-        if not collectors:
-            for kind, needs_rows in wanted.items():
-                collectors[kind] = _collector(kind, half_of, batch, values.get(kind), folder, needs_rows)
-        for kind, collector in collectors.items():
-            collector.add(pixels[:k] if kind in OF_PIXELS else values[kind])
+    def take(batch: Array, outputs: Mapping[str, Any], first: int, k: int, pixels: np.ndarray | None) -> None:
+        for kind, (count, needs_rows) in wanted.items():
+            n = min(k, count - first)
+            if n <= 0:
+                continue
+            values = pixels[:n] if kind in OF_PIXELS else _on_host(outputs[kind], n)
+            if kind not in collectors:
+                collectors[kind] = _collector(kind, half_of[:count], batch.shape[1:], values, folder, needs_rows)
+            collectors[kind].add(values)
+
+    def still_wanted(first: int) -> list[str]:
+        return [kind for kind in wanted if first < wanted[kind].count]
 
     batches, waiting = images.batches(devices), ()
     while True:
         with distributed.together():  # Otherwise a disk that fails one process would leave the others waiting.
             following = next(batches, None)
-        outputs = program(params, following[0]) if following and kinds else {}
-        pixels = mesh.gather(waiting[0]) if waiting and len(kinds) < len(wanted) else None
+        used = {kind: networks[kind] for kind in still_wanted(num_done) if kind not in OF_PIXELS} if following else {}
+        outputs = _outputs(used, following[0], devices) if used else {}
+        needs_pixels = waiting and not set(OF_PIXELS).isdisjoint(still_wanted(waiting[2]))
+        pixels = mesh.gather(waiting[0]) if needs_pixels else None
         with distributed.together():
             if waiting and distributed.process_index() == 0:
                 take(*waiting, pixels)
         if following is None:
             break
-        waiting, num_done = (following[0], outputs, following[1]), num_done + following[1]
+        waiting, num_done = (following[0], outputs, num_done, following[1]), num_done + following[1]
         yield Progress(what, num_done, images.count)
     return {kind: collector.finish() for kind, collector in collectors.items()}
+
+
+def _outputs(networks: Mapping[str, Opened], images: Array, devices: jax.sharding.Mesh) -> Mapping[str, Any]:
+    """Returns what feature networks make of images, by their names; the devices may still be working on it."""
+    program = _program(tuple((name, network.apply_fn) for name, network in networks.items()), devices)
+    return program({name: network.params for name, network in networks.items()}, images)
+
+
+def _on_host(outputs: Mapping[str, Array], n: int) -> dict[str, np.ndarray]:
+    """Returns what a network made of the first `n` images of a batch."""
+    return {name: np.asarray(value.addressable_data(0))[:n] for name, value in outputs.items()}
 
 
 @functools.cache
@@ -101,14 +120,14 @@ def _program(apply_fns: tuple[tuple[str, ApplyFn], ...], devices: jax.sharding.M
 def _collector(
     kind: str,
     half_of: np.ndarray,
-    batch: Array,
-    values: Mapping[str, np.ndarray] | None,
+    shape: tuple[int, int, int],
+    values: Any,
     folder: pathlib.Path,
     needs_rows: bool,
 ) -> Any:
     if kind == PAIRS:
         return pixel_sets.PairCollector()
     if kind == PATCHES:
-        return pixel_sets.PatchCollector(half_of, batch.shape[1:], folder)
+        return pixel_sets.PatchCollector(half_of, shape, folder)
     sizes = {name: value.shape[1] for name, value in values.items()}
     return collected.Collector(half_of, sizes, folder, needs_rows)

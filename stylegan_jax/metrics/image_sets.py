@@ -46,7 +46,7 @@ class Pictures:
         resolution: height and width that they are read at, px.
         indices: numbers of the pictures. int64 [count]
         is_flipped: which of them are flipped. bool [count]
-        text: what they are: "all 70,000 pictures, each as it is and flipped".
+        text: what they are: "the first 50,000 pictures of 70,000, each flipped with probability 1/2".
     """
 
     images: Images
@@ -102,7 +102,9 @@ class Pictures:
         return found
 
 
-def select(images: Images, resolution: int, how: str, count: int, mirrored: str, max_reals: int | None) -> Pictures:
+def select(
+    images: Images, resolution: int, how: str, count: int, is_mirrored: bool = False, max_reals: int | None = None
+) -> Pictures:
     """Returns the pictures that a metric compares with.
 
     Args:
@@ -110,31 +112,32 @@ def select(images: Images, resolution: int, how: str, count: int, mirrored: str,
         resolution: px.
         how: as SetMetric.reals, but not "none".
         count: number of fakes.
-        mirrored: as SetMetric.mirrored, for pictures that training flips; otherwise "no".
+        is_mirrored: whether each is flipped with probability 1/2.
         max_reals: as SetMetric.max_reals.
 
-    Source: NVlabs/stylegan, metrics/metric_base.py (_iterate_reals); NVlabs/stylegan3, metrics/metric_utils.py.
+    Source: NVlabs/stylegan, metrics/metric_base.py (_iterate_reals); NVlabs/stylegan3, metrics/metric_main.py, where no
+    picture is flipped for metrics of all.
     """
     length = images.length
-    indices, is_flipped = np.arange(length), np.zeros(length, bool)
-    text = f"all {length:,} pictures"
+    indices, text = np.arange(length), f"all {length:,} pictures"
     if how == "first":
         indices = np.arange(count) % length
         text = f"the first {count:,} pictures of {length:,}"
         if count > length:
             text = f"{length:,} pictures, again from the first on up to {count:,}"
-        is_flipped = np.zeros(count, bool)
-    if mirrored == "half":
+    elif how in ("sample", "shuffled"):
+        if count < length or how == "shuffled":
+            indices = np.random.RandomState(0).permutation(length)[:count]
+        if how == "sample":
+            indices = np.sort(indices)
+        if count < length:
+            text = f"{count:,} drawn at random from {text}"
+    elif max_reals is not None and max_reals < length:
+        indices, text = indices[:max_reals], f"the first {max_reals:,} of {text}"
+    is_flipped = np.zeros(len(indices), bool)
+    if is_mirrored:
         is_flipped = np.random.RandomState(0).rand(len(indices)) < 0.5
         text += ", each flipped with probability 1/2"
-    elif mirrored == "both":
-        indices, is_flipped = np.tile(indices, 2), np.arange(2 * length) >= length
-        text += ", each as it is and flipped"
-    if how == "sample" and count < len(indices):
-        chosen = np.sort(np.random.RandomState(0).permutation(len(indices))[:count])
-        indices, is_flipped, text = indices[chosen], is_flipped[chosen], f"{count:,} drawn at random from {text}"
-    elif how == "all" and max_reals is not None and max_reals < len(indices):
-        indices, is_flipped, text = indices[:max_reals], is_flipped[:max_reals], f"the first {max_reals:,} of {text}"
     return Pictures(images, resolution, indices, is_flipped, text)
 
 

@@ -27,7 +27,8 @@ class Key:
     """What decides about the features of pictures.
 
     Attributes:
-        content: the pictures' fingerprint, which of them, at what size; the weights' digest, the resize, the version.
+        content: the pictures' fingerprint, which of them, how they become squares; the weights' digest, the resize,
+            the version.
     """
 
     content: dict[str, Any]
@@ -37,15 +38,15 @@ class Key:
         return hashlib.sha256(json.dumps(self.content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def open_folder() -> pathlib.Path:
-    """Returns the folder of kept features in the user's cache; another one, with a warning, if it cannot be written."""
+def open_folder() -> pathlib.Path | None:
+    """Returns the folder of kept features in the user's cache; None, with a warning, if it cannot be written."""
     try:
         folder = backend.cache_folder("features")
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except (OSError, ValueError) as error:
         _log.warning("the features of real pictures are not kept for the next time: %s", error)
-        return pathlib.Path(tempfile.mkdtemp(prefix="stylegan_jax-"))
+        return None
     return folder
 
 
@@ -56,6 +57,7 @@ def key_of(pictures: Pictures, network: Opened) -> Key:
             "version": VERSION,
             "fingerprint": pictures.images.fingerprint,
             "resolution": pictures.resolution,
+            "made_with": dict(pictures.images.made_with),
             "which": pictures.which,
             "features": network.kind,
             "resize": KINDS[network.kind].resize,
@@ -64,17 +66,19 @@ def key_of(pictures: Pictures, network: Opened) -> Key:
     )
 
 
-def read(folder: pathlib.Path, key: Key, half_of: np.ndarray, needs_rows: bool) -> Collected | None:
+def read(folder: pathlib.Path | None, key: Key, half_of: np.ndarray, needs_rows: bool) -> Collected | None:
     """Returns kept features; None if there are none, or none with rows where rows are needed."""
+    if folder is None:
+        return None
     path = folder / f"{key}.npz"
     try:
-        with np.load(path, allow_pickle=False) as found:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
             if json.loads(str(found["key"])) != key.content:
                 return None
             halves = tuple(
                 frechet.Statistics(int(found[f"count{i}"]), found[f"mean{i}"], found[f"scatter{i}"]) for i in (0, 1)
             )
-            names = json.loads(str(found["rows"]))
+            names = json.loads(str(found["rows"])) if needs_rows else ()
         rows = {name: np.load(_rows_path(folder, key, name), mmap_mode="r") for name in names}
     except FileNotFoundError:
         return None
@@ -88,8 +92,10 @@ def read(folder: pathlib.Path, key: Key, half_of: np.ndarray, needs_rows: bool) 
     return Collected(half_of, halves, rows.get("features"), rows.get("logits"))
 
 
-def write(folder: pathlib.Path, key: Key, found: Collected) -> None:
+def write(folder: pathlib.Path | None, key: Key, found: Collected) -> None:
     """Keeps features. A folder that cannot be written to, or a full disk, is told, and hinders nothing."""
+    if folder is None:
+        return
     rows = {name: value for name, value in (("features", found.rows), ("logits", found.logits)) if value is not None}
     arrays: dict[str, Any] = {"key": json.dumps(key.content), "rows": json.dumps(sorted(rows))}
     for i, half in enumerate(found.halves):

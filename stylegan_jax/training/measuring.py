@@ -56,7 +56,7 @@ class Measuring:
             return
         metrics = definitions.parse(config.report.metrics)
         attributes = "faces" if config.data.source == "faces" else "celeba"
-        reals = evaluation.Reals(data.stored, config.model.resolution, config.data.mirror)
+        reals = evaluation.Squares(data.stored, config.model.resolution, config.data.mirror)
         usable = []
         for metric in metrics:
             with self._told(f"{metric.name} is not measured"):
