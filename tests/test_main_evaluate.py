@@ -3,8 +3,10 @@
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
+from concurrent import futures
 
 import numpy as np
 import pytest
@@ -47,6 +49,30 @@ def test_a_file_is_measured_from_the_command_line(tmp_path, reals, cache):
     assert "spread over seeds" in result.stdout
     assert result.stdout.endswith(f"written to {tmp_path / 'out/metrics.jsonl'}\n")
     assert sorted(path.suffix for path in (cache / "features").iterdir()) == [".npy", ".npy", ".npz"]
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_numbers_of_one_and_write_them_once(tmp_path, reals):
+    network = random_network(resolution=16, num_labels=3).save(tmp_path / "random.safetensors")
+    given = [
+        "--metrics=fd_faces10k:20,swd16k:14,msssim10k:22", f"--network={network}", f"--reals={reals}",
+    ]  # fmt: skip
+    assert run(*given, f"--workdir={tmp_path / 'one'}").returncode == 0
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        coordinator = f"localhost:{probe.getsockname()[1]}"
+    joint = [*given, f"--workdir={tmp_path / 'two'}", f"--coordinator={coordinator}", "--num_processes=2"]
+    with futures.ThreadPoolExecutor() as pool:
+        found = list(pool.map(lambda i: run(*joint, f"--process_id={i}"), (0, 1)))
+    assert [result.returncode for result in found] == [0, 0], found
+    assert "fd_faces10k:20" in found[0].stdout and "fd_faces10k:20" not in found[1].stdout
+    one, two = (
+        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    )
+    assert len(one) == len(two) == 3
+    for a, b in zip(one, two, strict=True):
+        assert a["metric"] == b["metric"] and a["values"] == pytest.approx(b["values"], rel=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -92,12 +92,15 @@ def of_sets(
     return _result(metric, values, floor, floor_text, seed, about)
 
 
-def of_latents(metric: Metric, batches: list[Any], tools: Tools, seed: int, progress_fn: ProgressFn) -> Result:
+def of_latents(
+    metric: Metric, batches: list[Any], batch_size: int, tools: Tools, seed: int, progress_fn: ProgressFn
+) -> Result:
     """Returns the result of a path length or a separability.
 
     Args:
         metric: the metric.
         batches: all that `latent_metrics` yielded for it.
+        batch_size: pairs or images at a time: with the seed it decides about what is drawn.
         tools: as of the evaluation.
         seed: of what the metric draws.
         progress_fn: is called with (attributes done, attributes in all).
@@ -105,7 +108,7 @@ def of_latents(metric: Metric, batches: list[Any], tools: Tools, seed: int, prog
     definition = metric.definition
     if isinstance(definition, definitions.PathLength):
         about = dataclasses.asdict(definition.definition) | {"num_pairs": metric.count}
-        about |= {"weights": tools.distance.about, "computed_in": "float32"}
+        about |= {"batch": batch_size, "weights": tools.distance.about, "computed_in": "float32"}
         return _result(metric, {metric.name: ppl.path_length(np.concatenate(batches))}, {}, "", seed, about)
     found, asked = labelled_latents.collected(batches, metric.count), tools.attributes
     score = separability.result(
@@ -117,7 +120,8 @@ def of_latents(metric: Metric, batches: list[Any], tools: Tools, seed: int, prog
         num_processes=min(os.cpu_count() or 1, MOST_PROCESSES),
         progress_fn=progress_fn,
     )
-    about = {"num_images": metric.count, "method": definition.method, "weights": {"sha256": asked.sha256}}
+    about = {"num_images": metric.count, "batch": batch_size, "method": definition.method}
+    about |= {"weights": {"sha256": asked.sha256}}
     about |= {"attributes": asked.description, "entropies": score["entropies"], "shares": score["shares"]}
     return _result(metric, {metric.name: score["ls"]}, {}, "", seed, about)
 

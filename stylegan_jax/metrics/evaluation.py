@@ -135,13 +135,14 @@ class Evaluator:
                 pending[metric.name] = Pending(metric, compute_fn)
         for group, batches in of_latents:
             name, count, taken, done = " and ".join(metric.name for metric in group), group[0].count, [], 0
+            size = latent_metrics.batch_size(made, self._tools.devices)
             yield Progress(name, 0, count)
             for batch in batches:
                 taken.append(batch)
-                done = min(done + latent_metrics.batch_size(made, self._tools.devices), count)
+                done = min(done + size, count)
                 yield Progress(name, done, count)
             for metric in group if distributed.process_index() == 0 else ():
-                compute_fn = functools.partial(computation.of_latents, metric, taken, self._tools, seed)
+                compute_fn = functools.partial(computation.of_latents, metric, taken, size, self._tools, seed)
                 pending[metric.name] = Pending(metric, compute_fn)
         return [pending[metric.name] for metric in self._metrics if metric.name in pending]
 

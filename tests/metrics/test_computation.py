@@ -180,11 +180,11 @@ def test_a_path_length_is_of_all_batches_of_distances(tmp_path):
     (metric,) = definitions.parse(["ppl_wend:10"])
     batches = [np.arange(6, dtype=np.float32), np.arange(6, 10, dtype=np.float32)]
     tools = measured.tools(tmp_path, distance=measured.network())
-    found = computation.of_latents(metric, batches, tools, 2, lambda done, total: None)
+    found = computation.of_latents(metric, batches, 6, tools, 2, lambda done, total: None)
     assert found.values == {"ppl_wend:10": ppl.path_length(np.arange(10))} == {"ppl_wend:10": 4.5}
     assert found.about == {
         "space": "w", "sampling": "end", "crop": True, "num_pairs": 10, "epsilon": 1e-4, "computed_in": "float32",
-        "weights": measured.network().about,
+        "weights": measured.network().about, "batch": 6,
     }  # fmt: skip
     assert found.notes == ("ppl_wend:10: the definition's number is 100,000, not 10",) and found.floor == {}
 
@@ -199,12 +199,12 @@ def test_a_separability_is_of_the_latents_of_its_space_and_method(tmp_path, name
     batches = [{"z": z[a:b], "w": w[a:b], "logits": logits[a:b]} for a, b in ((0, 50), (50, 80))]
     asked = Attributes(("hat", "smile"), lambda params, images: images, {}, "e" * 64, "two attributes")
     told, tools = [], measured.tools(tmp_path, attributes=asked)
-    found = computation.of_latents(metric, batches, tools, 0, lambda *done: told.append(done))
+    found = computation.of_latents(metric, batches, 50, tools, 0, lambda *done: told.append(done))
     method, points = metric.definition.method, {"z": z, "w": w}[metric.definition.space]
     expected = separability.result(points, logits, asked.names, method)
     assert found.values == {metric.name: expected["ls"]} and told == [(1, 2), (2, 2)]
     assert found.about == {
-        "num_images": 80, "method": method, "weights": {"sha256": "e" * 64}, "attributes": "two attributes",
+        "num_images": 80, "batch": 50, "method": method, "weights": {"sha256": "e" * 64}, "attributes": "two attributes",
         "entropies": expected["entropies"], "shares": expected["shares"],
     }  # fmt: skip
     json.dumps(found.about)
