@@ -204,7 +204,7 @@ def test_a_separability_is_of_the_latents_of_its_space_and_method(tmp_path, name
     expected = separability.result(points, logits, asked.names, method)
     assert found.values == {metric.name: expected["ls"]} and told == [(1, 2), (2, 2)]
     assert found.about == {
-        "num_images": 80, "batch": 50, "method": method, "weights": {"sha256": "e" * 64}, "attributes": "two attributes",
-        "entropies": expected["entropies"], "shares": expected["shares"],
+        "num_images": 80, "batch": 50, "method": method, "weights": {"sha256": "e" * 64},
+        "attributes": "two attributes", "entropies": expected["entropies"], "shares": expected["shares"],
     }  # fmt: skip
     json.dumps(found.about)
