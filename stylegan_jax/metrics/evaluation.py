@@ -13,10 +13,10 @@ from jax.tree_util import Partial
 
 from stylegan_jax.data.images import Images
 from stylegan_jax.devices import distributed
-from stylegan_jax.metrics import computation, definitions, extraction, image_sets, latent_metrics, real_features
+from stylegan_jax.metrics import computation, definitions, extraction, image_sets, latent_metrics, real_features, swd
 from stylegan_jax.metrics.computation import ProgressFn, Tools
 from stylegan_jax.metrics.definitions import BIASED_BELOW, Metric, SetMetric, Values
-from stylegan_jax.metrics.extraction import Progress, Wanted
+from stylegan_jax.metrics.extraction import OF_PIXELS, Progress, Wanted
 from stylegan_jax.metrics.feature_networks import KINDS
 from stylegan_jax.metrics.features import vgg
 from stylegan_jax.metrics.results import Result
@@ -94,6 +94,11 @@ class Evaluator:
                 definition.max_reals,
             )
             counts["real pictures"] = found.count
+            if definition.features in OF_PIXELS and reals.resolution < swd.MIN_RESOLUTION:
+                raise ValueError(
+                    f"{metric.name} takes images of {swd.MIN_RESOLUTION} px or more, and these have "
+                    f"{reals.resolution} px; leave it out."
+                )
         if min(counts.values()) < definition.fewest:
             found_text = " and ".join(f"{count} {what}" for what, count in counts.items())
             raise ValueError(

@@ -70,11 +70,12 @@ def test_a_distance_is_that_of_features_computed_by_hand(tmp_path):
     assert found["tiny_fd"].values["tiny_fd_kid"] == pytest.approx(kid.stylegan2_ada(*sets, 4).mean, rel=1e-4)
 
 
-def test_reals_are_flipped_as_in_training_where_the_definition_says_so(tmp_path):
+@pytest.mark.parametrize("is_mirrored", [True, False])
+def test_reals_are_flipped_as_in_training_where_the_definition_says_so(tmp_path, is_mirrored):
     made = generator()
-    _, found = run(evaluator(["tiny_first", "tiny_fd"], tmp_path, is_mirrored=True), made)
+    _, found = run(evaluator(["tiny_first", "tiny_fd"], tmp_path, is_mirrored=is_mirrored), made)
     flipped = REALS[:24].copy()
-    is_flipped = np.random.RandomState(0).rand(24) < 0.5
+    is_flipped = (np.random.RandomState(0).rand(24) < 0.5) & is_mirrored
     flipped[is_flipped] = flipped[is_flipped][:, :, ::-1]
     fakes = frechet.statistics(features_of(images_of(made, 24)))
     for name, reals in (("tiny_first", flipped), ("tiny_fd", REALS)):
@@ -266,3 +267,9 @@ def test_pictures_compared_with_themselves_have_no_distance(tmp_path):
 def test_what_cannot_be_measured_is_refused_before_any_pass(tmp_path, names, more, message):
     with pytest.raises(ValueError, match=message):
         evaluator(names, tmp_path, **more)
+
+
+@pytest.mark.parametrize("name", ["swd16k", "msssim10k"])
+def test_images_too_small_for_a_metric_of_pixels_are_refused_before_any_pass(tmp_path, name):
+    with pytest.raises(ValueError, match=f"{name} takes images of 16 px or more, and these have 8 px; leave it out"):
+        Evaluator(definitions.parse(["tiny_fd", name]), Squares(source(REALS), 8), measured.tools(tmp_path))

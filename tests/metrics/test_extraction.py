@@ -63,6 +63,7 @@ def test_a_kind_that_is_wanted_of_fewer_images_is_that_of_the_first_ones_alone(t
         {PATCHES: Wanted(count, True)}, tmp_path, images=image_sets.select(SET.images, 16, "first", count)
     )
     assert (len(found["tiny"]), len(found["large"])) == (22, count)
+    np.testing.assert_array_equal(found["large"].half_of, SET.half_of[:count])
     np.testing.assert_allclose(found["large"].rows, 3 * found["tiny"].rows[:count], rtol=1e-5)
     np.testing.assert_array_equal(found[PATCHES].by_level[16], alone[PATCHES].by_level[16])
 
