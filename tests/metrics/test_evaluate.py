@@ -82,6 +82,12 @@ def test_a_workdir_is_measured_against_the_pictures_of_its_run(tmp_path, run, re
     assert said in capsys.readouterr().out
 
 
+def test_reals_of_a_run_that_flips_are_flipped_where_the_definition_says_so(tmp_path, run, monkeypatch):
+    monkeypatch.setitem(definitions.TABLE, "first", dataclasses.replace(definitions.TABLE["fid50k"], features="faces"))
+    _, (line,) = measure(tmp_path, ["first:12"], network=str(run))
+    assert line["reals"]["pictures"] == "the first 12 pictures of 24, each flipped with probability 1/2"
+
+
 @pytest.mark.parametrize("is_named_by_folder", [True, False])
 def test_a_checkpoint_is_measured_at_its_resolution_enlarged(tmp_path, run, is_named_by_folder, capsys):
     named = {"network": str(run / "checkpoints/64")} if is_named_by_folder else {"network": str(run), "checkpoint": 64}
