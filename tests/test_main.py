@@ -34,7 +34,7 @@ from absl import app
 from stylegan_jax.training import loop, programs
 from stylegan_jax import main, options
 begun = threading.Event()
-def train(config, folder, back_to_nimg, init_from):
+def train(config, folder, *others):
     programs.make_ahead([8], lambda request: begun.set() or threading.Event().wait(100))
     begun.wait()
     logging.warning("one %s", "thing")
@@ -52,7 +52,7 @@ import concurrent.futures, threading
 from absl import app
 from stylegan_jax.training import loop
 from stylegan_jax import main, options
-def train(config, folder, back_to_nimg, init_from):
+def train(config, folder, *others):
     concurrent.futures.ThreadPoolExecutor().submit(threading.Event().wait)
     print("begun")
     {end}

@@ -164,6 +164,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("report.image_ticks", 1, 1e9),
     ("report.checkpoint_ticks", 1, 1e9),
     ("report.metric_ticks", 0, 1e9),
+    ("report.evaluation_ticks", 1, 1e9),
     ("report.checkpoint_minutes", 0, 1e9),
     ("report.grid_columns", 1, 64),
     ("report.grid_rows", 1, 64),

@@ -7,7 +7,9 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from typing import Any
 
 import jax
@@ -17,6 +19,7 @@ from jax.experimental import multihost_utils
 HEARTBEAT_SEC = 30  # Silence of a process after which it counts as dead, and the others end.
 WAIT_SEC = 300.0  # Patience with processes that have not started yet.
 NOTICE_SEC = 3.0  # Time of waiting after which a line says so.
+POLL_SEC = 0.1  # Time between two looks whether the first process has done what the others wait for.
 _FOREVER_SEC = 10**6  # JAX itself must not give up: it would abort the process.
 
 _was_given_up = False  # Whether others were waited for in vain: JAX then still waits, in a thread.
@@ -138,6 +141,24 @@ def of_first(value: bool) -> bool:
     if process_count() == 1:
         return value
     return bool(multihost_utils.broadcast_one_to_all(np.asarray(value)))
+
+
+def alone(work_fn: Callable[[], Any]) -> Any:
+    """Returns what work_fn returns in the first process; the others wait, however long it takes, and return None.
+
+    All processes call it together. What work_fn raises is raised as by `together`.
+    """
+    if process_count() == 1:
+        return work_fn()
+    working = None
+    if process_index() == 0:
+        thread = futures.ThreadPoolExecutor(1)
+        working = thread.submit(work_fn)
+        thread.shutdown(wait=False)
+    while of_first(working is not None and not working.done()):  # JAX gives up a process that is silent for minutes.
+        time.sleep(POLL_SEC)
+    with together():
+        return None if working is None else working.result()
 
 
 @contextlib.contextmanager

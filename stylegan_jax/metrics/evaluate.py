@@ -3,6 +3,9 @@
 import contextlib
 import dataclasses
 import datetime
+import errno
+import functools
+import json
 import os
 import pathlib
 import tempfile
@@ -95,15 +98,25 @@ def evaluate(request: Request, folder: pathlib.Path) -> str:
         pictures = evaluation.Squares(found, model.resolution)
         notes.append(f"fakes: {found.length} pictures of {found.name}, at {model.resolution} px")
         about = {"fakes": {"source": found.name, "fingerprint": found.fingerprint, "number": found.length}}
+    found_here = [{name: value for name, value in one.items() if name != "source"} for one in about.values()]
+    found_here += [None if reals is None else reals.images.fingerprint, list(request.metrics), list(request.seeds)]
+    distributed.check_same("the network, pictures, --metrics or --seeds", json.dumps(found_here))
     about["remarks"] = notes
     for note in (*_notes_of(tools), *notes) if distributed.process_index() == 0 else ():
         print(f"note: {note}")
     evaluator = evaluation.Evaluator(metrics, reals, tools, pictures)
-    measured = []
+    measured: list[results.Result] = []
+
+    def compute(pending: Sequence[evaluation.Pending]) -> None:
+        for one in pending:
+            print(f"computing {one.metric.name}", flush=True)
+            with progress.counting(one.metric.name) as progress_fn:
+                measured.append(one.compute_fn(progress_fn))
+            write(folder, measured[-1], about)
+
     for seed in request.seeds:
-        for result in _shown(evaluator.run(made, seed)):
-            write(folder, result, about)
-            measured.append(result)
+        pending = _shown(evaluator.run(made, seed))
+        distributed.alone(functools.partial(compute, pending))
     return "\n".join([results.table(measured), *_kept(measured, tools.cache)])
 
 
@@ -117,8 +130,10 @@ def _kept(measured: Sequence[results.Result], cache: pathlib.Path | None) -> lis
 def write(folder: pathlib.Path, result: results.Result, about: dict[str, Any]) -> None:
     """Appends a result to metrics.jsonl in one write, with what it is of and the time."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    line = results.record(result, time=now, **about).encode()
     with (folder / FILE).open("ab", buffering=0) as file:
-        file.write(results.record(result, time=now, **about).encode())
+        if file.write(line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def open_tools(
@@ -127,21 +142,21 @@ def open_tools(
     """Returns what metrics need besides images.
 
     Raises:
-        ValueError: weights are missing; one sentence for each file.
+        ValueError: weights are missing; one sentence for each file. Or processes have different ones.
     """
     kinds = {m.definition.features: m.name for m in metrics if isinstance(m.definition, SetMetric)}
     kinds = {kind: name for kind, name in kinds.items() if kind not in OF_PIXELS}
     paths = next((m.name for m in metrics if isinstance(m.definition, PathLength)), None)
     asks = any(isinstance(m.definition, Separability) for m in metrics)
-    weights, cache = weights or shelf.default_folder(), real_features.open_folder()
-    return computation.Tools(
-        feature_networks.open_kinds(kinds, weights, devices),
-        None if paths is None else feature_networks.open_distance(paths, weights, devices),
-        _attributes(attributes, weights) if asks else None,
-        devices,
-        cache or pathlib.Path(tempfile.gettempdir()),
-        cache,
-    )
+    weights = weights or shelf.default_folder()
+    with distributed.together():
+        networks = feature_networks.open_kinds(kinds, weights, devices)
+        distance = None if paths is None else feature_networks.open_distance(paths, weights, devices)
+        asked = _attributes(attributes, weights) if asks else None
+        cache = real_features.open_folder()
+    opened = [one.content_sha256 for one in (*networks.values(), distance) if one] + [asked and asked.sha256]
+    distributed.check_same("weights of feature networks (--weights, --attributes)", str(opened))
+    return computation.Tools(networks, distance, asked, devices, cache or pathlib.Path(tempfile.gettempdir()), cache)
 
 
 def metrics_of_networks() -> dict[str, list[str]]:
@@ -278,21 +293,16 @@ def _notes_of(tools: computation.Tools) -> Iterator[str]:
         yield f"separability asks for {tools.attributes.description}"
 
 
-def _shown(steps: evaluation.Steps) -> Iterator[results.Result]:
-    """Yields the results of an evaluation, and shows how far it is."""
+def _shown(steps: evaluation.Steps) -> list[evaluation.Pending]:
+    """Runs an evaluation, shows how far it is, and returns what is left to compute."""
     with contextlib.ExitStack() as stack:
         name, show = None, None
         while True:
             try:
                 now = next(steps)
             except StopIteration as end:
-                pending = end.value
-                break
+                return end.value
             if now.what != name:
                 stack.close()
                 name, show = now.what, stack.enter_context(progress.counting(now.what))
             show(now.done, now.total)
-    for one in pending:  # In the first process alone.
-        print(f"computing {one.metric.name}", flush=True)
-        with progress.counting(one.metric.name) as progress_fn:
-            yield one.compute_fn(progress_fn)

@@ -175,10 +175,11 @@ class Evaluator:
         if not wanted:
             return
         found = yield from self._collect(pictures, wanted, "real pictures")
-        for kind in wanted:
-            have[kind] = found.get(kind)
-            if kind in keys and kind in found:
-                real_features.write(self._tools.cache, keys[kind], found[kind])
+        with distributed.together():
+            for kind in wanted:
+                have[kind] = found.get(kind)
+                if kind in keys and kind in found:
+                    real_features.write(self._tools.cache, keys[kind], found[kind])
 
     def _wanted_of_fakes(self, metrics: Sequence[Metric]) -> dict[str, Wanted]:
         """Returns what metrics of sets want of the fakes, by the kind of features."""

@@ -91,7 +91,8 @@ def collect(
             break
         waiting, num_done = (following[0], outputs, num_done, following[1]), num_done + following[1]
         yield Progress(what, num_done, images.count)
-    return {kind: collector.finish() for kind, collector in collectors.items()}
+    with distributed.together():
+        return {kind: collector.finish() for kind, collector in collectors.items()}
 
 
 def _outputs(networks: Mapping[str, Opened], images: Array, devices: jax.sharding.Mesh) -> Mapping[str, Any]:

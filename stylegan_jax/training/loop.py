@@ -47,6 +47,7 @@ def train(
         ValueError: settings, data, devices or the folder do not allow it, and nothing was trained; or training cannot
             go on (gradients that are not finite, a disk that is full or does not answer).
     """
+    measuring.metrics_of(config)  # A wrong name is refused at once.
     devices = mesh.make_mesh()
     checks.check_devices(config, len(devices.devices))
     distributed.check_same("settings (--config)", json.dumps(_shared_settings(config)))
@@ -90,6 +91,7 @@ def _train(
         log = stack.enter_context(report.Report(folder, run[-1].end_nimg, nimg, stages))
         start.log_start(log, config, data, devices, nimg, run[-1], stages, imported)
         metrics = measuring.Measuring(config, data, devices, log, folder, weights)
+        stack.callback(metrics.close)
         watcher = observer.Observer(config, data, devices, log, stages, metrics)
         num_steps = programs.steps_per_call(config, devices)
 

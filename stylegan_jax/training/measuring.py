@@ -1,11 +1,15 @@
-"""The metrics of report.metrics, measured while a run trains: a batch between chunks, the rest in a thread."""
+"""The metrics of report.metrics, measured while a run trains: a batch between chunks, the rest in a thread.
+
+What holds the loop up: the programs of a metric are compiled in the loop when a resolution's first measurement begins,
+and where the pictures of a batch are not read yet when its turn comes, the loop waits for them. With several processes
+each batch waits for the chunk before it, since they agree on whether all of them could read their pictures.
+"""
 
 import contextlib
 import logging
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent import futures
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +21,17 @@ from stylegan_jax.metrics import definitions, evaluate, evaluation, image_sets
 from stylegan_jax.runs import report
 from stylegan_jax.training import state
 
+POLL_SEC = 0.2  # Time between two looks for a reason to stop, at the end of a run.
+
 _log = logging.getLogger(__name__)
+
+
+def metrics_of(config: Config) -> list[definitions.Metric]:
+    """Returns the metrics of report.metrics. Raises ValueError if there is no such metric."""
+    try:
+        return definitions.parse(config.report.metrics) if config.report.metrics else []
+    except ValueError as error:
+        raise ValueError(f"report.metrics: {error}") from None
 
 
 class Measuring:
@@ -48,18 +62,15 @@ class Measuring:
         self._config, self._log, self._folder = config, log, folder
         self._classes = data.stored.classes.labels if config.model.num_labels else None
         self._evaluator: evaluation.Evaluator | None = None
-        self._steps: evaluation.Steps | None = None
-        self._nimg = 0
+        self._evaluations: list[tuple[int, evaluation.Steps]] = []  # By images; the first one is at work.
+        self._computing: list[tuple[int, str, futures.Future]] = []  # Images, metric, result; in the first process.
         self._thread = futures.ThreadPoolExecutor(1)
-        self._computing: list[tuple[int, futures.Future]] = []
-        if not config.report.metrics:
-            return
-        metrics = definitions.parse(config.report.metrics)
+        self._is_closed = False
         attributes = "faces" if config.data.source == "faces" else "celeba"
         reals = evaluation.Squares(data.stored, config.model.resolution, config.data.mirror)
         usable = []
-        for metric in metrics:
-            with self._told(f"{metric.name} is not measured"):
+        for metric in metrics_of(config):
+            with _told(f"{metric.name} is not measured"):
                 tools = evaluate.open_tools([metric], weights, attributes, devices)
                 evaluation.Evaluator([metric], reals, tools)
                 usable.append(metric)
@@ -67,63 +78,92 @@ class Measuring:
             tools = evaluate.open_tools(usable, weights, attributes, devices)
             self._evaluator = evaluation.Evaluator(usable, reals, tools)
 
-    def begin(self, train_state: state.TrainState, phase: schedule.Phase, nimg: int) -> None:
-        """Begins to measure the averaged generator, unless the one before is still being measured."""
+    def begin(self, train_state: state.TrainState, chunk: schedule.Chunk) -> None:
+        """Begins to measure the averaged generator after `chunk`, if no other one is being measured.
+
+        At the end of a run it is measured in any case, after the other one.
+        """
         if self._evaluator is None:
             return
-        if self._steps is not None:
+        nimg, phase = chunk.end_nimg, chunk.phase
+        if distributed.of_first(bool(self._unfinished())) and not chunk.is_last:
             self._log.log(
-                f"report.metrics at {nimg / 1000:.1f} kimg are left out: those at {self._nimg / 1000:.1f} kimg are "
-                "still being measured. A larger report.evaluation_ticks leaves more time."
+                f"report.metrics at {nimg / 1000:.1f} kimg are left out: those at {self._unfinished()} are still being "
+                "measured. A larger report.evaluation_ticks leaves more time."
             )
             return
-        params = jax.tree.map(jnp.copy, train_state.ema_params)  # Training gives its own arrays away.
-        made = image_sets.Generator(params, self._config.model, phase.resolution, phase.alpha, self._classes)
-        self._steps, self._nimg = self._evaluator.run(made, self._config.seed), nimg
+        with _told(f"report.metrics at {nimg / 1000:.1f} kimg are not measured"), distributed.together():
+            params = jax.tree.map(jnp.copy, train_state.ema_params)  # Training gives its own arrays away.
+            made = image_sets.Generator(params, self._config.model, phase.resolution, phase.alpha, self._classes)
+            self._evaluations.append((nimg, self._evaluator.run(made, self._config.seed)))
 
     def step(self) -> None:
-        """Gives the devices one more batch, if something is being measured, and shows what is computed."""
-        if self._steps is not None:
-            with self._told(f"report.metrics at {self._nimg / 1000:.1f} kimg are not measured"):
-                try:
-                    next(self._steps)
-                    return
-                except StopIteration as end:
-                    for one in end.value:
-                        self._computing.append(
-                            (self._nimg, self._thread.submit(one.compute_fn, lambda done, total: None))
-                        )
-            self._steps = None
-        while self._computing and self._computing[0][1].done():
+        """Shows what is computed, and gives the devices one more batch, if something is being measured."""
+        while self._computing and self._computing[0][2].done():
             self._show(*self._computing.pop(0))
+        if not self._evaluations:
+            return
+        nimg, steps = self._evaluations[0]
+        with _told(f"report.metrics at {nimg / 1000:.1f} kimg are not measured"):
+            try:
+                next(steps)
+                return
+            except StopIteration as end:
+                for one in end.value:
+                    self._computing.append(
+                        (nimg, one.metric.name, self._thread.submit(one.compute_fn, self._stop_if_closed))
+                    )
+        del self._evaluations[0]
 
     def finish(self, stop_fn: Callable[[], object]) -> None:
-        """Measures what has begun to its end, unless stop_fn returns a reason to stop; closes the thread."""
-        while self._steps is not None and not stop_fn():
-            self.step()
-        if self._steps is not None:
-            self._log.log(
-                f"report.metrics at {self._nimg / 1000:.1f} kimg were not measured to the end; --mode=evaluate does it."
-            )
-            self._steps = None
-        for nimg, computing in self._computing:
-            self._show(nimg, computing)
-        self._thread.shutdown(wait=False)
+        """Measures what has begun to its end, unless stop_fn returns a reason to stop.
 
-    def _show(self, nimg: int, computing: futures.Future) -> None:
-        with self._told(f"a metric at {nimg / 1000:.1f} kimg is not measured"):
+        All processes come to it together, and wait for what the first one computes.
+        """
+        if self._unfinished():
+            self._log.log(f"measuring report.metrics at {self._unfinished()} to the end; a signal leaves them out")
+        while distributed.of_first(bool(self._unfinished())) and not stop_fn():
+            if not self._evaluations:
+                futures.wait([computing for _, _, computing in self._computing], POLL_SEC)
+            self.step()
+        self.close()
+
+    def close(self) -> None:
+        """Gives up what is not measured yet, and says so."""
+        self._is_closed = True
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._unfinished():
+            self._log.log(
+                f"report.metrics at {self._unfinished()} are not measured to the end; --mode=evaluate does it for a "
+                "checkpoint."
+            )
+        self._evaluations.clear()
+        self._computing.clear()
+
+    def _unfinished(self) -> str:
+        """Returns at which images something is being measured, as text; empty if nothing is."""
+        numbers = {one[0] for one in (*self._computing, *self._evaluations)}
+        return " and ".join(f"{nimg / 1000:.1f} kimg" for nimg in sorted(numbers))
+
+    def _stop_if_closed(self, done: int, total: int) -> None:
+        """Ends a computation that no one waits for, where it says how far it is."""
+        if self._is_closed:
+            raise futures.CancelledError
+
+    def _show(self, nimg: int, metric: str, computing: futures.Future) -> None:
+        with _told(f"{metric} at {nimg / 1000:.1f} kimg is not measured"):
             result = computing.result()
             values = "  ".join(f"{name} {value:.5g}" for name, value in result.values.items())
             self._log.log(f"{nimg / 1000:.1f} kimg: {values}")
-            self._log.events(nimg, result.values)
-            evaluate.write(self._folder, result, {"network": {"source": str(self._folder), "nimg": nimg}})
+            with _told(f"{metric} at {nimg / 1000:.1f} kimg is not written"):
+                evaluate.write(self._folder, result, {"network": {"source": str(self._folder), "nimg": nimg}})
+                self._log.events(nimg, result.values)
 
-    @contextlib.contextmanager
-    def _told(self, what: str) -> Any:
-        """Turns whatever goes wrong into a warning: a metric never ends a run."""
-        try:
-            yield
-        except Exception as error:
-            if distributed.process_index() == 0:
-                _log.warning("%s: %s", what, error)
-            self._steps = None
+
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Turns whatever goes wrong into a warning: a metric never ends a run."""
+    try:
+        yield
+    except Exception as error:
+        _log.warning("%s: %s", what, error)

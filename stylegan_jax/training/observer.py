@@ -91,7 +91,7 @@ class Observer:
         if chunk.is_last:
             self._figures(train_state, chunk.phase)
         if chunk.is_last or tick % every.evaluation_ticks == 0:
-            self._measuring.begin(train_state, chunk.phase, nimg)
+            self._measuring.begin(train_state, chunk)
         return distances
 
     def _watch_scores(self, nimg: int, means: dict[str, float]) -> None:

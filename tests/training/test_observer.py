@@ -27,7 +27,7 @@ class Log:
     """Keeps what it is told."""
 
     def __init__(self) -> None:
-        self.lines, self.pictures, self.sec_per_image = [], {}, {}
+        self.lines, self.pictures, self.sec_per_image, self.measured = [], {}, {}, []
 
     def log(self, text: str) -> None:
         self.lines.append(text)
@@ -52,7 +52,8 @@ def opened(**changes) -> tuple[observer.Observer, Log, dataset.Dataset]:
     )
     train, heldout = np.arange(config.data.num_heldout, N), np.arange(config.data.num_heldout)
     data, log = dataset.Dataset(stored, train, heldout, config.model, config.seed), Log()
-    return observer.Observer(config, data, mesh.make_mesh(), log, []), log, data
+    measuring = types.SimpleNamespace(begin=lambda train_state, chunk: log.measured.append(chunk.end_nimg))
+    return observer.Observer(config, data, mesh.make_mesh(), log, [], measuring), log, data
 
 
 STATE = types.SimpleNamespace(ema_params=None)
@@ -113,3 +114,15 @@ def test_scores_that_stay_huge_are_told_once(ticks, warned_at):
         warned += [tick] * (len(log.lines) - before)
     assert warned == warned_at
     assert all("training diverges" in line and "schedule.lr" in line for line in log.lines)
+
+
+def test_metrics_are_measured_every_kth_tick_and_at_the_end(monkeypatch):
+    monkeypatch.setattr(observer.Observer, "_figures", lambda self, *args: None)
+    watcher, log, _ = opened(report={"metric_ticks": 0, "image_ticks": 1000, "evaluation_ticks": 2})
+    monkeypatch.setattr(watcher, "_samples", lambda *args: None)
+    at_start = types.SimpleNamespace(
+        ema_params=None, num_skipped=mesh.put(np.zeros(2), mesh.replicated(mesh.make_mesh()))
+    )
+    for tick in range(1, 6):
+        watcher.tick(at_start, schedule.Chunk(0, 100 * tick, PHASE, False, tick, True, tick == 5), {})
+    assert log.measured == [200, 400, 500]
