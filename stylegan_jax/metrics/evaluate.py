@@ -98,7 +98,7 @@ def evaluate(request: Request, folder: pathlib.Path) -> str:
         pictures = evaluation.Squares(found, model.resolution)
         notes.append(f"fakes: {found.length} pictures of {found.name}, at {model.resolution} px")
         about = {"fakes": {"source": found.name, "fingerprint": found.fingerprint, "number": found.length}}
-    found_here = [{name: value for name, value in one.items() if name != "source"} for one in about.values()]
+    found_here: list[Any] = [{name: value for name, value in one.items() if name != "source"} for one in about.values()]
     found_here += [None if reals is None else reals.images.fingerprint, list(request.metrics), list(request.seeds)]
     distributed.check_same("the network, pictures, --metrics or --seeds", json.dumps(found_here))
     about["remarks"] = notes

@@ -115,7 +115,7 @@ def _train(
             train_state, values = _run_chunk(train_state, chunk, taken, program, devices, _has_lazy_r1(chunk, config))
             del taken  # Or the devices would keep these batches until they have the next.
             running.add(chunk, values)
-            metrics.step()
+            metrics.step(chunk.end_nimg - chunk.start_nimg)
             stop, is_late = stop_fn(), saver.is_late()
             for done in running.finish(0 if chunk.is_tick or stop or is_late else 1):  # One keeps the devices busy.
                 _log_progress(log, done, running, batches)

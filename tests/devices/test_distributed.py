@@ -1,5 +1,6 @@
 """Several processes train as one: the same images, one set of files, and no process waits for a dead one."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -19,6 +20,8 @@ from stylegan_jax.config import Config, to_dict
 from stylegan_jax.devices import distributed
 from stylegan_jax.runs import checkpoint, restoring
 from stylegan_jax.training import state
+from stylegan_jax.weights import save
+from tests import random_networks
 from tests.small import settings
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -326,3 +329,208 @@ def test_hosts_without_a_common_folder_are_refused(tmp_path):
     for process in (0, 1):
         assert "of process 1 is not that of process 0; name one folder that all hosts share" in _log(tmp_path, process)
     assert not (tmp_path / "checkpoints").exists()
+
+
+# ---- what processes agree on, and metrics over all of them
+
+# Says what each function gives in a process; "second" makes the second one fail.
+AGREEING = """
+import sys, time
+import jax
+from stylegan_jax.devices import distributed
+port, index = sys.argv[1], int(sys.argv[2])
+distributed.start(f"127.0.0.1:{port}", 2, index)
+print("of first", distributed.of_first(index == 0), distributed.of_first(index == 1))
+
+def attempt(name, fn):
+    try:
+        print(name, fn())
+    except Exception as error:
+        print(name, type(error).__name__, error)
+
+def together(failing):
+    with distributed.together():
+        if index in failing:
+            raise OSError(f"the disk of {index}")
+    return "passed"
+
+def work():
+    time.sleep(1)
+    return f"worked in {index}"
+
+attempt("none fails", lambda: together(()))
+attempt("second fails", lambda: together((1,)))
+attempt("both fail", lambda: together((0, 1)))
+attempt("alone", lambda: distributed.alone(work))
+attempt("alone fails", lambda: distributed.alone(lambda: 1 // 0))
+jax.distributed.shutdown()
+"""
+
+
+def _own_lines(text: str) -> list[str]:
+    """Returns lines but for those that XLA's collectives print."""
+    return [line for line in text.splitlines() if "[Gloo]" not in line]
+
+
+@pytest.mark.slow
+def test_processes_agree_and_fail_together(tmp_path):
+    port = _free_port()
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", AGREEING, str(port), str(i)],
+            cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )
+        for i in (0, 1)
+    ]  # fmt: skip
+    outputs = [_own_lines(process.communicate(timeout=PATIENCE_SEC)[0]) for process in started]
+    assert outputs == [
+        [
+            "of first True False",
+            "none fails passed",
+            "second fails ValueError process 1 failed; its own message says why.",
+            "both fail OSError the disk of 0",
+            "alone worked in 0",
+            "alone fails ZeroDivisionError integer division or modulo by zero",
+        ],
+        [
+            "of first True False",
+            "none fails passed",
+            "second fails OSError the disk of 1",
+            "both fail OSError the disk of 1",
+            "alone None",
+            "alone fails ValueError process 0 failed; its own message says why.",
+        ],
+    ]
+
+
+def test_alone_everything_is_as_without_agreeing():
+    assert distributed.of_first(True) and not distributed.of_first(False)
+    assert distributed.alone(lambda: 3) == 3
+    with pytest.raises(OSError, match="the disk"), distributed.together():
+        raise OSError("the disk")
+
+
+# Measures or trains as main does. Path lengths take mean colours, not VGG16, which is not at hand.
+MEASURING = """
+import sys
+import jax.numpy as jnp
+import numpy as np
+from stylegan_jax import main, options
+from stylegan_jax.devices import mesh
+from stylegan_jax.metrics import feature_networks, image_sets
+from stylegan_jax.metrics.features import vgg
+image_sets.batches.MAX_IMAGES = 16
+
+def open_distance(metric, folder, devices):
+    params = mesh.put({"scale": np.ones((), np.float32)}, mesh.replicated(devices))
+    return feature_networks.Opened("vgg", None, params, "colours", "0", "0")
+
+feature_networks.open_distance = open_distance
+vgg.lpips = lambda params, a, b: params["scale"] * jnp.square(a - b).mean(axis=(1, 2, 3))
+def broken(*args):
+    raise OSError("the disk is gone")
+
+if "--unreadable" in sys.argv:
+    image_sets.Pictures._read = broken
+if "--without_weights" in sys.argv:
+    feature_networks.open_kinds = broken
+sys.argv = [word for word in sys.argv if word not in ("--unreadable", "--without_weights")]
+main.app.run(main.main, flags_parser=options.parse_flags)
+"""
+MEASURED = ["fd_faces10k:48", "swd16k:48", "msssim10k:48", "ppl_wend:40", "ppl_zfull:40", "ls_w:60", "ls_z_exact:60"]
+
+
+def _measure(folder: pathlib.Path, processes: int, devices: int, *flags: str, of_second: Sequence[str] = ()) -> None:
+    """Runs MEASURING in some processes; leaves their outputs in a folder."""
+    folder.mkdir(exist_ok=True)
+    port = _free_port()
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": str(devices),
+        "JAX_COMPILATION_CACHE_DIR": "",
+        "JAX_DEFAULT_MATMUL_PRECISION": "highest",
+        "XDG_CACHE_HOME": str(folder / "cache"),
+    }
+    started = []
+    for i in range(processes):
+        others = [f"--coordinator=127.0.0.1:{port}", f"--num_processes={processes}", f"--process_id={i}"]
+        command = [sys.executable, "-c", MEASURING, f"--workdir={folder}", *flags, *(of_second if i == 1 else ())]
+        with (folder / f"process{i}.log").open("w") as output:
+            command += others if processes > 1 else []
+            started.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output))
+    codes = _finish(started)
+    assert codes == [0] * processes, "".join(_log(folder, i) for i in range(processes))
+
+
+def _measured(folder: pathlib.Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def _assert_same_numbers(ours: list[dict], theirs: list[dict]) -> None:
+    assert [line["metric"] for line in ours] == [line["metric"] for line in theirs]
+    for a, b in zip(ours, theirs, strict=True):
+        for name in ("values", "floor", "reals", "weights", "seed"):
+            if name in ("values", "floor"):
+                assert a[name] == pytest.approx(b[name], rel=1e-4), a["metric"]
+            else:
+                assert a.get(name) == b.get(name), a["metric"]
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory) -> dict[str, pathlib.Path]:
+    """Files of networks, one of them conditional."""
+    folder = tmp_path_factory.mktemp("networks")
+    paths = {}
+    for name, num_labels in (("free", 0), ("labelled", 10)):
+        paths[name] = folder / f"{name}.npz"
+        save.save(random_networks.random_network(num_labels=num_labels, channels=1 if num_labels else 3), paths[name])
+    return paths
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["free", "labelled"])
+def test_two_processes_measure_what_one_measures(networks, tmp_path, name):
+    reals = {"free": ["--reals=faces", "--attributes=faces"], "labelled": ["--reals=digits"]}[name]
+    metrics = MEASURED if name == "free" else ["swd16k:48", "ppl_wend:40"]
+    flags = [f"--network={networks[name]}", "--mode=evaluate", f"--metrics={','.join(metrics)}", "--seeds=0,1", *reals]
+    _measure(tmp_path / "two", 2, 2, *flags)
+    _measure(tmp_path / "one", 1, 4, *flags)
+    ours = _measured(tmp_path / "two")
+    assert len(ours) == 2 * len(metrics)  # Each line is written once.
+    _assert_same_numbers(ours, _measured(tmp_path / "one"))
+    assert _log(tmp_path / "two", 0).count("written to") == 1 and "metric" not in _log(tmp_path / "two", 1)
+
+
+def _train_measured(folder: pathlib.Path, of_second: Sequence[str] = ()) -> None:
+    """Trains in two processes, and measures at 96 images, the end."""
+    config = dataclasses.replace(
+        _settings(12), report=dataclasses.replace(_settings(12).report, metrics=("fd_faces10k:48", "ls_w_exact:40"))
+    )
+    folder.mkdir()
+    (folder / "config_of_test.py").write_text(CONFIG.format(values=to_dict(config)))
+    _measure(folder, 2, 2, f"--config={folder / 'config_of_test.py'}", of_second=of_second)
+    assert _saved(folder)[-1] == 96 and "complete at 0.096 kimg" in _log(folder)
+
+
+@pytest.mark.slow
+def test_two_processes_that_train_are_measured_as_their_checkpoint_in_one(tmp_path):
+    _train_measured(tmp_path / "two")
+    flags = [f"--network={tmp_path / 'two'}", "--mode=evaluate", "--metrics=fd_faces10k:48,ls_w_exact:40"]
+    _measure(tmp_path / "one", 1, 4, *flags, "--attributes=faces")
+    _assert_same_numbers(_measured(tmp_path / "two"), _measured(tmp_path / "one"))
+    assert [line["network"]["nimg"] for line in _measured(tmp_path / "two")] == [96, 96]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flag", "what"),
+    [
+        ("--unreadable", "report.metrics at 0.1 kimg are not measured"),
+        ("--without_weights", "fd_faces10k:48 is not measured"),
+    ],
+)
+def test_what_one_process_cannot_measure_none_measures_and_all_train_to_the_end(tmp_path, flag, what):
+    _train_measured(tmp_path / "run", of_second=[flag])
+    assert f"{what}: process 1 failed; its own message says why." in _log(tmp_path / "run", 0)
+    assert f"{what}: the disk is gone" in _log(tmp_path / "run", 1)

@@ -16,6 +16,7 @@ import pytest
 from stylegan_jax.config import schedule, to_dict
 from stylegan_jax.data import dataset
 from stylegan_jax.devices import mesh
+from stylegan_jax.metrics import evaluate, image_sets
 from stylegan_jax.runs import checkpoint
 from stylegan_jax.training import loop, pending, programs, saving
 from tests.small import settings
@@ -432,3 +433,102 @@ def test_a_run_begins_with_another_network_and_goes_on_without_it(undisturbed, t
     last = loop.train(settings(**how, schedule={"total_kimg": 0.064}), tmp_path, init_from="no longer there")
     assert int(last.nimg) == 64
     assert "--init_from=no longer there has no effect" in caplog.text
+
+
+# ---- report.metrics
+
+MEASURED = {"report": {"metrics": ("fd_faces10k:64",), "evaluation_ticks": 4, "keep_checkpoints": 100}}
+
+
+def measured(workdir: pathlib.Path) -> list[dict]:
+    return [json.loads(line) for line in (workdir / evaluate.FILE).read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def with_metrics(tmp_path_factory):
+    """The folder of a run that is measured every third tick, and its last state."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        workdir = tmp_path_factory.mktemp("measured")
+        yield workdir, loop.train(settings(**MEASURED), workdir)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_measured_is_the_same_run_bit_for_bit(undisturbed, with_metrics):
+    assert (with_metrics[0] / "scalars.jsonl").read_bytes() == (undisturbed[0] / "scalars.jsonl").read_bytes()
+    assert_equal(undisturbed[1], with_metrics[1])
+
+
+@pytest.mark.slow
+def test_what_is_measured_in_training_is_what_evaluate_gives_for_the_checkpoint(with_metrics, tmp_path):
+    assert_as_evaluated(with_metrics[0], tmp_path, [128, 256])  # At the end of a fade, and of the run.
+
+
+def assert_as_evaluated(workdir: pathlib.Path, folder: pathlib.Path, nimgs: list[int]) -> None:
+    """Fails unless a run was measured at `nimgs`, and --mode=evaluate gives the same numbers for those checkpoints."""
+    found = {line["network"]["nimg"]: line for line in measured(workdir)}
+    assert set(nimgs) <= found.keys()
+    for nimg, in_training in ((nimg, found[nimg]) for nimg in nimgs):
+        evaluate.evaluate(evaluate.Request(["fd_faces10k:64"], network=str(workdir), checkpoint=nimg), folder)
+        alone = measured(folder)[-1]
+        assert alone["network"]["nimg"] == nimg
+        for name in ("values", "floor", "reals", "seed", "num_images"):
+            assert in_training[name] == alone[name], name
+
+
+@pytest.mark.slow
+def test_what_is_measured_in_training_is_in_tensorboard(with_metrics):
+    (events,) = (with_metrics[0] / "tensorboard").iterdir()
+    assert events.read_bytes().count(b"fd_faces10k:64_kid") == 2
+
+
+@pytest.mark.slow
+def test_a_measured_run_that_is_stopped_and_goes_on_is_the_same_run(undisturbed, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    config = settings(report=MEASURED["report"] | {"evaluation_ticks": 1})
+    reasons = iter([None] * 1 + ["a signal"] + [None] * 1000)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.distributed, "stop_requests", lambda: contextlib.nullcontext(lambda: next(reasons)))
+        (tmp_path / "evaluated").mkdir()
+        loop.train(config, tmp_path)  # It stops at 64 images.
+    said = capsys.readouterr().out
+    assert "report.metrics at 0.0 kimg are not measured to the end; --mode=evaluate does it for a checkpoint." in said
+    assert not (tmp_path / evaluate.FILE).exists()
+    assert_equal(undisturbed[1], loop.train(config, tmp_path))
+    assert logged(tmp_path) == logged(undisturbed[0])
+    assert_as_evaluated(tmp_path, tmp_path / "evaluated", [96, 256])  # Amid a fade, and at the end.
+
+
+@pytest.mark.slow
+def test_a_run_whose_metrics_all_fail_ends_as_ever(undisturbed, tmp_path, monkeypatch, caplog, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(image_sets.Pictures, "_read", lambda *args: 1 / 0)
+    last = loop.train(settings(report={"metrics": ("fid50k", "fd_faces10k:64")}), tmp_path, weights=tmp_path / "none")
+    assert_equal(undisturbed[1], last)
+    assert capsys.readouterr().out.splitlines()[-1] == "complete at 0.256 kimg"
+    without_weights, failed = caplog.messages
+    assert without_weights.startswith("fid50k is not measured: ") and str(tmp_path / "none") in without_weights
+    assert failed == "report.metrics at 0.3 kimg are not measured: division by zero"
+
+
+def test_a_metric_that_does_not_exist_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ValueError, match="report.metrics: there is no metric 'fid50'; did you mean fid50k"):
+        loop.train(settings(report={"metrics": ("fid50",)}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_signal_at_the_end_of_a_run_leaves_its_measurement_out(tmp_path, monkeypatch):
+    """The computation would take an hour."""
+    patch = "import time; from stylegan_jax.metrics import computation; "
+    patch += "computation.of_sets = lambda *args: time.sleep(3600)"
+    config = settings(report={"metrics": ("fd_faces10k:64",)}, schedule={"stable_kimg": 1.0, "total_kimg": 0.032})
+    command = [sys.executable, "-c", patch + RUN + "import os; os._exit(0)", json.dumps(to_dict(config)), str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    assert any("to the end; a signal leaves them out" in line for line in process.stdout)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert "report.metrics at 0.0 kimg are not measured to the end; --mode=evaluate does it" in output
+    assert output.splitlines()[-1] == "complete at 0.032 kimg" and not (tmp_path / evaluate.FILE).exists()

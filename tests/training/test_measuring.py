@@ -70,14 +70,13 @@ class Run:
 
     def begin(self, nimg: int = 1000, is_last: bool = False) -> state.TrainState:
         train_state = state.create_on(self.devices, self.config)
-        phase = schedule.Phase(8, 0.5, 8, 1e-3, 1.0)
-        self.measuring.begin(train_state, schedule.Chunk(0, nimg, phase, False, 1, True, is_last))
+        self.measuring.begin(train_state, schedule.Chunk(0, nimg, None, False, 1, True, is_last))
         return train_state
 
     def steps(self, number: int = 100) -> None:
         """Does what the loop does, until nothing is left to be computed."""
         for _ in range(number):
-            self.measuring.step()
+            self.measuring.step(1)
             futures.wait([computing for *_, computing in self.measuring._computing])
 
     def written(self) -> list[dict]:
@@ -95,18 +94,30 @@ def test_a_result_is_logged_shown_and_written_with_its_images(tmp_path):
     assert run.log.shown == [(1200, found["values"])]
 
 
-def test_the_devices_get_one_batch_at_a_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(measuring.image_sets.Pictures, "batches", lambda self, devices: iter(()))
+def test_between_chunks_as_many_images_are_measured_as_a_chunk_has(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(
-        measuring.evaluation.Evaluator, "run", lambda self, made, seed: (asked.append(i) or i for i in range(5))
-    )
+
+    def run_steps(self, made, seed):
+        for what, count in (("real pictures", 30), ("fakes", 100)):
+            for done in range(0, count + 1, 10):
+                asked.append((what, done))
+                yield evaluation.Progress(what, done, count)
+        return []
+
+    monkeypatch.setattr(evaluation.Evaluator, "run", run_steps)
     run = Run(tmp_path)
     run.begin()
     assert asked == []
-    for number in range(1, 4):
-        run.measuring.step()
-        assert asked == list(range(number))
+    for last in (("real pictures", 10), ("real pictures", 20), ("real pictures", 30), ("fakes", 10)):
+        run.measuring.step(1)
+        assert asked[-1] == last
+    run.measuring.step(32)
+    assert asked[-1] == ("fakes", 50)
+    run.measuring.step(100)
+    assert asked[-1] == ("fakes", 100) and run.measuring._evaluations == []
+    run.begin(2000)
+    run.measuring.step(40)
+    assert asked[-1] == ("fakes", 10)
 
 
 @pytest.mark.parametrize("num_labels", [0, 2])
@@ -120,7 +131,7 @@ def test_the_generator_is_that_of_its_tick_though_training_reuses_its_arrays(tmp
     jax.tree.map(lambda x: x.delete(), train_state)
     run.steps()
     steps = evaluation.Evaluator(measuring.metrics_of(run.config), reals, tools).run(
-        image_sets.Generator(params, run.config.model, 8, 0.5, classes), run.config.seed
+        image_sets.Generator(params, run.config.model, 8, 1.0, classes), run.config.seed
     )
     with pytest.raises(StopIteration) as end:
         while True:
@@ -271,7 +282,7 @@ def test_what_is_due_while_another_is_computed_is_left_out_too(tmp_path, slow):
     run = Run(tmp_path)
     run.begin(1000)
     for _ in range(20):
-        run.measuring.step()  # It never waits for the computation.
+        run.measuring.step(1)  # It never waits for the computation.
     run.begin(2000)
     assert "at 2.0 kimg are left out: those at 1.0 kimg are still being measured" in run.log.lines[-1]
     slow.set()
