@@ -95,7 +95,7 @@ def evaluate(request: Request, folder: pathlib.Path) -> str:
         notes, about = notes + more, _about_network(network)
     else:
         found = _open(dataclasses.replace(config.data, source=request.fakes), model, "pictures")
-        pictures = evaluation.Squares(found, model.resolution)
+        pictures = image_sets.select(found, model.resolution, "shuffled", found.length)
         notes.append(f"fakes: {found.length} pictures of {found.name}, at {model.resolution} px")
         about = {"fakes": {"source": found.name, "fingerprint": found.fingerprint, "number": found.length}}
     found_here: list[Any] = [{name: value for name, value in one.items() if name != "source"} for one in about.values()]
@@ -218,7 +218,7 @@ def _model_of_pictures(request: Request, config: Config) -> Model:
 
 def _reals(
     request: Request, metrics: Sequence[Metric], config: Config, model: Model
-) -> tuple[evaluation.Squares | None, list[str]]:
+) -> tuple[evaluation.Reals | None, list[str]]:
     """Returns the real pictures, if a metric or the labels of fakes take any, and what to say of them."""
     source = request.reals or config.data.source
     takes_reals = any(isinstance(m.definition, SetMetric) and m.definition.reals != "none" for m in metrics)
@@ -232,7 +232,7 @@ def _reals(
     found = _open(data, model, "real pictures")
     flips = "; they are flipped too, as in training, where the definition says so" if data.mirror else ""
     notes = [f"real pictures: {found.length} of {source}, at {model.resolution} px by data.fit={data.fit}{flips}"]
-    return evaluation.Squares(found, model.resolution, data.mirror), notes
+    return evaluation.Reals(found, model.resolution, data.mirror), notes
 
 
 def _open(data: Data, model: Model, name: str) -> images.Images:

@@ -37,8 +37,8 @@ Steps = Generator[Progress, None, list[Pending]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Squares:
-    """Pictures of a source, at a size: real ones, or those that are measured.
+class Reals:
+    """The real pictures that are compared with.
 
     Attributes:
         images: the source's.
@@ -48,14 +48,18 @@ class Squares:
 
     images: Images
     resolution: int
-    is_mirrored: bool = False
+    is_mirrored: bool
 
 
 class Evaluator:
     """Measures generators by the same metrics, against the same real pictures, whose features it keeps."""
 
     def __init__(
-        self, metrics: Sequence[Metric], reals: Squares | None, tools: Tools, pictures: Squares | None = None
+        self,
+        metrics: Sequence[Metric],
+        reals: Reals | None,
+        tools: Tools,
+        pictures: image_sets.Pictures | None = None,
     ) -> None:
         """Notes what to measure.
 
@@ -63,7 +67,8 @@ class Evaluator:
             metrics: from definitions.parse.
             reals: the real pictures; None if no metric compares with them.
             tools: what the metrics need.
-            pictures: what is measured in place of a generator's images; None for generators.
+            pictures: what is measured in place of a generator's images, in random order: metrics of fewer take the
+                first ones, and splits and pairs are made by the order. None for generators.
 
         Raises:
             ValueError: a metric has too few images, or no real pictures, or cannot be had from pictures.
@@ -106,7 +111,7 @@ class Evaluator:
             )
 
     def _num_fakes(self, metric: Metric) -> int:
-        return metric.count if self._pictures is None else min(metric.count, self._pictures.images.length)
+        return metric.count if self._pictures is None else min(metric.count, self._pictures.count)
 
     def _needs_rows(self, metric: Metric) -> bool:
         """Returns whether the formula needs rows, or KID, which is to stand beside a distance of few images."""
@@ -191,10 +196,7 @@ class Evaluator:
         return wanted
 
     def _fakes(self, made: image_sets.Generator | None, count: int, seed: int) -> image_sets.ImageSet:
-        if made is not None:
-            return image_sets.Fakes(made, count, seed)
-        # In random order: metrics that want fewer take the first ones, and splits and pairs are made by the order.
-        return image_sets.select(self._pictures.images, self._pictures.resolution, "shuffled", count)
+        return self._pictures.first(count) if made is None else image_sets.Fakes(made, count, seed)
 
     def _collect(
         self, images: image_sets.ImageSet, wanted: Mapping[str, Wanted], what: str

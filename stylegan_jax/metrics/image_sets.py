@@ -73,6 +73,13 @@ class Pictures:
         used, place = np.unique(self.indices, return_inverse=True)
         return collected.deal(len(used))[place]
 
+    def first(self, n: int) -> "Pictures":
+        """Returns the first `n` pictures alone."""
+        if n == self.count:
+            return self
+        text = f"the first {n:,} of {self.text}"
+        return dataclasses.replace(self, indices=self.indices[:n], is_flipped=self.is_flipped[:n], text=text)
+
     def batches(self, devices: jax.sharding.Mesh) -> Iterator[tuple[Array, int]]:
         """Yields the pictures in batches, the next of which is read while one is in use."""
         num_devices = devices.devices.size

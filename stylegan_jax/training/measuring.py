@@ -68,7 +68,7 @@ class Measuring:
         self._thread = futures.ThreadPoolExecutor(1)
         self._is_closed = False
         attributes = "faces" if config.data.source == "faces" else "celeba"
-        reals = evaluation.Squares(data.stored, config.model.resolution, config.data.mirror)
+        reals = evaluation.Reals(data.stored, config.model.resolution, config.data.mirror)
         usable = []
         for metric in metrics_of(config):
             with _told(f"{metric.name} is not measured"):

@@ -11,9 +11,8 @@ from PIL import Image
 
 from stylegan_jax.config import Data, to_dict
 from stylegan_jax.data import images
-from stylegan_jax.metrics import definitions, evaluate, fd_faces
+from stylegan_jax.metrics import definitions, evaluate, fd_faces, inception_score
 from stylegan_jax.metrics.evaluate import Request
-from stylegan_jax.metrics.features import shelf
 from stylegan_jax.runs import checkpoint, workdir
 from stylegan_jax.training import state
 from tests.measured import devices, pixels
@@ -202,11 +201,15 @@ def test_without_a_cache_the_numbers_come_all_the_same(tmp_path, file, reals, mo
     assert len(lines) == 1 and "are kept in" not in text and "are not kept for the next time" in caplog.text
 
 
-def test_a_score_of_pictures_needs_no_real_ones(tmp_path, reals, monkeypatch):
+def test_a_score_of_pictures_takes_them_in_random_order_and_needs_no_real_ones(tmp_path, reals, monkeypatch):
     definition = dataclasses.replace(definitions.TABLE["is50k"], features="faces", count=20)
     monkeypatch.setitem(definitions.TABLE, "is_faces", definition)
     _, (line,) = measure(tmp_path, ["is_faces"], fakes=reals)
-    assert line["num_images"] == 20 and line["values"]["is_faces_mean"] >= 1 and "reals" not in line
+    order = np.random.RandomState(0).permutation(24)[:20]
+    chosen = np.concatenate([pixels(24, seed=1)[first::2] for first in (0, 1)])[order]
+    logits, _ = fd_faces.apply(fd_faces.load(), fd_faces.resize(chosen))
+    assert line["values"]["is_faces_mean"] == pytest.approx(inception_score.stylegan2_ada(logits).mean, rel=1e-3)
+    assert line["num_images"] == 20 and "reals" not in line
 
 
 # ---- labels
@@ -295,4 +298,3 @@ def test_a_network_of_weights_says_which_metrics_need_it():
         name for name in definitions.TABLE if name.startswith("ppl")
     ]
     assert not any(name.startswith(("fd_faces", "swd", "msssim")) for names in found.values() for name in names)
-    assert set(found) <= {*shelf.known.NETWORKS}

@@ -22,7 +22,7 @@ from stylegan_jax.metrics import (
     swd,
 )
 from stylegan_jax.metrics.attributes import Attributes
-from stylegan_jax.metrics.evaluation import Evaluator, Squares
+from stylegan_jax.metrics.evaluation import Evaluator, Reals
 from stylegan_jax.metrics.features import vgg
 from tests import measured
 from tests.measured import devices, drained, generator, pixels, source
@@ -37,9 +37,10 @@ def tiny(monkeypatch):
 
 
 def evaluator(names, folder, of=REALS, is_mirrored=False, pictures=None, **tools) -> Evaluator:
-    reals = None if of is None else Squares(source(of), 16, is_mirrored)
-    measured_pictures = None if pictures is None else Squares(source(pictures, "fakes"), 16)
-    return Evaluator(definitions.parse(names), reals, measured.tools(folder, **tools), measured_pictures)
+    reals = None if of is None else Reals(source(of), 16, is_mirrored)
+    if pictures is not None:
+        pictures = image_sets.select(source(pictures, "fakes"), 16, "shuffled", len(pictures))
+    return Evaluator(definitions.parse(names), reals, measured.tools(folder, **tools), pictures)
 
 
 def run(one: Evaluator, made=None, seed=0):
@@ -272,4 +273,4 @@ def test_what_cannot_be_measured_is_refused_before_any_pass(tmp_path, names, mor
 @pytest.mark.parametrize("name", ["swd16k", "msssim10k"])
 def test_images_too_small_for_a_metric_of_pixels_are_refused_before_any_pass(tmp_path, name):
     with pytest.raises(ValueError, match=f"{name} takes images of 16 px or more, and these have 8 px; leave it out"):
-        Evaluator(definitions.parse(["tiny_fd", name]), Squares(source(REALS), 8), measured.tools(tmp_path))
+        Evaluator(definitions.parse(["tiny_fd", name]), Reals(source(REALS), 8, False), measured.tools(tmp_path))

@@ -85,6 +85,14 @@ def test_shuffled_pictures_stand_in_random_order(count, text):
     assert np.count_nonzero(np.diff(found.indices) < 0) > found.count // 4
 
 
+def test_the_first_pictures_alone_keep_their_flips():
+    whole = select("first", 30, is_mirrored=True)
+    found = whole.first(9)
+    np.testing.assert_array_equal(found.indices, whole.indices[:9])
+    np.testing.assert_array_equal(found.is_flipped, whole.is_flipped[:9])
+    assert found.text == f"the first 9 of {whole.text}" and whole.first(30) is whole
+
+
 def test_pictures_of_another_order_or_other_flips_are_another_set():
     usual = select("first", 10)
     others = [
