@@ -45,6 +45,13 @@ class Attributes:
     description: str
 
 
+def named(name: str, folder: pathlib.Path) -> Attributes:
+    """Returns the attributes of --attributes: "faces", "celeba" with files in a folder, or a trained network's file."""
+    if name == "faces":
+        return faces()
+    return celeba(folder) if name == "celeba" else trained(name)
+
+
 def faces() -> Attributes:
     """Returns the shipped network's 34 attributes of the procedural faces; it takes images as `fd_faces.resize`."""
     what = f"the {len(ATTRIBUTES)} attributes of the procedural faces, by the network of fd_faces"

@@ -152,7 +152,7 @@ def open_tools(
     with distributed.together():
         networks = feature_networks.open_kinds(kinds, weights, devices)
         distance = None if paths is None else feature_networks.open_distance(paths, weights, devices)
-        asked = _attributes(attributes, weights) if asks else None
+        asked = attribute_functions.named(attributes, weights) if asks else None
         cache = real_features.open_folder()
     opened = [one.content_sha256 for one in (*networks.values(), distance) if one] + [asked and asked.sha256]
     distributed.check_same("weights of feature networks (--weights, --attributes)", str(opened))
@@ -171,14 +171,6 @@ def metrics_of_networks() -> dict[str, list[str]]:
         if network:
             found.setdefault(network, []).append(name)
     return found
-
-
-def _attributes(name: str, weights: pathlib.Path) -> attribute_functions.Attributes:
-    if name == "faces":
-        return attribute_functions.faces()
-    if name == "celeba":
-        return attribute_functions.celeba(weights)
-    return attribute_functions.trained(name)
 
 
 def _settings(request: Request) -> Config:
