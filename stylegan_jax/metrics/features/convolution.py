@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -80,11 +81,24 @@ def tiled_conv(x: Array, kernel: Array) -> Array:
     return bands.swapaxes(0, 1).reshape(n, -1, *bands.shape[3:])[:, :height, :width]
 
 
-def by_image(fn: Callable, *images: Array) -> Array:
+def by_image(fn: Callable, *images: Array, at_a_time: int = 1) -> Any:
     """Returns fn(*images) for a function whose rows depend on their own image alone.
 
-    A CPU computes it image by image, since the layers of one image stay in its cache: in half the time.
+    A CPU computes some images at a time, whose layers stay in its cache: large ones one by one, in half the time of
+    all at once; small ones by several, for which the kernels are read once.
+
+    Args:
+        fn: function of arrays [n, ...] to a tree of arrays [n, ...].
+        images: [n, ...]
+        at_a_time: images that a CPU computes together.
     """
-    if backend.platform() != "cpu":
+    n = images[0].shape[0]
+    num_groups, num_others = divmod(n, at_a_time)
+    if backend.platform() != "cpu" or num_groups == 0:
         return fn(*images)
-    return jax.tree.map(lambda y: y[:, 0], lax.map(lambda parts: fn(*parts), [x[:, None] for x in images]))
+    groups = [x[: n - num_others].reshape(num_groups, at_a_time, *x.shape[1:]) for x in images]
+    found = jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:]), lax.map(lambda parts: fn(*parts), groups))
+    if not num_others:
+        return found
+    others = fn(*[x[n - num_others :] for x in images])
+    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), found, others)

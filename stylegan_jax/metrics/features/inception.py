@@ -76,33 +76,44 @@ def activations(params: Params, images: Array, resize_name: str = "tf1_bilinear"
         x = convolution.conv(x, params[f"{name}/kernel"], stride, padding)
         return jax.nn.relu(x + params[f"{name}/bias"][None, None, None])
 
-    def means(x: Array) -> dict[str, Array]:
-        return {name: jnp.mean(value, axis=(1, 2)) for name, value in _layers(conv, x).items()}
+    # Small layers are computed for some images at a time: most of the network's weights are theirs.
+    layers, x = convolution.by_image(lambda x: _to_17px(conv, x), (x - center) / center)
+    layers["768"], x = convolution.by_image(lambda x: _to_8px(conv, x), x, at_a_time=4)
+    layers["2048"] = convolution.by_image(lambda x: _last(conv, x), x, at_a_time=8)
+    return layers
 
-    return convolution.by_image(means, (x - center) / center)
 
-
-def _layers(conv: Conv, x: Array) -> dict[str, Array]:
-    """Returns the four layers of an input [n, 299, 299, 3]."""
-    layers = {}
+def _to_17px(conv: Conv, x: Array) -> tuple[dict[str, Array], Array]:
+    """Returns the means of the first two layers of an input [n, 299, 299, 3], and features [n, 17, 17, 768]."""
+    means = {}
     x = conv("conv", x, 32, 3, 3, stride=2, padding="VALID")
     x = conv("conv_1", x, 32, 3, 3, padding="VALID")
-    x = conv("conv_2", x, 64, 3, 3)
-    x = layers["64"] = _max_pool(x)
+    x = _max_pool(conv("conv_2", x, 64, 3, 3))
+    means["64"] = _mean(x)
     x = conv("conv_3", x, 80, 1, 1)
-    x = conv("conv_4", x, 192, 3, 3, padding="VALID")
-    x = layers["192"] = _max_pool(x)
+    x = _max_pool(conv("conv_4", x, 192, 3, 3, padding="VALID"))
+    means["192"] = _mean(x)
     for name, maps in (("mixed", 32), ("mixed_1", 64), ("mixed_2", 64)):
         x = _block_35px(functools.partial(_local, conv, name), x, maps)
-    x = _block_to_17px(functools.partial(_local, conv, "mixed_3"), x)
+    return means, _block_to_17px(functools.partial(_local, conv, "mixed_3"), x)
+
+
+def _to_8px(conv: Conv, x: Array) -> tuple[Array, Array]:
+    """Returns the means of the third layer, and features [n, 8, 8, 1280]."""
     for name, maps in (("mixed_4", 128), ("mixed_5", 160), ("mixed_6", 160), ("mixed_7", 192)):
         x = _block_17px(functools.partial(_local, conv, name), x, maps)
-    layers["768"] = x
-    x = _block_to_8px(functools.partial(_local, conv, "mixed_8"), x)
+    return _mean(x), _block_to_8px(functools.partial(_local, conv, "mixed_8"), x)
+
+
+def _last(conv: Conv, x: Array) -> Array:
+    """Returns the means of the last layer."""
     x = _block_8px(functools.partial(_local, conv, "mixed_9"), x, _average_pool)
     # Differs from Szegedy et al. 2016 as the graph of 2015 does: its last pool takes the maximum.
-    layers["2048"] = _block_8px(functools.partial(_local, conv, "mixed_10"), x, _same_max_pool)
-    return layers
+    return _mean(_block_8px(functools.partial(_local, conv, "mixed_10"), x, _same_max_pool))
+
+
+def _mean(x: Array) -> Array:
+    return jnp.mean(x, axis=(1, 2))
 
 
 def _local(conv: Conv, block: str, name: str, x: Array, *sizes: int, **how: int | str) -> Array:
@@ -194,7 +205,10 @@ def shapes() -> dict[str, tuple[int, int, int, int]]:
         result[name] = (height, width, x.shape[3], maps)
         return convolution.plain_conv(x, jnp.zeros((*result[name],), x.dtype), stride, padding)
 
-    jax.eval_shape(functools.partial(_layers, conv), jax.ShapeDtypeStruct((1, INPUT_PX, INPUT_PX, 3), jnp.float32))
+    def network(x: Array) -> Array:
+        return _last(conv, _to_8px(conv, _to_17px(conv, x)[1])[1])
+
+    jax.eval_shape(network, jax.ShapeDtypeStruct((1, INPUT_PX, INPUT_PX, 3), jnp.float32))
     return result
 
 

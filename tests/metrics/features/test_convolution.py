@@ -77,11 +77,12 @@ def test_other_devices_take_the_plain_form_for_the_whole_batch(platform):
     assert primitives == ["conv_general_dilated"]
 
 
-def test_images_in_turn_give_what_all_at_once_give():
+@pytest.mark.parametrize("at_a_time", [1, 3, 4, 5])  # Of four images.
+def test_images_in_turn_give_what_all_at_once_give(at_a_time):
     x = np.arange(24, dtype=np.float32).reshape(4, 3, 2, 1)
 
     def fn(x, y):
         return {"sum": (x + y).sum(axis=(1, 2, 3)), "image": x - y}
 
-    result = jax.jit(lambda x, y: convolution.by_image(fn, x, y))(x, 2 * x)
+    result = jax.jit(lambda x, y: convolution.by_image(fn, x, y, at_a_time=at_a_time))(x, 2 * x)
     jax.tree.map(np.testing.assert_array_equal, result, fn(x, 2 * x))

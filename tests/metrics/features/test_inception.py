@@ -95,8 +95,10 @@ def _inputs_of_convolutions() -> dict[str, np.ndarray]:
         return jnp.sin(3 * x[:, ::stride, ::stride, :2] + weight[None, None, None])
 
     x = np.random.default_rng(0).uniform(-1, 1, (1, 299, 299, 3)).astype(np.float32)
-    layers = inception._layers(conv, x)
-    assert [value.shape[1] for value in layers.values()] == [73, 35, 17, 8]
+    means, at_17px = inception._to_17px(conv, x)
+    _, at_8px = inception._to_8px(conv, at_17px)
+    inception._last(conv, at_8px)
+    assert means.keys() == {"64", "192"} and (at_17px.shape[1], at_8px.shape[1]) == (17, 8)
     return {name: np.asarray(value) for name, value in seen.items()}
 
 
@@ -127,7 +129,9 @@ def test_average_pools_leave_padding_out_and_the_last_pool_takes_the_maximum():
     ],
 )
 def test_each_resize_has_its_range(monkeypatch, name, resize_fn, black, white):
-    monkeypatch.setattr(inception, "_layers", lambda conv, x: {"2048": x})
+    monkeypatch.setattr(inception, "_to_17px", lambda conv, x: ({}, x))
+    monkeypatch.setattr(inception, "_to_8px", lambda conv, x: (x, x))
+    monkeypatch.setattr(inception, "_last", lambda conv, x: inception._mean(x))
     images = np.random.default_rng(0).integers(0, 256, (1, 40, 30, 3), np.uint8)
     params = {"conv/kernel": np.zeros(1, np.float32)}
     ours = inception.activations(params, images, name)["2048"]
