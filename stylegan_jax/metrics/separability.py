@@ -18,6 +18,8 @@ Source: Karras et al. 2019, Sec. 4.2; official metrics/linear_separability.py.
 
 import functools
 import multiprocessing
+import os
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
@@ -99,6 +101,13 @@ _taken: list[np.ndarray] = []  # In a process of `_each`: the points.
 
 def _take_points(points: np.ndarray) -> None:
     _taken[:] = [points]
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Ends this process once the one that started it has ended: it would wait for work for ever, with its points."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _of_taken_points(entropies_fn: Callable[..., np.ndarray], one: np.ndarray) -> np.ndarray:

@@ -1,5 +1,13 @@
 """Linear separability against the official code's recordings, naive formulas, and a machine fitted in another way."""
 
+import contextlib
+import os
+import pathlib
+import select
+import signal
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -399,3 +407,40 @@ def test_wrong_arrays_are_refused():
         separability.exact(points[0], probabilities)
     with pytest.raises(ValueError, match="there is 1"):
         separability.exact(points[:1], probabilities[:1])
+
+
+# Ends while processes fit machines, as a run does that is stopped.
+ENDING = """
+import os, threading, time
+import multiprocessing
+import numpy as np
+from stylegan_jax.metrics import separability
+
+if __name__ == "__main__":
+    draw = np.random.default_rng(0).standard_normal
+    points, logits = draw((20_000, 256), np.float32), draw((20_000, 8), np.float32)
+    fit = lambda: separability.result(points, logits, list("abcdefgh"), "legacy", seed=0, num_processes=2)
+    threading.Thread(target=fit, daemon=True).start()
+    while len(multiprocessing.active_children()) < 2:
+        time.sleep(0.1)
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    time.sleep(3)
+    os._exit(0)
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_fit_machines_end_with_the_one_that_started_them(tmp_path):
+    (tmp_path / "ending.py").write_text(ENDING)
+    environment = os.environ | {"PYTHONPATH": str(pathlib.Path(__file__).parent.parent.parent)}
+    command = [sys.executable, str(tmp_path / "ending.py")]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        children = [int(pid) for pid in process.stdout.readline().split()]
+        assert len(children) == 2 and process.wait(60) == 0
+        try:
+            # The children hold the other end of this pipe until they end.
+            assert select.select([process.stdout], [], [], 30)[0] and process.stdout.read() == ""
+        finally:
+            for pid in children:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)

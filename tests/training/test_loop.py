@@ -479,7 +479,7 @@ def assert_as_evaluated(workdir: pathlib.Path, folder: pathlib.Path, nimgs: list
 @pytest.mark.slow
 def test_what_is_measured_in_training_is_in_tensorboard(with_metrics):
     (events,) = (with_metrics[0] / "tensorboard").iterdir()
-    assert events.read_bytes().count(b"fd_faces10k:64_kid") == 2
+    assert events.read_bytes().count(b"fd_faces10k_64_kid") == 2
 
 
 @pytest.mark.slow
