@@ -1,6 +1,7 @@
 """Latents of a generator, and which attributes their images have: what linear separability is measured from."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import jax
@@ -57,29 +58,20 @@ def measure(
 
     fns = tuple(fn if isinstance(fn, Partial) else Partial(fn) for fn in (map_fn, synthesize_fn))
     sharding = None if devices is None else mesh.split(devices)
-
-    def points(fns: tuple[MapFn, SynthesizeFn], params: Any, batch_key: Array) -> dict[str, Array]:
-        z_key, map_key, noise_key = jax.random.split(batch_key, 3)
-        z = jax.random.normal(z_key, (batch, z_size))
-        if sharding is not None:
-            z = jax.lax.with_sharding_constraint(z, sharding)
-        w = fns[0](z, map_key)
-        logits = attributes.logits_fn(params, fns[1](w, noise_key))
-        found = {"z": z, "w": w if w.ndim == 2 else w[:, -1], "logits": logits}
-        return {name: found[name].astype(jnp.float32) for name in (*spaces, "logits")}
-
+    # Parameters are arguments: 40 classifiers are too large for constants.
+    points = functools.partial(
+        _compiled, logits_fn=attributes.logits_fn, batch=batch, z_size=z_size, spaces=tuple(spaces), sharding=sharding
+    )
     shapes = jax.eval_shape(points, fns, attributes.params, key)
     if shapes["logits"].shape != (batch, len(attributes.names)) or any(shapes[name].ndim != 2 for name in spaces):
         raise ValueError(
             f"{batch} images have {', '.join(f'{name} {list(value.shape)}' for name, value in shapes.items())}; use "
             f"functions to w [n, w_size] or [n, num_layers, w_size], and to logits [n, {len(attributes.names)}]."
         )
-    # Parameters are arguments: 40 classifiers are too large for constants.
-    compiled = jax.jit(points, out_shardings=None if devices is None else mesh.replicated(devices))
     numbers = range(-(-num_images // batch))
 
     def compute(index: int) -> dict[str, Array]:
-        return compiled(fns, attributes.params, jax.random.fold_in(key, index))
+        return points(fns, attributes.params, jax.random.fold_in(key, index))
 
     def batches() -> Iterator[dict[str, np.ndarray]]:
         coming = compute(0)
@@ -88,6 +80,32 @@ def measure(
             yield {name: np.asarray(x.addressable_data(0))[: num_images - index * batch] for name, x in whole.items()}
 
     return batches()
+
+
+def _points(
+    fns: tuple[MapFn, SynthesizeFn],
+    params: Any,
+    key: Array,
+    *,
+    logits_fn: Callable[[Any, Array], Array],
+    batch: int,
+    z_size: int,
+    spaces: tuple[str, ...],
+    sharding: jax.sharding.NamedSharding | None,
+) -> dict[str, Array]:
+    """Returns the latents and logits of one batch, float32 [batch, ...]."""
+    z_key, map_key, noise_key = jax.random.split(key, 3)
+    z = jax.random.normal(z_key, (batch, z_size))
+    if sharding is not None:
+        z = jax.lax.with_sharding_constraint(z, sharding)
+    w = fns[0](z, map_key)
+    found = {"z": z, "w": w if w.ndim == 2 else w[:, -1], "logits": logits_fn(params, fns[1](w, noise_key))}
+    found = {name: found[name].astype(jnp.float32) for name in (*spaces, "logits")}
+    return found if sharding is None else jax.lax.with_sharding_constraint(found, mesh.replicated(sharding.mesh))
+
+
+# One for all calls: a run that trains measures again and again.
+_compiled = jax.jit(_points, static_argnames=("logits_fn", "batch", "z_size", "spaces", "sharding"))
 
 
 def collected(batches: Iterable[dict[str, np.ndarray]], num_images: int) -> dict[str, np.ndarray]:

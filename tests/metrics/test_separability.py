@@ -170,6 +170,23 @@ def _measure(map_fn=_doubled, synthesize_fn=_as_images, attributes=None, seed=0,
     return labelled_latents.measure(map_fn, synthesize_fn, asked, key=jax.random.key(seed), **settings)
 
 
+def test_a_function_is_compiled_once_for_all_measurements():
+    """A run that trains measures again and again."""
+    attributes, compiled = _pixels(0.5, -1.0), []
+
+    def note(event: str, seconds: float, **details) -> None:
+        if event == "/jax/core/compile/backend_compile_duration" and "_points" in details["fun_name"]:
+            compiled.append(details["fun_name"])
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        for seed in (0, 1):
+            list(_measure(attributes=attributes, seed=seed))
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)
+    assert len(compiled) == 1
+
+
 def test_latents_and_logits_are_of_the_same_images():
     found = labelled_latents.collected(_measure(), 20)
     assert {name: (x.shape, x.dtype) for name, x in found.items()} == {

@@ -224,3 +224,10 @@ def test_averages_are_over_what_was_given_and_survive_a_restart():
         each.add({"loss": 6.0})
         assert each.take() == {"loss": 3.0, "r1": 8.0}
         assert each.take() == {}
+
+
+def test_events_go_to_tensorboard_alone(tmp_path):
+    with report.Report(tmp_path, 1000, stream=io.StringIO()) as log:
+        log.events(500, {"fid50k": 12.5})
+    values = {v.tag: (e.step, v.simple_value) for e in read_events(tmp_path) for v in e.summary.value}
+    assert values == {"fid50k": (500, 12.5)} and (tmp_path / "scalars.jsonl").read_bytes() == b""
