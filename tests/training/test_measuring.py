@@ -125,7 +125,7 @@ def test_the_generator_is_that_of_its_tick_though_training_reuses_its_arrays(tmp
     run = Run(tmp_path, num_labels=num_labels)
     train_state = run.begin()
     tools = evaluate.open_tools(measuring.metrics_of(run.config), None, "celeba", run.devices)
-    reals = evaluation.Squares(run.stored, 8, False)
+    reals = evaluation.Reals(run.stored, 8, False)
     classes = run.stored.classes.labels if num_labels else None
     params = jax.device_get(train_state.ema_params)
     jax.tree.map(lambda x: x.delete(), train_state)
