@@ -126,7 +126,10 @@ def _cmmd(fakes: Collected, reals: Collected, seed: int) -> Values:
 
 
 def _swd(fakes: Patches, reals: Patches, seed: int) -> Values:
-    by_level = swd.distances(swd.descriptors(fakes.by_level), swd.descriptors(reals.by_level), seed)
+    by_level = {}
+    for r in fakes.by_level:  # One level after another, so that the descriptors of one alone are held.
+        first, second = (swd.descriptors({r: one.by_level[r]}) for one in (fakes, reals))
+        by_level |= swd.distances(first, second, seed)
     return {"": float(np.mean(list(by_level.values())))} | {str(r): by_level[r] for r in sorted(by_level)}
 
 

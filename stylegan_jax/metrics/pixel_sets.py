@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -18,7 +19,7 @@ class Patches:
     """
 
     half_of: np.ndarray
-    by_level: dict[int, np.ndarray]
+    by_level: Mapping[int, np.ndarray]
 
     def __len__(self) -> int:
         return len(self.half_of)
@@ -32,7 +33,23 @@ class Patches:
         return self._of(np.flatnonzero(self.half_of == number))
 
     def _of(self, chosen: slice | np.ndarray) -> "Patches":
-        return Patches(self.half_of[chosen], {r: found[chosen] for r, found in self.by_level.items()})
+        return Patches(self.half_of[chosen], _Chosen(self.by_level, chosen))
+
+
+class _Chosen(Mapping[int, np.ndarray]):
+    """Patches of some images alone; those of a level are copied when they are asked for."""
+
+    def __init__(self, by_level: Mapping[int, np.ndarray], chosen: slice | np.ndarray) -> None:
+        self._by_level, self._chosen = by_level, chosen
+
+    def __getitem__(self, r: int) -> np.ndarray:
+        return self._by_level[r][self._chosen]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._by_level)
+
+    def __len__(self) -> int:
+        return len(self._by_level)
 
 
 class PatchCollector:

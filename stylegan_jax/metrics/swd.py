@@ -17,6 +17,8 @@ from stylegan_jax.metrics import batches
 
 MIN_RESOLUTION = 16  # The pyramid's coarsest level, px.
 PATCH_PX = 7
+_MOST_NUMBERS = 2**24  # Projections of one set that a thread holds at a time: 64 MiB.
+_IMAGES_AT_A_TIME = 256  # Whose patches are squared in float64.
 _KERNEL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)  # Burt and Adelson's low-pass filter.
 
 
@@ -110,7 +112,7 @@ def sliced_wasserstein(
         first: float32. [n, d]
         second: float32. [m, d]
         seed: seed of the directions.
-        num_repeats: independent sets of directions; they only bound the memory.
+        num_repeats: independent sets of directions, each of which a thread of its own takes.
         num_directions: directions in a set.
     """
     if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1]:
@@ -119,10 +121,17 @@ def sliced_wasserstein(
         )
     rng = np.random.default_rng(seed)
     num_quantiles = max(len(first), len(second))
+    step = max(1, _MOST_NUMBERS // num_quantiles)
 
     def one_repeat(directions: np.ndarray) -> float:
-        sorted_1, sorted_2 = (_sorted_projections(x, directions, num_quantiles) for x in (first, second))
-        return float(np.abs(sorted_1 - sorted_2).mean(dtype=np.float64))
+        total = 0.0
+        for i in range(0, num_directions, step):
+            sorted_1, sorted_2 = (
+                _sorted_projections(x, directions[i : i + step], num_quantiles) for x in (first, second)
+            )
+            sorted_1 -= sorted_2
+            total += np.abs(sorted_1, out=sorted_1).mean(axis=1, dtype=np.float64).sum()
+        return total / num_directions
 
     directions = rng.standard_normal((num_repeats, num_directions, first.shape[1]))
     directions /= np.sqrt(np.square(directions).sum(axis=2, keepdims=True))
@@ -163,7 +172,11 @@ def _patches(images: jax.Array, corners: list[jax.Array], *, patch_px: int) -> l
 def _normalized(found: np.ndarray) -> np.ndarray:
     """Returns [n, p, h, w, c] patches as [n * p, h * w * c], with each channel's mean 0 and deviation 1."""
     mean = found.mean(axis=(0, 1, 2, 3), dtype=np.float64)
-    deviation = found.std(axis=(0, 1, 2, 3), dtype=np.float64)
+    squares = np.zeros(found.shape[4])
+    for first in range(0, len(found), _IMAGES_AT_A_TIME):
+        part = found[first : first + _IMAGES_AT_A_TIME] - mean[None, None, None, None]
+        squares += np.square(part, out=part).sum(axis=(0, 1, 2, 3))
+    deviation = np.sqrt(squares / (found.size // found.shape[4]))
     scale = np.where(deviation > 0, deviation, 1)
     shifted = found - mean.astype(np.float32)[None, None, None, None]
     shifted /= scale.astype(np.float32)[None, None, None, None]

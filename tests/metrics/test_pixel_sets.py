@@ -47,6 +47,13 @@ def test_the_first_patches_and_half_of_them_are_those_of_their_images(tmp_path):
     assert (len(found.first(4)), len(found.half(0)), len(found.half(1))) == (4, 6, 5)
 
 
+def test_patches_of_a_half_are_copied_only_when_a_level_is_asked_for(tmp_path):
+    found = patches(tmp_path, (11,))
+    half = found.half(0)
+    found.by_level[16][:] = 7
+    assert list(half.by_level) == [32, 16] and (half.by_level[16] == 7).all()
+
+
 @pytest.mark.parametrize("sizes", [(11,), (1, 1, 3, 6), (5, 6)])
 def test_pairs_of_any_batches_are_the_images_in_turn_and_a_last_one_alone_does_not_count(sizes):
     found = pairs(sizes)

@@ -1,5 +1,7 @@
 """The sliced Wasserstein distance against naive float64 references."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -94,6 +96,25 @@ def test_distance_equals_a_naive_one_also_for_sets_of_two_sizes(sizes):
     naive = np.mean([scipy.stats.wasserstein_distance(first @ d, second @ d) for d in directions])
     ours = swd.sliced_wasserstein(first, second, 7, num_repeats=2, num_directions=3)
     np.testing.assert_allclose(ours, naive, rtol=1e-5)
+
+
+def test_the_distance_does_not_depend_on_how_many_directions_are_taken_at_a_time(monkeypatch):
+    first, second = (np.random.default_rng(i).normal(i / 10, size=(50, 5)).astype(np.float32) for i in (1, 2))
+    whole = swd.sliced_wasserstein(first, second, 7, num_directions=10)
+    monkeypatch.setattr(swd, "_MOST_NUMBERS", 3 * 50)
+    assert swd.sliced_wasserstein(first, second, 7, num_directions=10) == pytest.approx(whole, rel=1e-6)
+
+
+def test_projections_take_no_more_memory_for_more_patches(monkeypatch):
+    monkeypatch.setattr(swd, "_MOST_NUMBERS", 40_000)
+    first, second = (np.random.default_rng(i).normal(size=(20_000, 2)).astype(np.float32) for i in (1, 2))
+    tracemalloc.start()
+    try:
+        swd.sliced_wasserstein(first, second, 7)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10_000_000, "four threads' projections on two directions of two sets; on all 128 they take 82 MB"
 
 
 def test_distance_of_a_set_from_itself_is_zero_and_grows_with_noise_and_is_a_thousandfold():
