@@ -252,7 +252,7 @@ def generator_of(
         known_classes = None if reals is None else reals.classes
         if known_classes is not None and len(known_classes.names) == model.num_labels:
             classes = known_classes.labels
-            notes.append("labels are those of random real pictures, as StyleGAN2-ADA does")
+            notes.append(labels_note(reals))
             if network.class_names and network.class_names != known_classes.names:
                 notes.append("the real pictures' classes have other names than the network's; they go by their numbers")
         else:
@@ -265,6 +265,11 @@ def generator_of(
         )
     params = mesh.put(network.params, mesh.replicated(devices))
     return image_sets.Generator(params, model, network.resolution, network.alpha, classes), notes
+
+
+def labels_note(reals: images.Images) -> str:
+    """Returns what is said beside the numbers of a conditional network, whose labels are drawn from `reals`."""
+    return f"labels are those of random real pictures (fingerprint {reals.fingerprint}), as StyleGAN2-ADA does"
 
 
 def _about_network(network: Network) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import logging
 import pathlib
 from collections.abc import Callable, Iterator
 from concurrent import futures
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -61,6 +62,7 @@ class Measuring:
         """
         self._config, self._log, self._folder = config, log, folder
         self._classes = data.stored.classes.labels if config.model.num_labels else None
+        self._remarks = [evaluate.labels_note(data.stored)] if config.model.num_labels else []
         self._evaluator: evaluation.Evaluator | None = None
         self._evaluations: list[tuple[int, evaluation.Steps]] = []  # By images; the first one is at work.
         self._num_done = 0  # Images of the set that is at work.
@@ -164,8 +166,18 @@ class Measuring:
             values = "  ".join(f"{name} {value:.5g}" for name, value in result.values.items())
             self._log.log(f"{nimg / 1000:.1f} kimg: {values}")
             with _told(f"{metric} at {nimg / 1000:.1f} kimg is not written"):
-                evaluate.write(self._folder, result, {"network": {"source": str(self._folder), "nimg": nimg}})
+                evaluate.write(self._folder, result, self._about(nimg))
                 self._log.events(nimg, result.values)
+
+    def _about(self, nimg: int) -> dict[str, Any]:
+        """Returns what is written beside the numbers of the generator after `nimg` images."""
+        model = self._config.model
+        phase = schedule.phase_at(nimg, self._config.schedule, model.resolution)
+        network = {"source": str(self._folder), "resolution": phase.resolution, "alpha": phase.alpha}
+        return {
+            "network": network | {"compute_dtype": model.compute_dtype, "nimg": nimg},
+            "remarks": self._remarks,
+        }
 
 
 @contextlib.contextmanager

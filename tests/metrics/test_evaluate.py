@@ -220,7 +220,8 @@ def test_labels_are_those_of_the_real_pictures_where_the_classes_are_as_many(tmp
     opened = images.open_images(Data(source=reals, labels="folders"), network.model)
     made, notes = evaluate.generator_of(network, opened, devices())
     np.testing.assert_array_equal(made.classes, np.arange(24) // 12)
-    assert notes[0] == "labels are those of random real pictures, as StyleGAN2-ADA does"
+    said = f"labels are those of random real pictures (fingerprint {opened.fingerprint}), as StyleGAN2-ADA does"
+    assert notes[0] == said
     assert notes[1].startswith("the real pictures' classes have other names than the network's")
 
 
@@ -242,7 +243,9 @@ def test_how_labels_are_drawn_stands_beside_the_number(tmp_path, reals):
     path = random_network(resolution=16, num_labels=2).save(tmp_path / "random.safetensors")
     config = settings(data={"source": reals, "labels": "folders"})
     _, (line,) = measure(tmp_path, network=str(path), config=config)
-    assert "labels are those of random real pictures, as StyleGAN2-ADA does" in line["remarks"]
+    fingerprint = line["reals"]["fingerprint"]
+    said = f"labels are those of random real pictures (fingerprint {fingerprint}), as StyleGAN2-ADA does"
+    assert said in line["remarks"]
 
 
 # ---- refused

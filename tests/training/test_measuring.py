@@ -89,9 +89,18 @@ def test_a_result_is_logged_shown_and_written_with_its_images(tmp_path):
     run.begin(1200)
     run.steps()
     (found,) = run.written()
-    assert found["metric"] == "colours" and found["network"] == {"source": str(tmp_path), "nimg": 1200}
+    network = {"source": str(tmp_path), "resolution": 8, "alpha": 1.0, "compute_dtype": "float32", "nimg": 1200}
+    assert (found["metric"], found["network"], found["remarks"]) == ("colours", network, [])
     assert run.log.lines == [f"1.2 kimg: colours {found['values']['colours']:.5g}"]
     assert run.log.shown == [(1200, found["values"])]
+
+
+def test_how_the_labels_of_a_conditional_network_are_drawn_stands_beside_the_number(tmp_path):
+    run = Run(tmp_path, num_labels=2)
+    run.begin()
+    run.steps()
+    (found,) = run.written()
+    assert found["remarks"] == ["labels are those of random real pictures (fingerprint f), as StyleGAN2-ADA does"]
 
 
 def test_between_chunks_as_many_images_are_measured_as_a_chunk_has(tmp_path, monkeypatch):
