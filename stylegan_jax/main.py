@@ -19,7 +19,7 @@ from stylegan_jax.config import Config, checks, from_dict, to_dict
 from stylegan_jax.data import inspection, prepare, remote, sources
 from stylegan_jax.devices import backend, distributed
 from stylegan_jax.images import draw
-from stylegan_jax.metrics import evaluate
+from stylegan_jax.metrics import evaluate, results
 from stylegan_jax.metrics.features import download, shelf
 from stylegan_jax.runs import checkpoint, progress, workdir
 from stylegan_jax.training import loop, plan
@@ -78,7 +78,7 @@ def measure(config: Config | None, folder: pathlib.Path) -> None:
     )
     text = evaluate.evaluate(request, folder)
     if distributed.process_index() == 0:
-        print(text, f"written to {folder / evaluate.FILE}", sep="\n")
+        print(text, f"written to {folder / results.FILE}", sep="\n")
 
 
 def run(config: Config, mode: str, folder: pathlib.Path) -> None:

@@ -2,8 +2,6 @@
 
 import contextlib
 import dataclasses
-import datetime
-import errno
 import functools
 import json
 import os
@@ -34,8 +32,6 @@ from stylegan_jax.metrics.features import known, shelf
 from stylegan_jax.runs import progress
 from stylegan_jax.weights import checkpoints, load, trees
 from stylegan_jax.weights.network import Network
-
-FILE = "metrics.jsonl"  # In the workdir: one JSON object a line, a metric of one seed each.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +73,8 @@ def evaluate(request: Request, folder: pathlib.Path) -> str:
         OSError: a disk failed.
     """
     metrics = definitions.parse(request.metrics)
+    with distributed.together():
+        results.check_file(folder)
     if (request.network is None) == (request.fakes is None):
         raise ValueError("name a network (--network=FILE_OR_WORKDIR) or pictures (--fakes=PICTURES): one of the two.")
     if request.network is None and request.checkpoint is not None:
@@ -112,7 +110,7 @@ def evaluate(request: Request, folder: pathlib.Path) -> str:
             print(f"computing {one.metric.name}", flush=True)
             with progress.counting(one.metric.name) as progress_fn:
                 measured.append(one.compute_fn(progress_fn))
-            write(folder, measured[-1], about)
+            results.append(folder, measured[-1], about)
 
     for seed in request.seeds:
         pending = _shown(evaluator.run(made, seed))
@@ -125,15 +123,6 @@ def _kept(measured: Sequence[results.Result], cache: pathlib.Path | None) -> lis
     keys = {r.about["reals"].get("kept_as"): r.about["features"] for r in measured if "reals" in r.about}
     named = ", ".join(f"{key} ({kind})" for key, kind in keys.items() if key)
     return [f"features of the real pictures are kept in {cache} as {named}"] if named and cache else []
-
-
-def write(folder: pathlib.Path, result: results.Result, about: dict[str, Any]) -> None:
-    """Appends a result to metrics.jsonl in one write, with what it is of and the time."""
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    line = results.record(result, time=now, **about).encode()
-    with (folder / FILE).open("ab", buffering=0) as file:
-        if file.write(line) < len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def open_tools(

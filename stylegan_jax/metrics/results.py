@@ -1,12 +1,18 @@
 """What was measured, with all that one needs to measure it again: as a table for people, as JSON for machines."""
 
 import dataclasses
+import datetime
+import errno
 import json
 import math
+import os
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+FILE = "metrics.jsonl"  # In the workdir: one JSON object a line, a metric of one seed each.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +53,39 @@ def record(result: Result, **more: Any) -> str:
         "notes": list(result.notes),
     }
     return json.dumps(more | fields) + "\n"
+
+
+def check_file(folder: pathlib.Path) -> None:
+    """Raises ValueError if results cannot be appended to the metrics.jsonl that a folder has."""
+    path = folder / FILE
+    try:
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "it is no file")
+        if path.exists():
+            path.open("ab").close()
+    except OSError as error:
+        raise ValueError(
+            f"{path} cannot be written ({error.strerror}); move it away, or choose another --workdir."
+        ) from None
+
+
+def append(folder: pathlib.Path, result: Result, about: dict[str, Any]) -> None:
+    """Appends a result to metrics.jsonl in one write, on a line of its own, with what it is of and the time.
+
+    Raises:
+        OSError: the disk is full, or the file cannot be written; no part of the line stays.
+    """
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    line = record(result, time=now, **about).encode()
+    with (folder / FILE).open("a+b", buffering=0) as file:  # With reading, a pipe without a reader is not waited for.
+        end = file.seek(0, os.SEEK_END)
+        if end and os.pread(file.fileno(), 1, end - 1) != b"\n":  # The last line was left unfinished.
+            line = b"\n" + line
+        num_written = file.write(line)
+        if num_written < len(line):
+            if file.seek(0, os.SEEK_END) == end + num_written:  # Otherwise another process has written too.
+                file.truncate(end)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def table(results: Sequence[Result]) -> str:

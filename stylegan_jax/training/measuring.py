@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from stylegan_jax.config import Config, schedule
 from stylegan_jax.data import dataset
 from stylegan_jax.devices import distributed
-from stylegan_jax.metrics import definitions, evaluate, evaluation, image_sets
+from stylegan_jax.metrics import definitions, evaluate, evaluation, image_sets, results
 from stylegan_jax.runs import report
 from stylegan_jax.training import state
 
@@ -166,7 +166,7 @@ class Measuring:
             values = "  ".join(f"{name} {value:.5g}" for name, value in result.values.items())
             self._log.log(f"{nimg / 1000:.1f} kimg: {values}")
             with _told(f"{metric} at {nimg / 1000:.1f} kimg is not written"):
-                evaluate.write(self._folder, result, self._about(nimg))
+                results.append(self._folder, result, self._about(nimg))
                 self._log.events(nimg, result.values)
 
     def _about(self, nimg: int) -> dict[str, Any]:

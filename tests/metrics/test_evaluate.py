@@ -301,3 +301,10 @@ def test_a_network_of_weights_says_which_metrics_need_it():
         name for name in definitions.TABLE if name.startswith("ppl")
     ]
     assert not any(name.startswith(("fd_faces", "swd", "msssim")) for names in found.values() for name in names)
+
+
+def test_a_folder_in_place_of_the_results_is_refused_before_pictures_are_read(tmp_path, file, reals, monkeypatch):
+    monkeypatch.setattr(images, "open_images", nothing_is_read)
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(ValueError, match="metrics.jsonl cannot be written .it is no file.; move it away, or choose"):
+        evaluate.evaluate(Request(FACES, network=file, reals=reals), tmp_path)

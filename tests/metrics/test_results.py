@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import resource
 
 import pytest
 
@@ -64,3 +66,32 @@ def test_columns_are_aligned():
     lines = results.table([result(), result("a_longer_name", floor={}, floor_text="")]).splitlines()
     assert len({line.index("a distance") for line in lines[1:]}) == 1
     assert lines[0].index("what it is") == lines[1].index("a distance")
+
+
+def test_a_result_has_a_line_of_its_own_behind_one_that_was_left_unfinished(tmp_path):
+    (tmp_path / results.FILE).write_text('{"metric": "fi')
+    for seed in (1, 2):
+        results.append(tmp_path, result(seed=seed), {})
+    first, *others = (tmp_path / results.FILE).read_text().splitlines()
+    assert first == '{"metric": "fi' and [json.loads(line)["seed"] for line in others] == [1, 2]
+
+
+def test_a_line_that_has_no_room_leaves_the_file_as_it_was(tmp_path):
+    results.append(tmp_path, result(), {})
+    before = (tmp_path / results.FILE).read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, limits[1]))
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            results.append(tmp_path, result(), {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / results.FILE).read_bytes() == before
+
+
+def test_a_pipe_in_place_of_the_file_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / results.FILE)
+    with pytest.raises(ValueError, match="metrics.jsonl cannot be written .it is no file.; move it away"):
+        results.check_file(tmp_path)
+    with pytest.raises(OSError, match="seek"):
+        results.append(tmp_path, result(), {})

@@ -16,7 +16,7 @@ import pytest
 from stylegan_jax.config import schedule, to_dict
 from stylegan_jax.data import dataset
 from stylegan_jax.devices import mesh
-from stylegan_jax.metrics import evaluate, image_sets
+from stylegan_jax.metrics import evaluate, image_sets, results
 from stylegan_jax.runs import checkpoint
 from stylegan_jax.training import loop, pending, programs, saving
 from tests.small import settings
@@ -441,7 +441,7 @@ MEASURED = {"report": {"metrics": ("fd_faces10k:64",), "evaluation_ticks": 4, "k
 
 
 def measured(workdir: pathlib.Path) -> list[dict]:
-    return [json.loads(line) for line in (workdir / evaluate.FILE).read_text().splitlines()]
+    return [json.loads(line) for line in (workdir / results.FILE).read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -493,7 +493,7 @@ def test_a_measured_run_that_is_stopped_and_goes_on_is_the_same_run(undisturbed,
         loop.train(config, tmp_path)  # It stops at 64 images.
     said = capsys.readouterr().out
     assert "report.metrics at 0.0 kimg are not measured to the end; --mode=evaluate does it for a checkpoint." in said
-    assert not (tmp_path / evaluate.FILE).exists()
+    assert not (tmp_path / results.FILE).exists()
     assert_equal(undisturbed[1], loop.train(config, tmp_path))
     assert logged(tmp_path) == logged(undisturbed[0])
     assert_as_evaluated(tmp_path, tmp_path / "evaluated", [96, 256])  # Amid a fade, and at the end.
@@ -531,4 +531,4 @@ def test_a_signal_at_the_end_of_a_run_leaves_its_measurement_out(tmp_path, monke
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     assert "report.metrics at 0.0 kimg are not measured to the end; --mode=evaluate does it" in output
-    assert output.splitlines()[-1] == "complete at 0.032 kimg" and not (tmp_path / evaluate.FILE).exists()
+    assert output.splitlines()[-1] == "complete at 0.032 kimg" and not (tmp_path / results.FILE).exists()

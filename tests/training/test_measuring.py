@@ -5,7 +5,6 @@ import json
 import os
 import pathlib
 import threading
-import types
 from concurrent import futures
 
 import jax
@@ -15,7 +14,7 @@ import pytest
 from stylegan_jax.config import schedule
 from stylegan_jax.data import dataset, images, labels
 from stylegan_jax.devices import mesh
-from stylegan_jax.metrics import definitions, evaluate, evaluation, feature_networks, image_sets
+from stylegan_jax.metrics import definitions, evaluate, evaluation, feature_networks, image_sets, results
 from stylegan_jax.training import measuring, state
 from tests.small import settings
 
@@ -80,7 +79,7 @@ class Run:
             futures.wait([computing for *_, computing in self.measuring._computing])
 
     def written(self) -> list[dict]:
-        path = self.folder / evaluate.FILE
+        path = self.folder / results.FILE
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
@@ -208,7 +207,7 @@ def broken_computation(monkeypatch, run):
 
 
 def broken_file(monkeypatch, run):
-    (run.folder / evaluate.FILE).mkdir()
+    (run.folder / results.FILE).mkdir()
 
 
 def broken_disk(monkeypatch, run):
@@ -239,30 +238,11 @@ def test_what_goes_wrong_is_told_and_the_next_measurement_is_sound(tmp_path, cap
         run.begin(1000)
         run.steps()
     assert len(caplog.messages) == 1 and caplog.messages[0].startswith(message)
-    if (tmp_path / evaluate.FILE).is_dir():
-        (tmp_path / evaluate.FILE).rmdir()
+    if (tmp_path / results.FILE).is_dir():
+        (tmp_path / results.FILE).rmdir()
     run.begin(2000)
     run.steps()
     assert run.written()[-1]["network"]["nimg"] == 2000 and run.log.lines[-1].startswith("2.0 kimg: colours ")
-
-
-def test_a_line_that_is_only_half_written_is_an_error(tmp_path, monkeypatch):
-    result = evaluate.results.Result("m", {"m": 1.0}, {}, "", "a metric", 0, {})
-    file = types.SimpleNamespace(write=lambda line: len(line) - 1)
-    monkeypatch.setattr(pathlib.Path, "open", lambda *args, **kwargs: _Opened(file))
-    with pytest.raises(OSError, match="No space left"):
-        evaluate.write(tmp_path, result, {})
-
-
-class _Opened:
-    def __init__(self, file) -> None:
-        self._file = file
-
-    def __enter__(self):
-        return self._file
-
-    def __exit__(self, *exception) -> None:
-        pass
 
 
 def test_what_is_due_while_another_is_measured_is_left_out_with_a_line(tmp_path):
