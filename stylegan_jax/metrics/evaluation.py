@@ -82,6 +82,8 @@ class Evaluator:
                 self._check(metric)
             elif pictures is not None:
                 raise ValueError(f"{metric.name} measures the latents of a network, and pictures have none.")
+            elif reals is not None:  # They have the size of the generator's images.
+                _check_size(metric, reals.resolution)
 
     def _check(self, metric: Metric) -> None:
         """Notes the real pictures that a metric of sets compares with, if any, and whether there are enough images."""
@@ -99,11 +101,7 @@ class Evaluator:
                 definition.max_reals,
             )
             counts["real pictures"] = found.count
-            if definition.features in OF_PIXELS and reals.resolution < swd.MIN_RESOLUTION:
-                raise ValueError(
-                    f"{metric.name} takes images of {swd.MIN_RESOLUTION} px or more, and these have "
-                    f"{reals.resolution} px; leave it out."
-                )
+            _check_size(metric, reals.resolution)
         if min(counts.values()) < definition.fewest:
             found_text = " and ".join(f"{count} {what}" for what, count in counts.items())
             raise ValueError(
@@ -207,6 +205,7 @@ class Evaluator:
     def _batches(self, group: list[Metric], made: image_sets.Generator, seed: int) -> Iterator[Any]:
         """Returns the batches of a path length, or of separabilities."""
         tools, definition, count = self._tools, group[0].definition, group[0].count
+        _check_size(group[0], made.model.resolution)
         if isinstance(definition, definitions.PathLength):
             exact = dataclasses.replace(definition.definition, num_pairs=count)
             distance_fn = Partial(vgg.lpips, tools.distance.params)
@@ -222,6 +221,19 @@ class Evaluator:
             found = self._of_reals[pictures.which][metric.definition.features]
             against = computation.Against(pictures, found, self._floors)
         return functools.partial(computation.of_sets, metric, fakes, against, network, seed)
+
+
+def _check_size(metric: Metric, resolution: int) -> None:
+    """Raises ValueError if images are too small for a metric of pixels, or for a path length."""
+    definition, fewest_px = metric.definition, 0
+    if isinstance(definition, definitions.PathLength):
+        fewest_px = vgg.MIN_PX * (2 if definition.definition.crop else 1)  # The crop halves the sides.
+    elif isinstance(definition, SetMetric) and definition.features in OF_PIXELS:
+        fewest_px = swd.MIN_RESOLUTION
+    if resolution < fewest_px:
+        raise ValueError(
+            f"{metric.name} takes images of {fewest_px} px or more, and these have {resolution} px; leave it out."
+        )
 
 
 def _groups(metrics: Sequence[Metric]) -> list[list[Metric]]:

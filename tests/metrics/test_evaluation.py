@@ -195,11 +195,11 @@ def test_separabilities_of_as_many_images_share_one_pass(tmp_path, monkeypatch):
 
 def test_a_path_length_of_a_network_of_bfloat16_is_computed_in_float32(tmp_path, monkeypatch):
     monkeypatch.setattr(vgg, "lpips", lambda params, x, y: ((x - y) ** 2).mean(axis=(1, 2, 3)))
-    one = evaluator(["ppl_wend_nocrop:6", "ppl_zfull:6"], tmp_path, of=None, distance=measured.network())
+    one = evaluator(["ppl_wend_nocrop:6", "ppl_zfull_nocrop:6"], tmp_path, of=None, distance=measured.network())
     made = generator(matmul_precision="highest")
     coarse = dataclasses.replace(made, model=dataclasses.replace(made.model, compute_dtype="bfloat16"))
     (passes, exact), (_, found) = run(one, made), run(one, coarse)
-    assert passes == [("ppl_wend_nocrop:6", 6), ("ppl_zfull:6", 6)]
+    assert passes == [("ppl_wend_nocrop:6", 6), ("ppl_zfull_nocrop:6", 6)]
     for name in exact:
         assert found[name].values == exact[name].values and found[name].about["computed_in"] == "float32"
 
@@ -270,7 +270,19 @@ def test_what_cannot_be_measured_is_refused_before_any_pass(tmp_path, names, mor
         evaluator(names, tmp_path, **more)
 
 
-@pytest.mark.parametrize("name", ["swd16k", "msssim10k"])
-def test_images_too_small_for_a_metric_of_pixels_are_refused_before_any_pass(tmp_path, name):
-    with pytest.raises(ValueError, match=f"{name} takes images of 16 px or more, and these have 8 px; leave it out"):
-        Evaluator(definitions.parse(["tiny_fd", name]), Reals(source(REALS), 8, False), measured.tools(tmp_path))
+@pytest.mark.parametrize(("name", "px"), [("swd16k", 16), ("msssim10k", 16), ("ppl2_wend", 16), ("ppl_wend", 32)])
+def test_images_too_small_for_a_metric_are_refused_before_any_pass(tmp_path, name, px):
+    def make(resolution: int) -> Evaluator:
+        reals = Reals(source(REALS), resolution, False)
+        return Evaluator(definitions.parse(["tiny_fd", name]), reals, measured.tools(tmp_path))
+
+    make(px)
+    message = f"{name} takes images of {px} px or more, and these have {px // 2} px; leave it out"
+    with pytest.raises(ValueError, match=message):
+        make(px // 2)
+
+
+def test_a_generator_of_images_too_small_for_a_path_length_is_refused_before_any_pass(tmp_path):
+    found = Evaluator(definitions.parse(["ppl_wend"]), None, measured.tools(tmp_path))
+    with pytest.raises(ValueError, match="ppl_wend takes images of 32 px or more, and these have 16 px; leave it out"):
+        next(found.run(measured.generator(), 0))
