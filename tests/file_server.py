@@ -33,10 +33,34 @@ def serving(files: Mapping[str, bytes], num_missing: int = 0, stalls: bool = Fal
             if stalls:
                 ended.wait()
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with _running(Handler) as address:
+        try:
+            yield address
+        finally:
+            ended.set()
+
+
+@contextlib.contextmanager
+def answering(head: bytes) -> Iterator[str]:
+    """Yields the address of a server that answers whatever is asked with these bytes, and says no more."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+        def do_GET(self):  # noqa: N802
+            self.wfile.write(head)
+
+    with _running(Handler) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def _running(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Yields the address of a server until the block ends."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield f"http://127.0.0.1:{server.server_port}"
         finally:
-            ended.set()
             server.shutdown()

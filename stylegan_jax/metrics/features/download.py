@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from stylegan_jax.metrics.features import known, shelf
 from stylegan_jax.runs import whole
+from stylegan_jax.runs.text import printable
 
 TIMEOUT_SEC = 60.0  # Without a byte.
 _CHUNK_BYTES = 2**20
@@ -53,6 +54,8 @@ def fetch(entry: known.Known, folder: pathlib.Path, progress_fn: Callable[[int, 
     """
     path = folder / entry.name
     if path.exists():
+        if not path.is_file():  # A pipe would never end.
+            raise ValueError(f"{path} is there already, and is no file; move it away, and try again.")
         found = shelf.recognise(path)
         if found.published == entry or (not entry.sha256 and set(entry.networks) & set(found.networks)):
             return f"{path} is there already, and {found.what}."
@@ -138,10 +141,11 @@ def _network_errors(url: str) -> Iterator[None]:
         error.close()
     except urllib.error.URLError as error:
         reason = str(getattr(error.reason, "strerror", None) or error.reason)
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:  # A server can redirect to what is no address.
         reason = str(error) or type(error).__name__
     else:
         return
+    reason = printable(" ".join(reason.split()))  # A server may say anything.
     raise ValueError(
         f"{url} cannot be fetched ({reason}). Fetch it where that is possible, and put it into the folder of weights."
     )

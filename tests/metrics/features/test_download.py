@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import errno
+import gc
 import hashlib
 import io
 import os
@@ -196,3 +197,28 @@ def test_files_are_named_as_they_are_published():
 def test_every_published_address_is_one_of_https():
     for entry in known.TABLE:
         assert entry.url.startswith("https://") and bool(entry.member) == bool(entry.archive_sha256)
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    ("head", "reason"),
+    [
+        (b"HTTP/1.1 500 bad \x1b[31mred\r\n\r\n", r"the server answers 500 bad \x1b[31mred"),
+        (b"\x1b[31mgarbage\r\n\r\n", r"\x1b[31mgarbage"),
+        (b"HTTP/1.1 302 Found\r\nLocation: net.pth\r\n\r\n", "that would lead to an infinite loop. The last 30x"),
+        (b"HTTP/1.1 302 Found\r\nLocation: //[x\r\n\r\n", "Invalid IPv6 URL"),
+    ],
+)
+def test_what_a_server_says_is_shown_in_one_line_without_commands_to_a_terminal(tmp_path, head, reason):
+    with file_server.answering(head) as address:
+        message = _refused(_entry(f"{address}/net.pth"), tmp_path)
+    gc.collect()  # urllib leaves an answer open that names no address.
+    assert message.isprintable() and reason in message
+    assert message.startswith(f"{address}/net.pth cannot be fetched (") and "Fetch it where that is possible" in message
+
+
+@pytest.mark.parametrize("make_fn", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_named_and_not_read(tmp_path, make_fn):
+    make_fn(tmp_path / "net.pth")
+    with pytest.raises(ValueError, match="net.pth is there already, and is no file; move it away, and try again"):
+        download.fetch(_entry("http://127.0.0.1:1/net.pth"), tmp_path, _ignore)
