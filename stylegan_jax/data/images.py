@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import zlib
 from collections.abc import Callable, Mapping
 from concurrent import futures
 from typing import Any
@@ -36,7 +37,8 @@ class Images:
     num_filtered: int = 0  # Number of sound pictures left out for their size.
     num_enlarged: int = 0  # Number of pictures smaller than the images.
     num_ignored: int = 0  # Number of files that are not pictures.
-    # What else decides about their pixels: channels, and settings of config.Data where they are made from pictures.
+    # What else decides about their pixels: channels; and of pictures, settings of config.Data, and a digest of all
+    # pixels, since the fingerprint does not see a file that changes and keeps its size.
     made_with: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -157,10 +159,12 @@ def _decoded(source: Source, data: Data, model: Model, progress_fn: ProgressFn |
     """Returns the pictures of a source as squares, after decoding each of them once."""
     images = _empty_images(source.length, model) if _fits_cache(source.length, data, model) else None
     enlarged, brightest = np.zeros(source.length, bool), np.zeros(source.length, np.int64)
+    checksums = np.zeros(source.length, np.int64)
 
     def see(i: int, found: survey.Square) -> None:
         enlarged[i] = square.is_enlarged(found.image.size, model.resolution, survey.settings_for(source, data).fit)
         brightest[i] = found.brightest or 0
+        checksums[i] = zlib.crc32(np.ascontiguousarray(found.pixels))
         if images is not None:
             images[i] = found.pixels
 
@@ -200,7 +204,7 @@ def _decoded(source: Source, data: Data, model: Model, progress_fn: ProgressFn |
         images_fn=from_source if images is None else from_memory,
         fingerprint=source.fingerprint(kept),
         made_with={"channels": model.channels, "fit": data.fit, "background": list(data.background)}
-        | {"white_level": data.white_level},
+        | {"white_level": data.white_level, "pixels": hash_lines(map(str, checksums[kept]))},
         classes=None if source.classes is None else source.classes.of(kept),
         num_skipped=len(left_out) - num_filtered,
         num_filtered=num_filtered,

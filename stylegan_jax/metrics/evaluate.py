@@ -30,7 +30,7 @@ from stylegan_jax.metrics.definitions import Metric, PathLength, Separability, S
 from stylegan_jax.metrics.extraction import OF_PIXELS
 from stylegan_jax.metrics.features import known, shelf
 from stylegan_jax.runs import progress
-from stylegan_jax.weights import checkpoints, load, trees
+from stylegan_jax.weights import assemble, checkpoints, load, trees
 from stylegan_jax.weights.network import Network
 
 
@@ -237,6 +237,8 @@ def generator_of(
     model, notes, classes = network.model, [], None
     if network.params is None:
         raise ValueError(f"{network.info.source} holds a discriminator alone, which makes no images.")
+    for note in assemble.not_finite(trees.flat(network.params).items()):  # Its images would be black, and no error.
+        raise ValueError(f"{network.info.source} cannot be measured. {note}")
     if model.num_labels:
         known_classes = None if reals is None else reals.classes
         if known_classes is not None and len(known_classes.names) == model.num_labels:

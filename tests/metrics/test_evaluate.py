@@ -176,6 +176,17 @@ def test_a_second_evaluation_adds_lines_and_gives_the_same_number(tmp_path, file
     assert "real pictures: 12 of 12" in first and "real pictures: 12 of 12" not in capsys.readouterr().out
 
 
+def test_pictures_that_change_and_keep_their_files_sizes_are_measured_anew(tmp_path, file):
+    def numbers(seed: int) -> dict[str, float]:
+        noise = np.random.default_rng(seed).integers(0, 256, (14, 16, 16, 3), np.uint8)  # It cannot be compressed.
+        found = write_pictures(tmp_path / "reals", noise)
+        assert len({path.stat().st_size for path in pathlib.Path(found).rglob("*.png")}) == 1
+        return measure(tmp_path, network=file, reals=found)[1][-1]["values"]
+
+    first, other, again = map(numbers, (1, 2, 1))
+    assert first == again and other != first
+
+
 def test_the_table_names_every_key_of_kept_features(tmp_path, file, reals, cache):
     text, lines = measure(tmp_path, ["fd_faces10k:12", "kd_faces10k:14"], network=file, reals=reals)
     last = text.splitlines()[-1]
@@ -301,6 +312,13 @@ def test_a_network_of_weights_says_which_metrics_need_it():
         name for name in definitions.TABLE if name.startswith("ppl")
     ]
     assert not any(name.startswith(("fd_faces", "swd", "msssim")) for names in found.values() for name in names)
+
+
+def test_a_network_with_values_that_are_not_finite_is_refused_before_any_pass():
+    network = random_network(resolution=16)
+    params = jax.tree.map(lambda value: value * np.nan, network.params)
+    with pytest.raises(ValueError, match="cannot be measured. It has .* arrays with values that are not finite; the"):
+        evaluate.generator_of(dataclasses.replace(network, params=params), None, devices())
 
 
 def test_a_folder_in_place_of_the_results_is_refused_before_pictures_are_read(tmp_path, file, reals, monkeypatch):
