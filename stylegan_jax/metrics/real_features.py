@@ -6,6 +6,7 @@ import json
 import logging
 import pathlib
 import tempfile
+import zlib
 from typing import Any
 
 import numpy as np
@@ -78,14 +79,16 @@ def read(folder: pathlib.Path | None, key: Key, half_of: np.ndarray, needs_rows:
             halves = tuple(
                 frechet.Statistics(int(found[f"count{i}"]), found[f"mean{i}"], found[f"scatter{i}"]) for i in (0, 1)
             )
-            names = json.loads(str(found["rows"])) if needs_rows else ()
-        rows = {name: np.load(_rows_path(folder, key, name), mmap_mode="r") for name in names}
+            checksums = json.loads(str(found["rows"])) if needs_rows else {}
+        rows = {name: np.load(_rows_path(folder, key, name), mmap_mode="r") for name in checksums}
+        if any(zlib.crc32(row) != checksums[name] for name, row in rows.items()):
+            raise ValueError("rows of features beside it are others")
     except FileNotFoundError:
         return None
     except Exception as error:  # Whatever a damaged file leads to.
         _log.warning("%s is damaged (%s), and is made anew.", path, error)
         return None
-    if sum(half.count for half in halves) != len(half_of) or any(len(row) != len(half_of) for row in rows.values()):
+    if sum(half.count for half in halves) != len(half_of):
         return None
     if needs_rows and not rows:
         return None
@@ -97,7 +100,8 @@ def write(folder: pathlib.Path | None, key: Key, found: Collected) -> None:
     if folder is None:
         return
     rows = {name: value for name, value in (("features", found.rows), ("logits", found.logits)) if value is not None}
-    arrays: dict[str, Any] = {"key": json.dumps(key.content), "rows": json.dumps(sorted(rows))}
+    checksums = {name: zlib.crc32(value) for name, value in rows.items()}
+    arrays: dict[str, Any] = {"key": json.dumps(key.content), "rows": json.dumps(checksums)}
     for i, half in enumerate(found.halves):
         arrays |= {f"count{i}": half.count, f"mean{i}": half.mean, f"scatter{i}": half.scatter}
     try:

@@ -138,6 +138,24 @@ def test_a_damaged_file_is_told_and_made_anew(tmp_path, key, caplog, ending, how
     np.testing.assert_array_equal(read(tmp_path, key).rows, features().rows)
 
 
+@pytest.mark.parametrize(
+    "change_fn",
+    [
+        lambda rows: rows[::-1],
+        lambda rows: rows[:, :5],
+        lambda rows: rows + np.float32(1e-3),
+        lambda rows: np.full_like(rows, np.nan),
+        lambda rows: np.float32(1),
+    ],
+    ids=["swapped", "narrow", "other", "nan", "number"],
+)
+def test_rows_that_were_not_kept_with_the_statistics_are_made_anew(tmp_path, key, caplog, change_fn):
+    real_features.write(tmp_path, key, features())
+    np.save(tmp_path / f"{key}.features.npy", change_fn(features().rows))
+    assert read(tmp_path, key) is None
+    assert "is damaged (rows of features beside it are others), and is made anew" in caplog.text
+
+
 def test_features_of_another_number_of_pictures_are_made_anew(tmp_path, key):
     real_features.write(tmp_path, key, features())
     np.save(tmp_path / f"{key}.features.npy", features().rows[:19])
