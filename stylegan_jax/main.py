@@ -141,8 +141,11 @@ def main(argv: list[str]) -> None:
             out = None if options.OUT.value is None else workdir.resolve(options.OUT.value, "--out")
             print(*draw.save_grids(config, folder, options.CLASSES.value, out, options.CHECKPOINT.value), sep="\n")
         elif mode == "evaluate":
+            backend.use_all_cores()
             distributed.start(options.COORDINATOR.value, options.NUM_PROCESSES.value, options.PROCESS_ID.value)
             backend.find_devices()
+            if backend.devices()[0].platform == "cpu":
+                backend.keep_freed_memory()
             measure(config, folder)
         elif mode == "export":
             export(config, options.WORKDIR.value)

@@ -23,11 +23,14 @@ Task = Callable[[np.ndarray], object]
 def ours() -> dict[str, Task]:
     """Returns the tasks by our own functions."""
     import jax
+    from jax.sharding import PartitionSpec
 
-    from stylegan_jax.devices import backend
+    from stylegan_jax.devices import backend, mesh
     from stylegan_jax.metrics.features import inception, vgg
 
+    backend.use_all_cores()  # As --mode=evaluate does.
     backend.keep_freed_memory()
+    devices, whole, part = mesh.make_mesh(), PartitionSpec(), PartitionSpec(mesh.AXIS)
     rng = np.random.default_rng(0)
 
     def params(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
@@ -39,15 +42,23 @@ def ours() -> dict[str, Task]:
     sizes = zip((3, *vgg.MAPS), vgg.MAPS, strict=False)
     of_vgg = params({f"conv{k}": (3, 3, inputs, maps) for k, (inputs, maps) in enumerate(sizes, 1)})
     of_vgg |= {f"head{k}": np.ones(maps, np.float32) for k, maps in enumerate(HEAD_MAPS, 1)}
-    of_inception, of_vgg = jax.device_put((of_inception, of_vgg))
-    features, distances = jax.jit(inception.apply), jax.jit(vgg.lpips)
+    of_inception, of_vgg = mesh.put((of_inception, of_vgg), mesh.replicated(devices))
+
+    def split(fn: Callable, num_images: int) -> Callable:
+        """Returns a compiled function of parameters and images that are split over the devices."""
+        return jax.jit(mesh.per_device(fn, mesh.split(devices), (whole, *[part] * num_images), part))
+
+    def put(images: np.ndarray) -> jax.Array:
+        return mesh.put(images, mesh.split(devices))
+
+    features, distances = split(inception.apply, 1), split(vgg.lpips, 2)
 
     def pairs(images: np.ndarray) -> object:
         first = images.astype(np.float32) / 127.5 - 1
-        return distances(of_vgg, first, first[:, ::-1])
+        return distances(of_vgg, put(first), put(first[:, ::-1]))
 
     return {
-        "features": lambda x: jax.device_get(features(of_inception, x)),
+        "features": lambda x: jax.device_get(features(of_inception, put(x))),
         "pairs": lambda x: jax.device_get(pairs(x)),
     }
 

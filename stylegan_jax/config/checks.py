@@ -192,9 +192,8 @@ def _check_ranges(config: Any) -> None:
         f"use 0, or a report.checkpoint_ticks (={report.checkpoint_ticks}) that is a multiple of report.metric_ticks "
         f"(={report.metric_ticks}), so that each checkpoint is measured",
     )
-    white = config.data.white_level
+    white, color = config.data.white_level, config.data.background
     _require(white is None or 255 <= white <= 65535, "data.white_level", white, "use None, or 255 to 65535")
-    color = config.data.background
     _require(len(color) == 3 and all(0 <= v <= 255 for v in color), "data.background", color, "use three of 0..255")
 
 

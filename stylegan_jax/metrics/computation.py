@@ -72,8 +72,9 @@ def of_sets(
     definition: SetMetric = metric.definition
     fakes = fakes.first(min(metric.count, len(fakes)))  # Of pictures in their place there may be fewer.
     about: dict[str, Any] = {"num_images": len(fakes), "features": definition.features}
+    about["resize"] = "none" if network is None else KINDS[network.kind].resize
     if network is not None:
-        about |= {"resize": KINDS[network.kind].resize, "weights": network.about}
+        about["weights"] = network.about
     if against is None:
         return _result(metric, _values(metric, fakes, None, seed), {}, "", seed, about)
     pictures = against.pictures
@@ -100,15 +101,16 @@ def of_latents(
     Args:
         metric: the metric.
         batches: all that `latent_metrics` yielded for it.
-        batch_size: pairs or images at a time: with the seed it decides about what is drawn.
+        batch_size: pairs or images at a time: with the seed and the devices it decides about what is drawn.
         tools: as of the evaluation.
         seed: of what the metric draws.
         progress_fn: is called with (attributes done, attributes in all).
     """
     definition = metric.definition
+    about: dict[str, Any] = {"batch": batch_size, "num_devices": tools.devices.devices.size}
     if isinstance(definition, definitions.PathLength):
-        about = dataclasses.asdict(definition.definition) | {"num_pairs": metric.count}
-        about |= {"batch": batch_size, "weights": tools.distance.about, "computed_in": "float32"}
+        about |= dataclasses.asdict(definition.definition) | {"num_pairs": metric.count, "computed_in": "float32"}
+        about |= {"resize": f"box means to at most {ppl.LARGEST_PX} px", "weights": tools.distance.about}
         return _result(metric, {metric.name: ppl.path_length(np.concatenate(batches))}, {}, "", seed, about)
     found, asked = labelled_latents.collected(batches, metric.count), tools.attributes
     score = separability.result(
@@ -120,7 +122,7 @@ def of_latents(
         num_processes=min(os.cpu_count() or 1, MOST_PROCESSES),
         progress_fn=progress_fn,
     )
-    about = {"num_images": metric.count, "batch": batch_size, "method": definition.method}
+    about |= {"num_images": metric.count, "method": definition.method, "resize": "box means to the network's size"}
     about |= {"weights": {"sha256": asked.sha256}}
     about |= {"attributes": asked.description, "entropies": score["entropies"], "shares": score["shares"]}
     return _result(metric, {metric.name: score["ls"]}, {}, "", seed, about)

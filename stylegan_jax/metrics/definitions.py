@@ -160,7 +160,9 @@ TABLE: Mapping[str, SetMetric | PathLength | Separability] = {
         "inception_clean", 50_000, "all", _kid, "clean-fid's kernel distance", max_reals=1_000_000
     ),
     "pytorch_fid50k": SetMetric("inception_torch", 50_000, "all", what="pytorch-fid's Frechet distance", **_FD),
-    "mind50k": SetMetric("inception", 50_000, "sample", _mind, "Monge Inception distance of torch-fidelity"),
+    "mind50k": SetMetric(
+        "inception", 50_000, "all", _mind, "Monge Inception distance of torch-fidelity", max_reals=1_000_000
+    ),
     "prdc10k5": SetMetric(
         "vgg_dense", 10_000, "sample", _prdc, "precision, recall, density and coverage of Naeem et al.", fewest=6
     ),

@@ -115,6 +115,8 @@ def evaluate(request: Request, folder: pathlib.Path) -> str:
     for seed in request.seeds:
         pending = _shown(evaluator.run(made, seed))
         distributed.alone(functools.partial(compute, pending))
+    for spread in results.spreads(measured):
+        results.append(folder, spread, about)
     return "\n".join([results.table(measured), *_kept(measured, tools.cache)])
 
 
@@ -263,12 +265,14 @@ def labels_note(reals: images.Images) -> str:
     return f"labels are those of random real pictures (fingerprint {reals.fingerprint}), as StyleGAN2-ADA does"
 
 
+def digest(params: Any) -> str:
+    """Returns a digest of a generator's arrays."""
+    return known.content_sha256(trees.flat(jax.device_get(params)))
+
+
 def _about_network(network: Network) -> dict[str, Any]:
     """Returns what is written of a network beside each of its numbers."""
-    about: dict[str, Any] = {
-        "source": network.info.source,
-        "sha256_of_arrays": known.content_sha256(trees.flat(network.params)),
-    }
+    about: dict[str, Any] = {"source": network.info.source, "sha256_of_arrays": digest(network.params)}
     about |= {"resolution": network.resolution, "alpha": network.alpha, "compute_dtype": network.model.compute_dtype}
     return {"network": about if network.info.nimg is None else about | {"nimg": network.info.nimg}}
 

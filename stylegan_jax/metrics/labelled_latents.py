@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import PartitionSpec
 from jax.tree_util import Partial
 
 from stylegan_jax.devices import mesh
@@ -39,7 +40,7 @@ def measure(
         z_size: numbers of a latent.
         num_images: how many; officially 200,000.
         key: decides about latents, labels and noise.
-        batch: images at a time.
+        batch: images at a time, a multiple of the number of devices.
         spaces: latents to return.
         devices: devices that batches are split over; None: one.
 
@@ -93,14 +94,19 @@ def _points(
     spaces: tuple[str, ...],
     sharding: jax.sharding.NamedSharding | None,
 ) -> dict[str, Array]:
-    """Returns the latents and logits of one batch, float32 [batch, ...]."""
-    z_key, map_key, noise_key = jax.random.split(key, 3)
-    z = jax.random.normal(z_key, (batch, z_size))
-    if sharding is not None:
-        z = jax.lax.with_sharding_constraint(z, sharding)
-    w = fns[0](z, map_key)
-    found = {"z": z, "w": w if w.ndim == 2 else w[:, -1], "logits": logits_fn(params, fns[1](w, noise_key))}
-    found = {name: found[name].astype(jnp.float32) for name in (*spaces, "logits")}
+    """Returns the latents and logits of one batch, of which each device draws a part. float32 [batch, ...]"""
+    num_devices = 1 if sharding is None else sharding.mesh.size
+
+    def of_part(fns: tuple[MapFn, SynthesizeFn], params: Any, keys: Array) -> dict[str, Array]:
+        z_key, map_key, noise_key = jax.random.split(keys[0], 3)
+        z = jax.random.normal(z_key, (batch // num_devices, z_size))
+        w = fns[0](z, map_key)
+        found = {"z": z, "w": w if w.ndim == 2 else w[:, -1], "logits": logits_fn(params, fns[1](w, noise_key))}
+        return {name: found[name].astype(jnp.float32) for name in (*spaces, "logits")}
+
+    whole, part = PartitionSpec(), PartitionSpec(mesh.AXIS)
+    split = mesh.per_device(of_part, sharding, (whole, whole, part), part)
+    found = split(fns, params, jax.random.split(key, num_devices))
     return found if sharding is None else jax.lax.with_sharding_constraint(found, mesh.replicated(sharding.mesh))
 
 

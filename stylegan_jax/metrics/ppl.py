@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.sharding import PartitionSpec
 from jax.tree_util import Partial
 
 from stylegan_jax.devices import mesh
@@ -109,7 +110,7 @@ def measure(
         definition: what is measured, such as DEFINITIONS["ppl_wend"].
         z_size: numbers of a latent.
         key: decides about latents, places, labels and noise.
-        batch: pairs at a time.
+        batch: pairs at a time, a multiple of the number of devices.
         devices: devices that batches are split over; None: one.
 
     Raises:
@@ -142,16 +143,20 @@ def _distances(
     z_size: int,
     sharding: jax.sharding.NamedSharding | None = None,
 ) -> Array:
-    """Returns the distances of one batch. [num_pairs]"""
-    z_key, place_key, own_key = jax.random.split(key, 3)
-    z1, z2 = jax.random.normal(z_key, (2, num_pairs, z_size))
-    t = draw_places(place_key, num_pairs, definition.sampling)
-    if sharding is not None:
-        z1, z2, t = jax.lax.with_sharding_constraint((z1, z2, t), sharding)
-    distances = pair_distances(*fns, definition, z1, z2, t, own_key)
-    return (
-        distances if sharding is None else jax.lax.with_sharding_constraint(distances, mesh.replicated(sharding.mesh))
-    )
+    """Returns the distances of one batch, of which each device draws a part by a key of its own. [num_pairs]"""
+    num_devices = 1 if sharding is None else sharding.mesh.size
+
+    def of_part(fns: tuple[MapFn, SynthesizeFn, DistanceFn], keys: Array) -> Array:
+        z_key, place_key, own_key = jax.random.split(keys[0], 3)
+        z1, z2 = jax.random.normal(z_key, (2, num_pairs // num_devices, z_size))
+        t = draw_places(place_key, num_pairs // num_devices, definition.sampling)
+        return pair_distances(*fns, definition, z1, z2, t, own_key)
+
+    whole, part = PartitionSpec(), PartitionSpec(mesh.AXIS)
+    distances = mesh.per_device(of_part, sharding, (whole, part), part)(fns, jax.random.split(key, num_devices))
+    if sharding is None:
+        return distances
+    return jax.lax.with_sharding_constraint(distances, mesh.replicated(sharding.mesh))
 
 
 _compiled = jax.jit(_distances, static_argnames=("definition", "num_pairs", "z_size", "sharding"))

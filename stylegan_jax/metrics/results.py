@@ -25,7 +25,7 @@ class Result:
         floor: the same numbers for real pictures: one half against the other, or the real pictures alone.
         floor_text: which of them, and how many.
         what: the definition, a phrase.
-        seed: seed of the generator's draws and of the metric's.
+        seed: seed of the generator's draws and of the metric's; of `spreads`, all of them.
         about: what else decides about the number, for JSON: counts, pictures, weights, network.
         notes: sentences that a user should know.
     """
@@ -35,7 +35,7 @@ class Result:
     floor: dict[str, float]
     floor_text: str
     what: str
-    seed: int
+    seed: int | list[int]
     about: dict[str, Any]
     notes: tuple[str, ...] = ()
 
@@ -53,6 +53,26 @@ def record(result: Result, **more: Any) -> str:
         "notes": list(result.notes),
     }
     return json.dumps(more | fields) + "\n"
+
+
+def spreads(results: Sequence[Result]) -> list[Result]:
+    """Returns, for each metric with several seeds, the means of its values, with "std" (n - 1) in `about`."""
+    found = []
+    for group in _by_metric(results).values():
+        values = {name: np.array([result.values[name] for result in group]) for name in group[0].values}
+        if len(group) > 1:
+            about = group[0].about | {"std": {name: float(value.std(ddof=1)) for name, value in values.items()}}
+            means = {name: float(value.mean()) for name, value in values.items()}
+            seeds = [result.seed for result in group]
+            found.append(dataclasses.replace(group[0], values=means, seed=seeds, about=about))
+    return found
+
+
+def _by_metric(results: Sequence[Result]) -> dict[str, list[Result]]:
+    found: dict[str, list[Result]] = {}
+    for result in results:
+        found.setdefault(result.metric, []).append(result)
+    return found
 
 
 def check_file(folder: pathlib.Path) -> None:
@@ -94,9 +114,7 @@ def table(results: Sequence[Result]) -> str:
     Results of one metric with several seeds are one row: the mean and the standard deviation (n - 1) over the seeds.
     Notes stand below.
     """
-    by_metric: dict[str, list[Result]] = {}
-    for result in results:
-        by_metric.setdefault(result.metric, []).append(result)
+    by_metric = _by_metric(results)
     has_seeds = any(len(group) > 1 for group in by_metric.values())
     rows = [["metric", "value", *(["spread over seeds"] if has_seeds else []), "real pictures", "what it is"]]
     for group in by_metric.values():

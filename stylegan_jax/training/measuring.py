@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from stylegan_jax.config import Config, schedule
 from stylegan_jax.data import dataset
-from stylegan_jax.devices import distributed
+from stylegan_jax.devices import distributed, mesh
 from stylegan_jax.metrics import definitions, evaluate, evaluation, image_sets, results
 from stylegan_jax.runs import report
 from stylegan_jax.training import state
@@ -67,6 +67,7 @@ class Measuring:
         self._evaluations: list[tuple[int, evaluation.Steps]] = []  # By images; the first one is at work.
         self._num_done = 0  # Images of the set that is at work.
         self._computing: list[tuple[int, str, futures.Future]] = []  # Images, metric, result; in the first process.
+        self._digests: dict[int, futures.Future] = {}  # Of the generators' arrays, by images.
         self._thread = futures.ThreadPoolExecutor(1)
         self._is_closed = False
         attributes = "faces" if config.data.source == "faces" else "celeba"
@@ -101,6 +102,7 @@ class Measuring:
             params = jax.tree.map(jnp.copy, train_state.ema_params)  # Training gives its own arrays away.
             made = image_sets.Generator(params, self._config.model, phase.resolution, phase.alpha, self._classes)
             self._evaluations.append((nimg, self._evaluator.run(made, self._config.seed)))
+            self._digests[nimg] = self._thread.submit(evaluate.digest, mesh.local(params))
 
     def step(self, num_images: int) -> None:
         """Shows what is computed, and gives the devices batches of `num_images` or a little more to measure.
@@ -173,7 +175,8 @@ class Measuring:
         """Returns what is written beside the numbers of the generator after `nimg` images."""
         model = self._config.model
         phase = schedule.phase_at(nimg, self._config.schedule, model.resolution)
-        network = {"source": str(self._folder), "resolution": phase.resolution, "alpha": phase.alpha}
+        network = {"source": str(self._folder), "sha256_of_arrays": self._digests[nimg].result()}
+        network |= {"resolution": phase.resolution, "alpha": phase.alpha}
         return {
             "network": network | {"compute_dtype": model.compute_dtype, "nimg": nimg},
             "remarks": self._remarks,

@@ -32,7 +32,7 @@ OFFICIAL = {
     "clean_fid50k": ("inception_clean", 50_000, "all", False, None),
     "clean_kid50k": ("inception_clean", 50_000, "all", False, 1_000_000),
     "pytorch_fid50k": ("inception_torch", 50_000, "all", False, None),
-    "mind50k": ("inception", 50_000, "sample", False, None),
+    "mind50k": ("inception", 50_000, "all", False, 1_000_000),
     "prdc10k5": ("vgg_dense", 10_000, "sample", False, None),
     "fd_dinov2_50k": ("dinov2", 50_000, "all", False, None),
     "cmmd30k": ("clip", 30_000, "sample", False, None),

@@ -53,6 +53,14 @@ def test_several_seeds_are_one_row_of_their_mean_and_spread():
     assert row.split()[:5] == ["fid50k", "13", "+-", "3.61", "(3)"]  # sqrt((9 + 1 + 16) / 2)
 
 
+def test_several_seeds_have_a_line_of_their_mean_and_spread():
+    found = [result(seed=i, values={"fid50k": value}) for i, value in enumerate((10.0, 12.0, 17.0))]
+    (spread,) = results.spreads([*found, result("kid")])
+    assert (spread.metric, spread.values, spread.seed) == ("fid50k", {"fid50k": 13.0}, [0, 1, 2])
+    assert spread.about["std"] == {"fid50k": pytest.approx(13**0.5)}
+    assert json.loads(results.record(spread))["seed"] == [0, 1, 2]
+
+
 def test_one_seed_has_no_column_of_spread():
     assert "spread" not in results.table([result(), result("kid")])
 
