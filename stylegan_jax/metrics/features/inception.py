@@ -85,17 +85,14 @@ def activations(params: Params, images: Array, resize_name: str = "tf1_bilinear"
 
 def _to_17px(conv: Conv, x: Array) -> tuple[dict[str, Array], Array]:
     """Returns the means of the first two layers of an input [n, 299, 299, 3], and features [n, 17, 17, 768]."""
-    means = {}
     x = conv("conv", x, 32, 3, 3, stride=2, padding="VALID")
     x = conv("conv_1", x, 32, 3, 3, padding="VALID")
-    x = _max_pool(conv("conv_2", x, 64, 3, 3))
-    means["64"] = _mean(x)
+    x = first = _max_pool(conv("conv_2", x, 64, 3, 3))
     x = conv("conv_3", x, 80, 1, 1)
-    x = _max_pool(conv("conv_4", x, 192, 3, 3, padding="VALID"))
-    means["192"] = _mean(x)
+    x = second = _max_pool(conv("conv_4", x, 192, 3, 3, padding="VALID"))
     for name, maps in (("mixed", 32), ("mixed_1", 64), ("mixed_2", 64)):
         x = _block_35px(functools.partial(_local, conv, name), x, maps)
-    return means, _block_to_17px(functools.partial(_local, conv, "mixed_3"), x)
+    return {"64": _mean(first), "192": _mean(second)}, _block_to_17px(functools.partial(_local, conv, "mixed_3"), x)
 
 
 def _to_8px(conv: Conv, x: Array) -> tuple[Array, Array]:
