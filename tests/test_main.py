@@ -217,7 +217,7 @@ def test_a_fault_of_ours_keeps_its_traceback():
 
 
 def test_a_full_disk_says_where_to_make_room(monkeypatch):
-    monkeypatch.setattr(main, "WORKDIR", types.SimpleNamespace(value="runs/here"))
+    monkeypatch.setattr(options, "WORKDIR", types.SimpleNamespace(value="runs/here"))
     error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert re.search(r"No space left on device: make room where --workdir=runs/here lies", main.explain(error))
     named = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a/picture.png")
@@ -272,9 +272,10 @@ def test_a_workdir_that_is_no_folder_is_refused_before_anything_is_written(tmp_p
         ("classes", "train", "--mode=sample"),
         ("out", "inspect", "--mode=sample and --mode=export"),
         ("license", "sample", "--mode=export"),
-        ("checkpoint", "prepare", "--mode=sample and --mode=export and --mode=train"),
+        ("checkpoint", "prepare", "--mode=sample and --mode=evaluate and --mode=export and --mode=train"),
         ("init_from", "sample", "--mode=train"),
-        ("weights", "train", "--mode=weights"),
+        ("weights", "sample", "--mode=weights and --mode=evaluate and --mode=train"),
+        ("metrics", "train", "--mode=evaluate"),
         ("download", "sample", "--mode=weights"),
         ("workdir", "weights", "--mode=train and --mode=inspect and --mode=plan"),
         ("config", "weights", "--mode=train and --mode=inspect and --mode=plan"),

@@ -44,7 +44,7 @@ def test_a_file_is_measured_from_the_command_line(tmp_path, reals, cache):
     assert (result.returncode, result.stderr) == (0, ""), result.stderr
     written = [json.loads(line) for line in (tmp_path / "out/metrics.jsonl").read_text().splitlines()]
     assert [(line["metric"], line["seed"]) for line in written] == [
-        (name, seed) for seed in (0, 1) for name in ("fd_faces10k:12", "kd_faces10k:12")
+        (name, seed) for seed in (0, 1, [0, 1]) for name in ("fd_faces10k:12", "kd_faces10k:12")
     ]
     assert "spread over seeds" in result.stdout
     assert result.stdout.endswith(f"written to {tmp_path / 'out/metrics.jsonl'}\n")

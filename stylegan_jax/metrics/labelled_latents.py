@@ -94,19 +94,19 @@ def _points(
     spaces: tuple[str, ...],
     sharding: jax.sharding.NamedSharding | None,
 ) -> dict[str, Array]:
-    """Returns the latents and logits of one batch, of which each device draws a part. float32 [batch, ...]"""
-    num_devices = 1 if sharding is None else sharding.mesh.size
+    """Returns the latents and logits of one batch, split over the devices; what functions draw, each device draws."""
+    z_key, own_key = jax.random.split(key)
+    z = jax.random.normal(z_key, (batch, z_size))
 
-    def of_part(fns: tuple[MapFn, SynthesizeFn], params: Any, keys: Array) -> dict[str, Array]:
-        z_key, map_key, noise_key = jax.random.split(keys[0], 3)
-        z = jax.random.normal(z_key, (batch // num_devices, z_size))
+    def of_part(fns: tuple[MapFn, SynthesizeFn], params: Any, keys: Array, z: Array) -> dict[str, Array]:
+        map_key, noise_key = jax.random.split(keys[0])
         w = fns[0](z, map_key)
         found = {"z": z, "w": w if w.ndim == 2 else w[:, -1], "logits": logits_fn(params, fns[1](w, noise_key))}
         return {name: found[name].astype(jnp.float32) for name in (*spaces, "logits")}
 
     whole, part = PartitionSpec(), PartitionSpec(mesh.AXIS)
-    split = mesh.per_device(of_part, sharding, (whole, whole, part), part)
-    found = split(fns, params, jax.random.split(key, num_devices))
+    keys = jax.random.split(own_key, 1 if sharding is None else sharding.mesh.size)
+    found = mesh.per_device(of_part, sharding, (whole, whole, part, part), part)(fns, params, keys, z)
     return found if sharding is None else jax.lax.with_sharding_constraint(found, mesh.replicated(sharding.mesh))
 
 

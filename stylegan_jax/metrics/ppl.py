@@ -143,17 +143,17 @@ def _distances(
     z_size: int,
     sharding: jax.sharding.NamedSharding | None = None,
 ) -> Array:
-    """Returns the distances of one batch, of which each device draws a part by a key of its own. [num_pairs]"""
-    num_devices = 1 if sharding is None else sharding.mesh.size
+    """Returns the distances of a batch that is split over the devices, each of which draws its noise. [num_pairs]"""
+    z_key, place_key, own_key = jax.random.split(key, 3)
+    z1, z2 = jax.random.normal(z_key, (2, num_pairs, z_size))
+    t = draw_places(place_key, num_pairs, definition.sampling)
 
-    def of_part(fns: tuple[MapFn, SynthesizeFn, DistanceFn], keys: Array) -> Array:
-        z_key, place_key, own_key = jax.random.split(keys[0], 3)
-        z1, z2 = jax.random.normal(z_key, (2, num_pairs // num_devices, z_size))
-        t = draw_places(place_key, num_pairs // num_devices, definition.sampling)
-        return pair_distances(*fns, definition, z1, z2, t, own_key)
+    def of_part(fns: tuple[MapFn, SynthesizeFn, DistanceFn], keys: Array, z1: Array, z2: Array, t: Array) -> Array:
+        return pair_distances(*fns, definition, z1, z2, t, keys[0])
 
     whole, part = PartitionSpec(), PartitionSpec(mesh.AXIS)
-    distances = mesh.per_device(of_part, sharding, (whole, part), part)(fns, jax.random.split(key, num_devices))
+    keys = jax.random.split(own_key, 1 if sharding is None else sharding.mesh.size)
+    distances = mesh.per_device(of_part, sharding, (whole, part, part, part, part), part)(fns, keys, z1, z2, t)
     if sharding is None:
         return distances
     return jax.lax.with_sharding_constraint(distances, mesh.replicated(sharding.mesh))

@@ -184,7 +184,7 @@ def test_a_path_length_is_of_all_batches_of_distances(tmp_path):
     assert found.values == {"ppl_wend:10": ppl.path_length(np.arange(10))} == {"ppl_wend:10": 4.5}
     assert found.about == {
         "space": "w", "sampling": "end", "crop": True, "num_pairs": 10, "epsilon": 1e-4, "computed_in": "float32",
-        "weights": measured.network().about, "batch": 6,
+        "weights": measured.network().about, "batch": 6, "num_devices": 4, "resize": "box means to at most 256 px",
     }  # fmt: skip
     assert found.notes == ("ppl_wend:10: the definition's number is 100,000, not 10",) and found.floor == {}
 
@@ -206,5 +206,6 @@ def test_a_separability_is_of_the_latents_of_its_space_and_method(tmp_path, name
     assert found.about == {
         "num_images": 80, "batch": 50, "method": method, "weights": {"sha256": "e" * 64},
         "attributes": "two attributes", "entropies": expected["entropies"], "shares": expected["shares"],
+        "num_devices": 4, "resize": "box means to the network's size",
     }  # fmt: skip
     json.dumps(found.about)

@@ -159,7 +159,8 @@ def test_a_line_has_all_that_decides_about_its_number(tmp_path, file, reals):
 
 
 def test_several_seeds_are_written_apart_and_shown_with_their_spread(tmp_path, file, reals):
-    text, lines = measure(tmp_path, network=file, reals=reals, seeds=(0, 1, 5))
+    text, (*lines, spread) = measure(tmp_path, network=file, reals=reals, seeds=(0, 1, 5))
+    assert spread["seed"] == [0, 1, 5] and spread["std"].keys() == spread["values"].keys()
     values = [line["values"]["fd_faces10k:12"] for line in lines]
     assert [line["seed"] for line in lines] == [0, 1, 5] and len(set(values)) == 3
     assert len({json.dumps(line["floor"]) for line in lines}) == 1

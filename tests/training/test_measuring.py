@@ -88,6 +88,7 @@ def test_a_result_is_logged_shown_and_written_with_its_images(tmp_path):
     run.begin(1200)
     run.steps()
     (found,) = run.written()
+    assert len(found["network"].pop("sha256_of_arrays")) == 64
     network = {"source": str(tmp_path), "resolution": 8, "alpha": 1.0, "compute_dtype": "float32", "nimg": 1200}
     assert (found["metric"], found["network"], found["remarks"]) == ("colours", network, [])
     assert run.log.lines == [f"1.2 kimg: colours {found['values']['colours']:.5g}"]

@@ -234,7 +234,7 @@ def test_a_reader_that_stumbles_does_not_end_the_report(monkeypatch, tmp_path):
     path = _save(tmp_path / "dinov2.pth", random_transformers.dinov2())
     monkeypatch.setitem(shelf._READERS, "dinov2", lambda path: ()[0])
     assert shelf.recognise(path).what.startswith("is damaged: values in it are of another kind than networks have (Ind")
-    assert "not used: dinov2.pth" in shelf.report(tmp_path)
+    assert "not used: dinov2.pth" in shelf.report(tmp_path, METRICS)
 
 
 def test_networks_and_folders_that_do_not_exist_are_refused(tmp_path):
