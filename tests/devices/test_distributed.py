@@ -497,7 +497,7 @@ def test_two_processes_measure_what_one_measures(networks, tmp_path, name):
     _measure(tmp_path / "two", 2, 2, *flags)
     _measure(tmp_path / "one", 1, 4, *flags)
     ours = _measured(tmp_path / "two")
-    assert len(ours) == 2 * len(metrics)  # Each line is written once.
+    assert len(ours) == 3 * len(metrics)  # Of each of two seeds, and of their spread, a line that is written once.
     _assert_same_numbers(ours, _measured(tmp_path / "one"))
     assert _log(tmp_path / "two", 0).count("written to") == 1 and "metric" not in _log(tmp_path / "two", 1)
 
