@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stylegan_jax.config import Data, Model
-from stylegan_jax.data import images, square
+from stylegan_jax.data import images
 
 # What a permutation is for; each use has a random stream of its own.
 SPLIT, ORDER, SAMPLE = range(3)
@@ -58,7 +58,7 @@ class Dataset:
 
         It is the smallest stored size of at least `resolution`; the device makes box means of the images.
         """
-        return min(size for size in self.stored.sizes if size >= resolution)
+        return self.stored.size(resolution)
 
     def batch(self, nimg: int, n: int, resolution: int, part: tuple[int, int] = (0, 1)) -> Batch:
         """Returns the training images shown after the first `nimg`.
@@ -118,11 +118,7 @@ class Dataset:
 
     def _full(self, indices: np.ndarray) -> np.ndarray:
         """Returns images at the model's resolution. uint8 [n, r, r, c]"""
-        resolution = self.model.resolution
-        found = self.stored.images_fn(indices, self.size(resolution))
-        if found.shape[1] == resolution:
-            return found
-        return np.stack([square.box_mean(image, resolution) for image in found])
+        return self.stored.squares(indices, self.model.resolution)
 
     def _labels(self, indices: np.ndarray) -> np.ndarray | None:
         if self.model.num_labels == 0:

@@ -41,6 +41,17 @@ class Images:
     # pixels, since the fingerprint does not see a file that changes and keeps its size.
     made_with: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    def size(self, resolution: int) -> int:
+        """Returns the smallest stored size of at least `resolution`, px."""
+        return min(size for size in self.sizes if size >= resolution)
+
+    def squares(self, indices: np.ndarray, resolution: int) -> np.ndarray:
+        """Returns images at `resolution` px: box means, where they are stored larger. uint8 [n, r, r, channels]"""
+        found = self.images_fn(indices, self.size(resolution))
+        if found.shape[1] == resolution:
+            return found
+        return np.stack([square.box_mean(image, resolution) for image in found])
+
 
 def open_images(data: Data, model: Model, progress_fn: ProgressFn | None = None) -> Images:
     """Returns the images that `data.source` gives a model, every one of them known to be readable.

@@ -51,6 +51,11 @@ def split_stack(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(None, AXIS))
 
 
+def even_batch(num_devices: int, most: int) -> int:
+    """Returns the largest batch that gives each device a power of two of images: at most `most`, and at least 1."""
+    return num_devices * 2 ** (max(1, most).bit_length() - 1)
+
+
 def per_device(
     fn: Callable[..., Any], batch_sharding: NamedSharding | None, in_specs: Any, out_specs: Any
 ) -> Callable[..., Any]:

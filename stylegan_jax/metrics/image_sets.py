@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 
 from stylegan_jax.config import Model
-from stylegan_jax.data import prefetch, square
+from stylegan_jax.data import prefetch
 from stylegan_jax.data.images import Images
 from stylegan_jax.devices import mesh
 from stylegan_jax.metrics import batches, collected
@@ -99,10 +99,7 @@ class Pictures:
             yield images, min(size, self.count - number * size)
 
     def _read(self, places: np.ndarray) -> np.ndarray:
-        size = min(size for size in self.images.sizes if size >= self.resolution)
-        found = self.images.images_fn(self.indices[places], size)
-        if size != self.resolution:
-            found = np.stack([square.box_mean(image, self.resolution) for image in found])
+        found = self.images.squares(self.indices[places], self.resolution)
         flipped = self.is_flipped[places]
         if flipped.any():
             found = np.where(flipped[:, None, None, None], found[:, :, ::-1], found)
@@ -219,5 +216,4 @@ def _enlarged(images: Array, times: int) -> Array:
 
 def _batch(resolution: int, num_devices: int) -> int:
     """Returns how many images are measured at a time: a power of two for each device."""
-    most = max(1, min(batches.MAX_IMAGES, batches.MAX_PIXELS // resolution**2) // num_devices)
-    return num_devices * 2 ** (most.bit_length() - 1)
+    return mesh.even_batch(num_devices, min(batches.MAX_IMAGES, batches.MAX_PIXELS // resolution**2) // num_devices)

@@ -12,6 +12,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from stylegan_jax.config import Model
+from stylegan_jax.devices import mesh
 from stylegan_jax.metrics import labelled_latents, ppl
 from stylegan_jax.metrics.attributes import Attributes
 from stylegan_jax.metrics.image_sets import Generator
@@ -113,5 +114,4 @@ def batch_size(made: Generator, devices: jax.sharding.Mesh) -> int:
     """Returns how many pairs or images to measure at a time: a power of two for each device."""
     num_devices = devices.devices.size
     fitting = sampling.sample_batch(made.model, made.resolution, devices) // num_devices
-    most = max(1, min(fitting, MAX_BATCH, _PIXELS // made.model.resolution**2))
-    return num_devices * 2 ** (most.bit_length() - 1)
+    return mesh.even_batch(num_devices, min(fitting, MAX_BATCH, _PIXELS // made.model.resolution**2))

@@ -176,4 +176,4 @@ def sample_batch(model: Model, resolution: int, devices: jax.sharding.Mesh) -> i
     host_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // jax.local_device_count()
     fitting = stats.get("bytes_limit", host_bytes) // 4 // (LAYERS_AT_ONCE * largest_layer)
     wanted = -(-MAX_SAMPLE_BATCH // num_devices)
-    return num_devices * 2 ** (max(1, min(fitting, wanted)).bit_length() - 1)
+    return mesh.even_batch(num_devices, min(fitting, wanted))
