@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import os
-import pathlib
 import signal
 import sys
 import traceback
@@ -11,108 +10,15 @@ from logging import Formatter
 from typing import Any
 
 import jax
-from absl import app, flags, logging
-from ml_collections import config_flags
+from absl import app, logging
 
-from stylegan_jax import options
-from stylegan_jax.config import Config, checks, from_dict, to_dict
-from stylegan_jax.data import inspection, prepare, remote, sources
+from stylegan_jax import commands, options
+from stylegan_jax.config import from_dict
 from stylegan_jax.devices import backend, distributed
-from stylegan_jax.images import draw
-from stylegan_jax.metrics import evaluate, results
-from stylegan_jax.metrics.features import download, shelf
-from stylegan_jax.runs import checkpoint, progress, workdir
-from stylegan_jax.training import loop, plan
-from stylegan_jax.weights import load, save
+from stylegan_jax.runs import checkpoint, workdir
 
 # Words in the errors of Gloo, NCCL and the coordination service where a collective operation lacks a process.
 OF_LOST_PROCESSES = ("Gloo", "NCCL", "Connection", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "heartbeat")
-
-
-def export(config: Config | None, source: str) -> None:
-    """Writes the network of a run, whose settings are compared with `config`, of a file or at the hub, to --out."""
-    if options.OUT.value is None:
-        raise ValueError("--out is missing, which --mode=export needs: a file such as faces.safetensors.")
-    save.check_name(options.OUT.value)
-    folder = pathlib.Path(os.path.expanduser(source))
-    if config is not None and not folder.is_dir():
-        raise ValueError(f"--config has no effect: {source} tells its own settings; leave it out.")
-    if config is not None:
-        workdir.check_config(folder, to_dict(config))
-    backend.leave_accelerators_alone()
-    network = load.load(source, options.CHECKPOINT.value)
-    print(network.info, f"wrote {save.save(network, options.OUT.value, options.LICENSE.value)}", sep="\n")
-
-
-def show_weights() -> None:
-    """Fetches the files of --download, and prints what is in the folder of weights."""
-    folder = weights_folder() or shelf.default_folder()
-    for entry in download.entries(options.DOWNLOAD.value):
-        with progress.counting("bytes") as progress_fn:
-            text = download.fetch(entry, folder, progress_fn)
-        print(text)
-    with progress.counting("files") as progress_fn:
-        text = shelf.report(folder, evaluate.metrics_of_networks(), progress_fn)
-    print(text)
-
-
-def weights_folder() -> pathlib.Path | None:
-    """Returns the folder of --weights; None for the usual one."""
-    return None if options.WEIGHTS.value is None else workdir.resolve(options.WEIGHTS.value, "--weights")
-
-
-def measure(config: Config | None, folder: pathlib.Path) -> None:
-    """Measures --metrics of --network, of --fakes or of the run in a folder, and prints a table."""
-    workdir.check_writable(folder)
-    network, fakes = options.NETWORK.value, options.FAKES.value
-    request = evaluate.Request(
-        metrics=options.METRICS.value,
-        network=str(folder) if network is None and fakes is None else network,
-        checkpoint=options.CHECKPOINT.value,
-        fakes=fakes,
-        reals=options.REALS.value,
-        config=config,
-        seeds=options.seeds(),
-        weights=weights_folder(),
-        attributes=options.ATTRIBUTES.value,
-    )
-    text = evaluate.evaluate(request, folder)
-    if distributed.process_index() == 0:
-        print(text, f"written to {folder / results.FILE}", sep="\n")
-
-
-def run(config: Config, mode: str, folder: pathlib.Path) -> None:
-    """Does what `mode`, which is not "sample" or "export", says. Raises ValueError if it cannot."""
-    for note in checks.without_effect(config, config_flags.get_override_values(flags.FLAGS["config"])):
-        print(f"note: {note}")
-    if mode != "plan" and remote.is_remote(config.data.source):
-        with progress.counting("bytes") as progress_fn:
-            sources.local_path(config.data.source, config.data, progress_fn)
-    source = pathlib.Path(os.path.expanduser(config.data.source))  # An unknown user stays in the path.
-    is_written_to = config.data.source and source.is_dir() and folder.resolve().is_relative_to(source.resolve())
-    if is_written_to and mode in ("train", "inspect", "prepare"):
-        raise ValueError(f"--workdir={folder} lies in data.source, among the pictures; choose another.")
-    if mode == "train":
-        if backend.devices()[0].platform == "cpu":
-            backend.keep_freed_memory()
-        loop.train(config, folder, options.CHECKPOINT.value, options.INIT_FROM.value, weights_folder())
-    elif mode == "plan":
-        backend.devices()  # Also with --topology: JAX computes shapes by the devices that are here.
-        print(plan.write(config, folder, options.TOPOLOGY.value))
-    elif mode == "inspect":
-        with progress.counting("pictures") as progress_fn:
-            text = inspection.inspect(config, folder, progress_fn)
-        print(text)
-    else:
-        with progress.counting("pictures") as progress_fn:
-            record = prepare.make_store(config.data, config.model, folder, progress_fn)
-        for note in record["notes"]:
-            print(f"note: {note}")
-        left_out = record["num_unreadable"] + record["num_filtered"]
-        print(
-            f"{folder} has {record['length']} pictures; {left_out} were left out. "
-            f"Train from it with --config.data.source={folder}"
-        )
 
 
 def main(argv: list[str]) -> None:
@@ -132,31 +38,22 @@ def main(argv: list[str]) -> None:
         options.check_flags(mode)
         if mode in options.OF_WORKDIRS and options.WORKDIR.value is None:
             raise ValueError(f"--workdir is missing, which --mode={mode} needs: a folder such as runs/first.")
-        folder = None if mode in ("export", "weights") else workdir.resolve(options.WORKDIR.value, "--workdir")
-        if mode in ("inspect", "prepare", "weights"):
+        folder = workdir.resolve(options.WORKDIR.value, "--workdir") if mode in options.OF_WORKDIRS else None
+        if mode in ("inspect", "prepare", "weights", "export"):
             backend.leave_accelerators_alone()
         config = None if values is None else from_dict(values)
-        if mode == "sample":
-            backend.find_devices()
-            out = None if options.OUT.value is None else workdir.resolve(options.OUT.value, "--out")
-            print(*draw.save_grids(config, folder, options.CLASSES.value, out, options.CHECKPOINT.value), sep="\n")
-        elif mode == "evaluate":
-            backend.use_all_cores()
-            distributed.start(options.COORDINATOR.value, options.NUM_PROCESSES.value, options.PROCESS_ID.value)
-            backend.find_devices()
-            if backend.devices()[0].platform == "cpu":
-                backend.keep_freed_memory()
-            measure(config, folder)
-        elif mode == "export":
-            export(config, options.WORKDIR.value)
-        elif mode == "weights":
-            show_weights()
-        elif config is None:
+        if config is None and mode in options.OF_WORKDIRS and mode != "evaluate":
             raise ValueError(f"--config is missing, which --mode={mode} needs: a file, or a name such as demo.")
+        if mode == "evaluate":
+            backend.use_all_cores()
+        if mode in ("train", "evaluate"):
+            distributed.start(options.COORDINATOR.value, options.NUM_PROCESSES.value, options.PROCESS_ID.value)
+        if mode == "evaluate" or mode in options.OF_PICTURES:
+            backend.find_devices()
+        if mode in commands.OF_RUNS:
+            commands.OF_RUNS[mode](config, folder)
         else:
-            if mode == "train":
-                distributed.start(options.COORDINATOR.value, options.NUM_PROCESSES.value, options.PROCESS_ID.value)
-            run(config, mode, folder)
+            commands.OTHERS[mode]()
     except KeyboardInterrupt:
         code = 128 + signal.SIGINT
     except Exception as error:

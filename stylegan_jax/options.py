@@ -3,6 +3,7 @@
 import difflib
 import os
 import sys
+from typing import Any
 
 from absl import flags
 from ml_collections import config_dict, config_flags
@@ -13,21 +14,24 @@ CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
     "File of settings, or the name of one that comes with stylegan_jax: demo, or ffhq:8 with what its docstring says. "
-    "With --mode=sample, evaluate and export it can be left out: the settings are those of the run.",
+    "With --mode=evaluate it can be left out: the settings are those of the run.",
     lock_config=True,
 )
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder to write to: checkpoints, pictures and logs of a run.")
-OF_WORKDIRS = ("train", "inspect", "plan", "prepare", "sample", "evaluate", "export")  # Modes that need --workdir.
+OF_WORKDIRS = ("train", "inspect", "plan", "prepare", "evaluate")  # Modes that need --workdir.
+OF_PICTURES = ("generate",)  # Modes that make pictures with --network, and write them to --out.
+MODES = {
+    "train": "train, or go on, in --workdir",
+    "inspect": "say what data.source has in it and what training would do with it",
+    "plan": "say how much memory and time training will take, by its compiled programs; see --topology",
+    "prepare": "make a store of the pictures at --workdir, for data.source to name",
+    "evaluate": "measure --metrics of the run in --workdir, of --network or of --fakes",
+    "generate": "write the images of --seeds to the folder --out",
+    "export": "write --network to --out, in the layout that the name's end tells",
+    "weights": "say which weights metrics need, which are there, and where the others are published",
+}
 MODE = flags.DEFINE_enum(
-    "mode",
-    "train",
-    [*OF_WORKDIRS, "weights"],
-    "train: train, or go on, in --workdir. inspect: say what data.source has in it and what training would do with it. "
-    "plan: say how much memory and time training will take, by its compiled programs; see --topology. prepare: make a "
-    "store of the pictures at --workdir, for data.source to name. sample: draw images from the newest checkpoint in "
-    "--workdir, or from --checkpoint. evaluate: measure --metrics of the run in --workdir, of --network or of --fakes. "
-    "export: write the network of --workdir, or of a file of weights, to --out. weights: say which weights metrics "
-    "need, which are there, and where the others are published.",
+    "mode", "train", [*MODES], "".join(f"{name}: {what}. " for name, what in MODES.items()).strip()
 )
 COORDINATOR = flags.DEFINE_string(
     "coordinator",
@@ -47,14 +51,14 @@ TOPOLOGY = flags.DEFINE_string(
 CLASSES = flags.DEFINE_list(
     "classes",
     [],
-    "Classes to draw with --mode=sample, by name or number: cat,dog,7. Put a name that has a comma in double "
+    "Classes of a conditional network, by name or number: cat,dog,7. Put a name that has a comma in double "
     "quotes: --classes='\"salt, pepper\",7'.",
 )
 CHECKPOINT = flags.DEFINE_integer(
     "checkpoint",
     None,
-    "Images of a checkpoint of a run, used instead of the newest. --mode=sample draws from it. --mode=train goes "
-    "back to it, once: newer checkpoints are moved to checkpoints/after-NIMG.",
+    "Images of a checkpoint of a run, used instead of the newest. --mode=train goes back to it, once: newer "
+    "checkpoints are moved to checkpoints/after-NIMG.",
 )
 INIT_FROM = flags.DEFINE_string(
     "init_from", None, "File or workdir of a network whose arrays a new run begins with, as far as they fit."
@@ -62,8 +66,8 @@ INIT_FROM = flags.DEFINE_string(
 OUT = flags.DEFINE_string(
     "out",
     None,
-    "Folder for the pictures of --mode=sample, instead of --workdir. File for the network of --mode=export: its end "
-    "tells the layout, .safetensors, .npz, .pkl, .pth, .model, .stablehlo or .onnx; or hf://OWNER/NAME.",
+    "Folder for the pictures that are made. File for the network of --mode=export: its end tells the layout, "
+    ".safetensors, .npz, .pkl, .pth, .model, .stablehlo or .onnx; or hf://OWNER/NAME.",
 )
 LICENSE = flags.DEFINE_string(
     "license", None, "Licence of the weights, as their owner states it, for the card of --mode=export: CC BY-NC 4.0."
@@ -83,7 +87,8 @@ METRICS = flags.DEFINE_list(
 NETWORK = flags.DEFINE_string(
     "network",
     None,
-    "File of weights, workdir or checkpoint that --mode=evaluate measures, instead of --workdir's run.",
+    "Network: a file of weights, whatever `stylegan_jax.load` opens, a run's workdir, or a checkpoint in it. "
+    "--mode=evaluate takes --workdir's run without it.",
 )
 FAKES = flags.DEFINE_string(
     "fakes", None, "Pictures for --mode=evaluate to measure in place of a network's: whatever data.source can name."
@@ -92,20 +97,38 @@ REALS = flags.DEFINE_string(
     "reals", None, "Real pictures for --mode=evaluate to compare with, instead of the data.source of the settings."
 )
 SEEDS = flags.DEFINE_list(
-    "seeds", ["0"], "Seeds of --mode=evaluate: 0-2 or 5,7. With several, the spread of each number over them is shown."
+    "seeds",
+    ["0"],
+    "Numbers of images: 0-999 or 5,7. Of --mode=evaluate, seeds of the draws; with several, the spread of each number "
+    "over them is shown.",
 )
+PSI = flags.DEFINE_float("psi", 1.0, "Scale of the styles about their mean (truncation): 0.7 for better images.")
+CUTOFF = flags.DEFINE_integer("cutoff", None, "Number of layers that --psi acts on, such as 8; all without it.")
+NOISE = flags.DEFINE_enum(
+    "noise",
+    "const",
+    ["const", "random", "none"],
+    "Noise of images. const: the network's own maps, or, where it has none, one set for all images, drawn from "
+    "--noise_seed. random: maps for each image, drawn from --noise_seed and its seed. none: zeros.",
+)
+NOISE_SEED = flags.DEFINE_integer("noise_seed", 0, "Seed of the noise that is drawn.")
+GRID = flags.DEFINE_bool("grid", False, "Write one picture of all images with --mode=generate, in place of files.")
 ATTRIBUTES = flags.DEFINE_string(
     "attributes",
     None,
     "What linear separability asks of images with --mode=evaluate: celeba (NVIDIA's 40 classifiers; the default), "
     "faces (the 34 attributes of procedural faces) or a file of experiments/attribute_network.",
 )
-MOST_SEEDS = 1000  # In a range.
+A_NETWORK = "a file of weights, a run's workdir, or a checkpoint in it"
+MOST_SEEDS = 1000  # Of --mode=evaluate.
+MOST_IMAGES = 10_000_000
 MODES_OF_FLAGS = {
     "workdir": OF_WORKDIRS, "config": OF_WORKDIRS, "weights": ("weights", "evaluate", "train"),
-    "download": ("weights",), "topology": ("plan",), "classes": ("sample",), "out": ("sample", "export"),
-    "license": ("export",), "checkpoint": ("sample", "evaluate", "export", "train"), "init_from": ("train",),
-    **dict.fromkeys(("metrics", "network", "fakes", "reals", "seeds", "attributes"), ("evaluate",)),
+    "download": ("weights",), "topology": ("plan",), "classes": ("generate",), "out": (*OF_PICTURES, "export"),
+    "license": ("export",), "checkpoint": (*OF_PICTURES, "evaluate", "export", "train"), "init_from": ("train",),
+    "network": (*OF_PICTURES, "evaluate", "export"), "seeds": ("evaluate", "generate"), "grid": ("generate",),
+    **dict.fromkeys(("metrics", "fakes", "reals", "attributes"), ("evaluate",)),
+    **dict.fromkeys(("psi", "cutoff", "noise", "noise_seed"), ("generate",)),
 }  # fmt: skip
 
 
@@ -160,8 +183,23 @@ def check_flags(mode: str) -> None:
             raise ValueError(f"--{name} is for {allowed} alone; leave it out with --mode={mode}.")
 
 
-def seeds() -> list[int]:
+def required(name: str, what: str) -> str:
+    """Returns the value of a flag that this mode needs. Raises ValueError if it is not given."""
+    if not flags.FLAGS[name].present:
+        raise ValueError(f"--{name} is missing, which --mode={MODE.value} needs: {what}.")
+    return flags.FLAGS[name].value
+
+
+def look() -> dict[str, Any]:
+    """Returns how images are made, as `weights.network.Network` takes it."""
+    return {"psi": PSI.value, "cutoff": CUTOFF.value, "noise": NOISE.value, "noise_seed": NOISE_SEED.value}
+
+
+def seeds(most: int = MOST_SEEDS) -> list[int]:
     """Returns the numbers of --seeds.
+
+    Args:
+        most: number of them that is allowed.
 
     Raises:
         ValueError: they are not numbers from 0 to 2**32 - 1, one comes twice, or there are none or too many.
@@ -173,10 +211,10 @@ def seeds() -> list[int]:
         if not (first.isdecimal() and (last.isdecimal() or not dash)):
             raise ValueError(f"{text}: {part!r} is no number and no range; use 0-2 or 5,7.")
         low, high = int(first), int(last or first)
-        if not low <= high < 2**32 or high - low >= MOST_SEEDS:
+        if not low <= high < 2**32 or high - low >= most:
             raise ValueError(
                 f"{text}: {part!r} is no range; use numbers from 0 to {2**32 - 1}, the smaller one first, and at most "
-                f"{MOST_SEEDS} of them."
+                f"{most} of them."
             )
         found += range(low, high + 1)
     if not found or len(set(found)) < len(found):

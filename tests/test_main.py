@@ -95,7 +95,7 @@ def test_a_wrong_argument_ends_in_one_line(tmp_path, argument, message):
 
 def test_a_setting_without_a_config_is_named():
     with pytest.raises(SystemExit, match="error: --config.seed changes a setting of --config, which is missing."):
-        options.parse_flags(["main", "--mode=sample", "--config.seed=5"])
+        options.parse_flags(["main", "--mode=evaluate", "--config.seed=5"])
 
 
 def test_a_config_that_does_not_exist_ends_in_one_line():
@@ -113,21 +113,15 @@ def test_a_config_that_does_not_exist_ends_in_one_line():
     ],
 )
 def test_an_export_that_cannot_be_done_ends_in_one_line(tmp_path, arguments, message):
-    result = run("--mode=export", f"--workdir={tmp_path / 'run'}", *arguments)
+    result = run("--mode=export", f"--network={tmp_path / 'run'}", *arguments)
     assert result.returncode == 1 and message in result.stderr and len(result.stderr.splitlines()) == 1
-
-
-def test_settings_have_no_effect_on_the_export_of_a_file(tmp_path):
-    (tmp_path / "x.pkl").write_bytes(b"any")
-    result = run("--mode=export", "--config=demo", f"--workdir={tmp_path / 'x.pkl'}", f"--out={tmp_path / 'x.npz'}")
-    assert result.returncode == 1 and "--config has no effect: " in result.stderr
 
 
 def test_a_file_of_weights_is_exported_to_another(tmp_path):
     network = random_network(resolution=8, fmap_base=32)
     network.save(tmp_path / "network.pkl")
     result = run(
-        "--mode=export", f"--workdir={tmp_path / 'network.pkl'}", f"--out={tmp_path / 'new.safetensors'}",
+        "--mode=export", f"--network={tmp_path / 'network.pkl'}", f"--out={tmp_path / 'new.safetensors'}",
         "--license=CC BY 4.0",
     )  # fmt: skip
     assert result.returncode == 0 and not result.stderr, result.stderr
@@ -269,14 +263,16 @@ def test_a_workdir_that_is_no_folder_is_refused_before_anything_is_written(tmp_p
     ("flag", "mode", "allowed"),
     [
         ("topology", "train", "--mode=plan"),
-        ("classes", "train", "--mode=sample"),
-        ("out", "inspect", "--mode=sample and --mode=export"),
-        ("license", "sample", "--mode=export"),
-        ("checkpoint", "prepare", "--mode=sample and --mode=evaluate and --mode=export and --mode=train"),
-        ("init_from", "sample", "--mode=train"),
-        ("weights", "sample", "--mode=weights and --mode=evaluate and --mode=train"),
+        ("classes", "train", "--mode=generate"),
+        ("out", "inspect", "--mode=generate and .*--mode=export"),
+        ("license", "generate", "--mode=export"),
+        ("checkpoint", "prepare", "--mode=generate and .*--mode=evaluate and --mode=export and --mode=train"),
+        ("init_from", "generate", "--mode=train"),
+        ("weights", "generate", "--mode=weights and --mode=evaluate and --mode=train"),
         ("metrics", "train", "--mode=evaluate"),
-        ("download", "sample", "--mode=weights"),
+        ("network", "train", "--mode=generate and "),
+        ("psi", "evaluate", "--mode=generate"),
+        ("download", "generate", "--mode=weights"),
         ("workdir", "weights", "--mode=train and --mode=inspect and --mode=plan"),
         ("config", "weights", "--mode=train and --mode=inspect and --mode=plan"),
     ],
@@ -297,7 +293,7 @@ def test_a_setting_without_effect_is_noted_whatever_is_done_with_the_pictures(tm
 
 
 def test_a_workdir_is_asked_for_in_one_line():
-    for mode in ("train", "export"):
+    for mode in ("train", "evaluate"):
         result = run("--config=demo", f"--mode={mode}")
         expected = f"error: --workdir is missing, which --mode={mode} needs: a folder such as runs/first.\n"
         assert (result.returncode, result.stderr, result.stdout) == (1, expected, "")
@@ -322,11 +318,15 @@ def test_weights_are_listed_without_a_workdir_a_config_or_devices(tmp_path):
     )
 
 
-def test_training_needs_a_config_and_sampling_does_not(tmp_path):
+def test_training_needs_a_config_and_making_images_a_network_seeds_and_a_folder(tmp_path):
     result = run(f"--workdir={tmp_path}")
     assert result.stderr == "error: --config is missing, which --mode=train needs: a file, or a name such as demo.\n"
-    result = run(f"--workdir={tmp_path}", "--mode=sample")
-    assert result.stderr == f"error: {tmp_path} has no checkpoint; train there first, with --mode=train.\n"
+    flags = {"seeds": "0-3", "out": tmp_path / "pictures", "network": tmp_path}
+    for i, name in enumerate(flags):
+        result = run("--mode=generate", *(f"--{known}={flags[known]}" for known in list(flags)[:i]))
+        assert result.returncode == 1 and result.stderr.startswith(f"error: --{name} is missing, which --mode=generate")
+    result = run("--mode=generate", *(f"--{name}={value}" for name, value in flags.items()))
+    assert result.stderr.startswith(f"error: {tmp_path} is a folder, but of no run: it has no checkpoints. ")
 
 
 # ---- devices and streams
@@ -336,10 +336,9 @@ def test_only_what_computes_needs_the_devices_that_are_asked_for(tmp_path):
     small = ["--config=demo", "--config.data.num_faces=32", "--config.data.num_heldout=4"]
     result = run(*small, "--mode=prepare", f"--workdir={tmp_path / 'store'}", platforms="cuda")
     assert result.returncode == 0 and not result.stderr, result.stderr
-    result = run("--mode=sample", f"--workdir={tmp_path / 'nowhere'}", platforms="cuda")
-    assert result.returncode == 1 and result.stderr.endswith(
-        "has no checkpoint; train there first, with --mode=train.\n"
-    )
+    where = ["--seeds=0", f"--out={tmp_path / 'pictures'}"]
+    result = run("--mode=generate", f"--network={tmp_path / 'nowhere'}", *where, platforms="cuda")
+    assert result.returncode == 1 and "nowhere does not exist; name a file of weights" in result.stderr
     assert "Drawing on the CPU." in result.stderr
     result = run(*small, f"--workdir={tmp_path / 'run'}", platforms="cuda")
     assert result.returncode == 1 and len(result.stderr.splitlines()) == 1, result.stderr

@@ -82,7 +82,7 @@ def test_two_processes_give_the_numbers_of_one_and_write_them_once(tmp_path, rea
         (["--metrics=fd_faces10k", "--seeds=3-1"], "--seeds=3-1: '3-1' is no range"),
         (["--metrics=fid50k", "--network=x", "--weights=nowhere"], "fid50k needs FID's Inception of 2015, and "),
         (["--metrics=fd_faces10k", "--fakes=nowhere", "--reals=x"], "nowhere"),
-        (["--metrics=fd_faces10k", "--classes=1"], "--classes is for --mode=sample alone"),
+        (["--metrics=fd_faces10k", "--classes=1"], "--classes is for --mode=generate"),
         ([], "no metric is asked for; use one or more of fid50k"),
     ],
 )

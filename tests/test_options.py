@@ -6,7 +6,7 @@ import pytest
 
 from stylegan_jax import options
 
-OF_EVALUATE = ("metrics", "network", "fakes", "reals", "seeds", "attributes")
+OF_EVALUATE = ("metrics", "fakes", "reals", "attributes")
 
 
 def given(monkeypatch, text: str) -> None:
@@ -55,7 +55,7 @@ def test_other_seeds_are_refused_with_what_to_use(monkeypatch, text, message):
         options.seeds()
 
 
-@pytest.mark.parametrize("mode", ["train", "inspect", "plan", "prepare", "sample", "export", "weights"])
+@pytest.mark.parametrize("mode", ["train", "inspect", "plan", "prepare", "generate", "export", "weights"])
 @pytest.mark.parametrize("flag", OF_EVALUATE)
 def test_a_flag_of_evaluate_is_refused_in_other_modes(monkeypatch, flag, mode):
     monkeypatch.setattr(options.flags.FLAGS[flag], "present", 1)

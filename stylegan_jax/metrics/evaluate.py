@@ -28,7 +28,7 @@ from stylegan_jax.metrics import (
 )
 from stylegan_jax.metrics.definitions import Metric, PathLength, Separability, SetMetric
 from stylegan_jax.metrics.extraction import OF_PIXELS
-from stylegan_jax.metrics.features import known, shelf
+from stylegan_jax.metrics.features import shelf
 from stylegan_jax.runs import progress
 from stylegan_jax.weights import assemble, checkpoints, load, trees
 from stylegan_jax.weights.network import Network
@@ -267,7 +267,7 @@ def labels_note(reals: images.Images) -> str:
 
 def digest(params: Any) -> str:
     """Returns a digest of a generator's arrays."""
-    return known.content_sha256(trees.flat(jax.device_get(params)))
+    return trees.sha256(trees.flat(jax.device_get(params)))
 
 
 def _about_network(network: Network) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from jax import Array
 
 from stylegan_jax.config import Model
 from stylegan_jax.networks import discriminator, generator, ops, sampling
-from stylegan_jax.weights import arguments, classes
+from stylegan_jax.weights import arguments, classes, trees
 from stylegan_jax.weights.info import Info, one_line
 from stylegan_jax.weights.layouts import official
 
@@ -78,27 +78,25 @@ class Network:
             ValueError: an argument that this network cannot take.
         """
         seeds, z = self._latents(seeds, z)
-        num_layers = self.model.num_layers
-        arguments.check_truncation(psi, cutoff, num_layers)
-        ws = self.map(z, labels)
-        if psi != 1:
-            if self.w_avg is None:
-                raise ValueError(
-                    f"psi={psi} needs a mean of w to truncate to, and this network has none; leave it out."
-                )
-            ws = np.asarray(_truncate(ws, self.w_avg, psi, num_layers if cutoff is None else cutoff))
-        elif cutoff is not None:
-            raise ValueError(f"cutoff={cutoff} has no effect with psi=1; give both, such as psi=0.7, cutoff=8.")
-        return self._images(ws, self._noise_fn(noise, noise_seed, seeds), lambda images: np.asarray(_to_uint8(images)))
+        ws = self.map(z, labels, psi, cutoff)
+        return self._images(ws, self._noise_fn(noise, noise_seed, seeds), _as_uint8)
 
-    def map(self, z: np.ndarray, labels: Any = None) -> np.ndarray:
+    def map(self, z: np.ndarray, labels: Any = None, psi: float = 1.0, cutoff: int | None = None) -> np.ndarray:
         """Returns the styles of latents, one w for all layers. float32 [n, num_layers, w_size]
 
         Args:
             z: latents. [n, z_size]
             labels: as in a call.
+            psi: as in a call.
+            cutoff: as in a call.
         """
         params, z = self._generator["mapping"], arguments.floats("z", z, (self.model.z_size,))
+        num_layers = self.model.num_layers
+        arguments.check_truncation(psi, cutoff, num_layers)
+        if psi != 1 and self.w_avg is None:
+            raise ValueError(f"psi={psi} needs a mean of w to truncate to, and this network has none; leave it out.")
+        if psi == 1 and cutoff is not None:
+            raise ValueError(f"cutoff={cutoff} has no effect with psi=1; give both, such as psi=0.7, cutoff=8.")
         rows = classes.rows(labels, len(z), self.class_names, self.model.num_labels)
         each = [
             sampling.draw_ws(
@@ -106,14 +104,34 @@ class Network:
             )
             for i in range(len(z))
         ]
+        if psi != 1:
+            each = [_truncate(ws, self.w_avg, psi, num_layers if cutoff is None else cutoff) for ws in each]
         return np.concatenate([np.asarray(ws) for ws in each])
+
+    def latents(self, seeds: Iterable[int] | int) -> np.ndarray:
+        """Returns the latents z of seeds. float32 [n, z_size]"""
+        return self._latents(seeds, None)[1]
+
+    def images(self, ws: np.ndarray, noise: Noise = "const", noise_seed: int = 0) -> np.ndarray:
+        """Returns the images of styles; those of `map` are a call's, to the bit.
+
+        Args:
+            ws: styles. [n, num_layers, w_size]
+            noise: as in a call; "random" counts the images from 0.
+            noise_seed: as in a call.
+
+        Returns:
+            uint8 [n, model.resolution, model.resolution, channels]
+        """
+        ws = arguments.floats("ws", ws, (self.model.num_layers, self.model.w_size))
+        return self._images(ws, self._noise_fn(noise, noise_seed, np.arange(len(ws))), _as_uint8)
 
     def synthesize(self, ws: np.ndarray, noise: Noise = "const", noise_seed: int = 0) -> np.ndarray:
         """Returns the images of styles, around [-1, 1] and not clipped.
 
         Args:
             ws: styles. [n, num_layers, w_size]
-            noise: as in a call; "random" counts the images from 0.
+            noise: as in `images`.
             noise_seed: as in a call.
 
         Returns:
@@ -178,6 +196,13 @@ class Network:
         from stylegan_jax.weights import save  # It needs this module.
 
         return save.save(self, path, **how)
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """A digest of all that decides which image a latent or ws has: the same for any two files of one network."""
+        arrays = trees.flat(jax.device_get(self.params or {})) | {"trained": np.asarray([self.resolution, self.alpha])}
+        arrays |= {f"noise{i}": noise for i, noise in enumerate(self.noise or ())}
+        return trees.sha256(arrays if self.w_avg is None else arrays | {"w_avg": self.w_avg})
 
     # ---- parts
 
@@ -254,6 +279,10 @@ class Network:
 _synthesize = jax.jit(sampling.synthesize, static_argnames=("model", "resolution"))
 _truncate = jax.jit(generator.truncate)
 _to_uint8 = jax.jit(ops.to_uint8)
+
+
+def _as_uint8(images: Array) -> np.ndarray:
+    return np.asarray(_to_uint8(images))
 
 
 @functools.partial(jax.jit, static_argnames=("model", "resolution"))

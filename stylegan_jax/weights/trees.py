@@ -1,10 +1,13 @@
 """Trees of parameters: the shapes that a model has, and trees as flat dicts."""
 
 import functools
+import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from stylegan_jax.config import Model
 from stylegan_jax.networks import discriminator, generator
@@ -45,3 +48,13 @@ def nested(arrays: dict[str, Any], kind: str) -> dict[str, Any]:
         *parents, name = place.split("/")
         functools.reduce(lambda node, part: node.setdefault(part, {}), parents, tree)[name] = value
     return tree
+
+
+def sha256(arrays: Mapping[str, np.ndarray]) -> str:
+    """Returns a digest of arrays: of their names, shapes and float32 values, in the order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        value = np.ascontiguousarray(arrays[name], "<f4")
+        digest.update(f"{name} {list(value.shape)}\n".encode())
+        digest.update(memoryview(value.reshape(-1).view(np.uint8)))
+    return digest.hexdigest()

@@ -16,6 +16,7 @@ from jax import Array
 from stylegan_jax.config import Model
 from stylegan_jax.metrics.features import known, resize
 from stylegan_jax.networks import discriminator
+from stylegan_jax.weights import trees
 from stylegan_jax.weights.layouts import contents, official, official_pickles
 
 ATTRIBUTES = (
@@ -92,5 +93,5 @@ def read(path: str | os.PathLike) -> tuple[known.Weights, Model]:
     params = contents.params_of(network, model.resolution)
     flat = {jax.tree_util.keystr(name): value for name, value in jax.tree_util.tree_leaves_with_path(params)}
     notes = (*found.notes, f"{path} is no file whose SHA-256 is known here. Its SHA-256 is {sha256}.")
-    weights = known.Weights(params, sha256, known.content_sha256(flat), path.name, reasons, notes)
+    weights = known.Weights(params, sha256, trees.sha256(flat), path.name, reasons, notes)
     return weights, model

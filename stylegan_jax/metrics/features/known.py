@@ -1,7 +1,6 @@
 """The files of weights that metrics need: where each is published, its licence, and how it is recognized."""
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -235,13 +234,3 @@ def networks_of(names: Mapping[str, object] | list[str]) -> tuple[str, ...]:
     network = next((network for name, _, network in _SIGNS if name in names), "")
     has_dense = network.startswith("vgg") and any(name in names for name in _DENSE_SIGNS)
     return ((network,) if network else ()) + (("vgg_dense",) if has_dense else ())
-
-
-def content_sha256(params: Mapping[str, np.ndarray]) -> str:
-    """Returns a digest of parameters: of their names, shapes and float32 values, in the order of their names."""
-    digest = hashlib.sha256()
-    for name in sorted(params):
-        value = np.ascontiguousarray(params[name], "<f4")
-        digest.update(f"{name} {list(value.shape)}\n".encode())
-        digest.update(memoryview(value.reshape(-1).view(np.uint8)))
-    return digest.hexdigest()

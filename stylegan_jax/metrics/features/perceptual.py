@@ -14,6 +14,7 @@ import numpy as np
 from jax import Array
 
 from stylegan_jax.metrics.features import convolution, known, resize, stored
+from stylegan_jax.weights import trees
 
 # Of red, green and blue in [-1, 1]. The official network rounds them to float32 even where it computes in float64.
 SHIFT, SCALE = np.float32([-0.030, -0.088, -0.188]), np.float32([0.458, 0.448, 0.450])
@@ -80,7 +81,7 @@ class Network:
         name: of the network.
         heads_file: name of the file of its heads, in lpips/weights/v0.1.
         num_maps: maps of each stage.
-        convolutions_sha256: `known.content_sha256` of the convolutions for which the heads were trained.
+        convolutions_sha256: `trees.sha256` of the convolutions for which the heads were trained.
         heads_sha256: the same of the heads.
     """
 
@@ -119,9 +120,9 @@ def weights(
         params = params | _heads(others[0], network)
     convolutions = {name: value for name, value in params.items() if name.startswith("conv")}
     own_heads = {name: value for name, value in params.items() if name.startswith("head")}
-    if known.content_sha256(convolutions) != network.convolutions_sha256:
+    if trees.sha256(convolutions) != network.convolutions_sha256:
         notes.append(f"{found.path} has other convolutions than torchvision's, which LPIPS is defined by.")
-    if own_heads and known.content_sha256(own_heads) != network.heads_sha256:
+    if own_heads and trees.sha256(own_heads) != network.heads_sha256:
         notes.append(f"{heads or found.path} has other heads than those of LPIPS 0.1.")
     return stored.weights([found, *others], params, left_out, *notes)
 

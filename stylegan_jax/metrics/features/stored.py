@@ -13,6 +13,7 @@ import safetensors
 import safetensors.numpy
 
 from stylegan_jax.metrics.features import known
+from stylegan_jax.weights import trees
 from stylegan_jax.weights.files import persistence, torch_files
 from stylegan_jax.weights.files.pickle_machine import Record, shown
 from stylegan_jax.weights.files.pickles import make_dict, records
@@ -116,7 +117,7 @@ def weights(files: list[Stored], params: dict[str, np.ndarray], left_out: dict[s
             )
             notes = (*notes, f"{unknown}. Its SHA-256 is {found.sha256}.")
     sha256 = "+".join(found.sha256 for found in files)
-    return known.Weights(params, sha256, known.content_sha256(params), "+".join(names), left_out, notes)
+    return known.Weights(params, sha256, trees.sha256(params), "+".join(names), left_out, notes)
 
 
 def _safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:

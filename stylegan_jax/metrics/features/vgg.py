@@ -14,6 +14,7 @@ import numpy as np
 from jax import Array, lax
 
 from stylegan_jax.metrics.features import convolution, known, perceptual, resize, stored
+from stylegan_jax.weights import trees
 
 Params = Mapping[str, Array]
 
@@ -192,7 +193,7 @@ def _of_tensorflow(found: stored.Stored) -> tuple[dict[str, np.ndarray], dict[st
     wanted = [(3, 3, *sizes) for sizes in _convolution_shapes()]
     if [kernel.shape for kernel in kernels] == wanted and [bias.shape for bias in biases] == [(m,) for m in MAPS]:
         params = _named([value for pair in zip(kernels, biases, strict=True) for value in pair])
-        if known.content_sha256(params) == CONVOLUTIONS_SHA256 and [head.size for head in heads] == list(_HEAD_MAPS):
+        if trees.sha256(params) == CONVOLUTIONS_SHA256 and [head.size for head in heads] == list(_HEAD_MAPS):
             return params | {f"head{k}": perceptual.flat_head(head) for k, head in enumerate(heads, 1)}, {}
     raise ValueError(
         f"{found.path} is a pickle of TensorFlow whose arrays are not those of VGG16 with the heads of LPIPS. LPIPS "

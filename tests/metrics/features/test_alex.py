@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stylegan_jax.metrics.features import alex, known
+from stylegan_jax.metrics.features import alex
+from stylegan_jax.weights import trees
 from stylegan_jax.weights.files import torch_files
 from tests.metrics.features import files, random_weights
 
@@ -106,7 +107,7 @@ def test_both_layouts_give_the_same_parameters(params, tmp_path):
         assert weights.params.keys() == params.keys()
         for name, value in params.items():
             np.testing.assert_array_equal(weights.params[name], value, err_msg=name)
-        assert weights.content_sha256 == known.content_sha256(params)
+        assert weights.content_sha256 == trees.sha256(params)
         assert "has other convolutions than torchvision's" in weights.notes[0]
         assert "has other heads than those of LPIPS 0.1" in weights.notes[1]
     assert of_flax.left_out == {} and len(of_torch.left_out) == 6

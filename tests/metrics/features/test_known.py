@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from stylegan_jax.metrics.features import known, stored
+from stylegan_jax.weights import trees
 from stylegan_jax.weights.files import torch_files
 from stylegan_jax.weights.files.pickle_machine import Record
 from tests.metrics.features import files
@@ -28,10 +29,10 @@ def test_a_published_file_is_described_by_its_digest():
 
 def test_digests_of_contents_depend_on_names_shapes_and_values_alone():
     base = {"b": np.ones((2, 3), np.float32), "a": np.zeros(2, np.float32)}
-    digest = known.content_sha256(base)
-    assert known.content_sha256({"a": np.zeros(2, np.float64), "b": np.ones((3, 2), np.float32).T}) == digest
+    digest = trees.sha256(base)
+    assert trees.sha256({"a": np.zeros(2, np.float64), "b": np.ones((3, 2), np.float32).T}) == digest
     for other in ({"c": base["b"], "a": base["a"]}, base | {"b": np.ones((3, 2))}, base | {"a": np.ones(2)}):
-        assert known.content_sha256(other) != digest
+        assert trees.sha256(other) != digest
 
 
 @pytest.mark.parametrize(

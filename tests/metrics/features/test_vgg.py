@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stylegan_jax.metrics.features import known, perceptual, vgg
+from stylegan_jax.metrics.features import perceptual, vgg
+from stylegan_jax.weights import trees
 from stylegan_jax.weights.files import torch_files
 from tests.metrics.features import files, random_weights
 
@@ -170,7 +171,7 @@ def test_every_layout_gives_the_same_parameters(params, tmp_path):
         assert weights.params.keys() == params.keys()
         for name, value in params.items():
             np.testing.assert_array_equal(weights.params[name], value, err_msg=name)
-        assert weights.content_sha256 == known.content_sha256(params)
+        assert weights.content_sha256 == trees.sha256(params)
         assert "has other convolutions than torchvision's" in weights.notes[0]
         assert "has other heads than those of LPIPS 0.1" in weights.notes[1]
     assert "+" in found[3].sha256 and found[3].name == "unknown file+unknown file"
@@ -191,7 +192,7 @@ def test_a_pickle_of_tensorflow_is_taken_only_if_its_values_are_the_known_ones(p
     with pytest.raises(ValueError, match="a pickle of TensorFlow whose arrays are not those of VGG16 with the heads"):
         vgg.read(path)
     convolutions = {name: value for name, value in params.items() if name.startswith("conv")}
-    monkeypatch.setattr(vgg, "CONVOLUTIONS_SHA256", known.content_sha256(convolutions))
+    monkeypatch.setattr(vgg, "CONVOLUTIONS_SHA256", trees.sha256(convolutions))
     weights = vgg.read(path)
     for name, value in params.items():
         np.testing.assert_array_equal(weights.params[name], value, err_msg=name)

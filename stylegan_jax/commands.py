@@ -1,0 +1,164 @@
+"""What each mode of the command line does, by its flags."""
+
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
+
+from stylegan_jax import options
+from stylegan_jax.config import Config, checks
+from stylegan_jax.data import inspection, prepare, remote, sources
+from stylegan_jax.devices import backend, distributed
+from stylegan_jax.images import generate
+from stylegan_jax.metrics import evaluate, results
+from stylegan_jax.metrics.features import download, shelf
+from stylegan_jax.runs import progress, workdir
+from stylegan_jax.training import loop, plan
+from stylegan_jax.weights import load, save
+from stylegan_jax.weights.network import Network
+
+# ---- of runs: each takes the settings and the workdir
+
+
+def train(config: Config, folder: pathlib.Path) -> None:
+    """Trains a network, or goes on."""
+    _prepare_source(config, folder)
+    if backend.devices()[0].platform == "cpu":
+        backend.keep_freed_memory()
+    loop.train(config, folder, options.CHECKPOINT.value, options.INIT_FROM.value, _weights_folder())
+
+
+def plan_training(config: Config, folder: pathlib.Path) -> None:
+    """Prints what training will take."""
+    _show_notes(config)
+    backend.devices()  # Also with --topology: JAX computes shapes by the devices that are here.
+    print(plan.write(config, folder, options.TOPOLOGY.value))
+
+
+def inspect(config: Config, folder: pathlib.Path) -> None:
+    """Prints what is in data.source."""
+    _prepare_source(config, folder)
+    with progress.counting("pictures") as progress_fn:
+        text = inspection.inspect(config, folder, progress_fn)
+    print(text)
+
+
+def make_store(config: Config, folder: pathlib.Path) -> None:
+    """Makes a store of the pictures of data.source."""
+    _prepare_source(config, folder)
+    with progress.counting("pictures") as progress_fn:
+        record = prepare.make_store(config.data, config.model, folder, progress_fn)
+    for note in record["notes"]:
+        print(f"note: {note}")
+    left_out = record["num_unreadable"] + record["num_filtered"]
+    print(
+        f"{folder} has {record['length']} pictures; {left_out} were left out. "
+        f"Train from it with --config.data.source={folder}"
+    )
+
+
+def measure(config: Config | None, folder: pathlib.Path) -> None:
+    """Measures --metrics of --network, of --fakes or of the run in a folder, and prints a table."""
+    if backend.devices()[0].platform == "cpu":
+        backend.keep_freed_memory()
+    workdir.check_writable(folder)
+    network, fakes = options.NETWORK.value, options.FAKES.value
+    request = evaluate.Request(
+        metrics=options.METRICS.value,
+        network=str(folder) if network is None and fakes is None else network,
+        checkpoint=options.CHECKPOINT.value,
+        fakes=fakes,
+        reals=options.REALS.value,
+        config=config,
+        seeds=options.seeds(),
+        weights=_weights_folder(),
+        attributes=options.ATTRIBUTES.value,
+    )
+    text = evaluate.evaluate(request, folder)
+    if distributed.process_index() == 0:
+        print(text, f"written to {folder / results.FILE}", sep="\n")
+
+
+def _show_notes(config: Config) -> None:
+    """Prints which settings have no effect."""
+    for note in checks.without_effect(config, config_flags.get_override_values(flags.FLAGS["config"])):
+        print(f"note: {note}")
+
+
+def _prepare_source(config: Config, folder: pathlib.Path) -> None:
+    """Fetches remote pictures. Raises ValueError if what is written would lie among the pictures."""
+    _show_notes(config)
+    if remote.is_remote(config.data.source):
+        with progress.counting("bytes") as progress_fn:
+            sources.local_path(config.data.source, config.data, progress_fn)
+    source = pathlib.Path(os.path.expanduser(config.data.source))  # An unknown user stays in the path.
+    if config.data.source and source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
+        raise ValueError(f"--workdir={folder} lies in data.source, among the pictures; choose another.")
+
+
+OF_RUNS: dict[str, Callable[[Any, pathlib.Path], None]] = {
+    "train": train,
+    "plan": plan_training,
+    "inspect": inspect,
+    "prepare": make_store,
+    "evaluate": measure,
+}
+
+
+# ---- of a network
+
+
+def make_images() -> None:
+    """Writes the images of --seeds."""
+    options.required("seeds", "numbers of images, such as 0-99")
+    seeds, folder, network = options.seeds(options.MOST_IMAGES), _out_folder(), _open_network()
+    with progress.counting("images") as progress_fn:
+        save_fn = generate.save_grids if options.GRID.value else generate.save_images
+        paths = save_fn(network, seeds, folder, options.CLASSES.value, progress_fn, **options.look())
+    print(f"{folder} has {paths[0].name}" + (f" to {paths[-1].name}" if len(paths) > 1 else ""))
+
+
+def export() -> None:
+    """Writes the network to --out."""
+    out = options.required("out", "a file such as faces.safetensors")
+    save.check_name(out)
+    network = load.load(options.required("network", options.A_NETWORK), options.CHECKPOINT.value)
+    print(network.info, f"wrote {save.save(network, out, options.LICENSE.value)}", sep="\n")
+
+
+def show_weights() -> None:
+    """Fetches the files of --download, and prints what is in the folder of weights."""
+    folder = _weights_folder() or shelf.default_folder()
+    for entry in download.entries(options.DOWNLOAD.value):
+        with progress.counting("bytes") as progress_fn:
+            text = download.fetch(entry, folder, progress_fn)
+        print(text)
+    with progress.counting("files") as progress_fn:
+        text = shelf.report(folder, evaluate.metrics_of_networks(), progress_fn)
+    print(text)
+
+
+def _open_network() -> Network:
+    """Returns the network of --network, and prints what a user should know of it."""
+    network = load.load(options.required("network", options.A_NETWORK), options.CHECKPOINT.value)
+    for note in network.info.notes:
+        print(f"note: {note}")
+    return network
+
+
+def _out_folder() -> pathlib.Path:
+    """Returns the folder of --out, which is made if needed."""
+    folder = workdir.resolve(options.required("out", "a folder such as pictures"), "--out")
+    workdir.check_writable(folder, "--out")
+    return folder
+
+
+def _weights_folder() -> pathlib.Path | None:
+    """Returns the folder of --weights; None for the usual one."""
+    return None if options.WEIGHTS.value is None else workdir.resolve(options.WEIGHTS.value, "--weights")
+
+
+OTHERS: dict[str, Callable[[], None]] = {"generate": make_images, "export": export, "weights": show_weights}
