@@ -2,9 +2,10 @@
 
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
@@ -12,10 +13,10 @@ from stylegan_jax import options
 from stylegan_jax.config import Config, checks
 from stylegan_jax.data import inspection, prepare, remote, sources
 from stylegan_jax.devices import backend, distributed
-from stylegan_jax.images import generate
+from stylegan_jax.images import figures, film, generate, interpolate, outputs
 from stylegan_jax.metrics import evaluate, results
 from stylegan_jax.metrics.features import download, shelf
-from stylegan_jax.runs import progress, workdir
+from stylegan_jax.runs import grid, progress, workdir
 from stylegan_jax.training import loop, plan
 from stylegan_jax.weights import load, save
 from stylegan_jax.weights.network import Network
@@ -121,6 +122,50 @@ def make_images() -> None:
     print(f"{folder} has {paths[0].name}" + (f" to {paths[-1].name}" if len(paths) > 1 else ""))
 
 
+def draw_figures() -> None:
+    """Writes --figures, each to a file of its name."""
+    for name in options.FIGURES.value:
+        if name not in figures.FIGURES:
+            raise ValueError(f"--figures={name}: there is no such figure; use {', '.join(figures.FIGURES)}.")
+    folder, network = _out_folder(), _open_network()
+    labels = [] if not options.CLASSES.value else generate.numbers_of(network, options.CLASSES.value)
+    names = [f"{name}.png" for name in options.FIGURES.value]
+    present = outputs.begin(folder, "figures", {"network": network.sha256, "classes": labels}, names)
+    for name in options.FIGURES.value:
+        if f"{name}.png" not in present:
+            with progress.counting(name) as progress_fn:
+                picture = figures.FIGURES[name](network, labels, progress_fn)
+            grid.save_png(folder / f"{name}.png", picture)
+        print(folder / f"{name}.png")
+
+
+def interpolate_seeds() -> None:
+    """Writes a film of a walk through --seeds."""
+    options.required("seeds", "numbers of images, such as 0-5")
+    if options.NOISE.value == "random":
+        raise ValueError("--noise=random would flicker in a film; use const or none.")
+    seeds, layers, look = options.seeds(), options.layers(), options.look()
+    out = pathlib.Path(os.path.expanduser(options.required("out", "a file such as walk.mp4")))
+    film.check_name(out)
+    network = _open_network()
+    labels = None
+    if options.CLASSES.value or network.model.num_labels:
+        numbers = generate.numbers_of(network, options.CLASSES.value)
+        labels = [numbers[i % len(numbers)] for i in range(len(seeds))]
+    num_frames, is_loop, noise = options.FRAMES.value, options.LOOP.value, (look.pop("noise"), look.pop("noise_seed"))
+    walk = interpolate.walk(network, seeds, num_frames, options.SPACE.value, is_loop, layers, labels, **look)
+    total = interpolate.length(len(seeds), num_frames, is_loop)
+    with progress.counting("frames") as progress_fn:
+
+        def frames() -> Iterator[np.ndarray]:
+            for done, ws in enumerate(walk, 1):
+                yield network.images(ws[None], *noise)[0]
+                progress_fn(done, total)
+
+        film.save(out, frames(), options.FPS.value)
+    print(f"{out} has {total} frames, {total / options.FPS.value:.1f} s")
+
+
 def export() -> None:
     """Writes the network to --out."""
     out = options.required("out", "a file such as faces.safetensors")
@@ -161,4 +206,10 @@ def _weights_folder() -> pathlib.Path | None:
     return None if options.WEIGHTS.value is None else workdir.resolve(options.WEIGHTS.value, "--weights")
 
 
-OTHERS: dict[str, Callable[[], None]] = {"generate": make_images, "export": export, "weights": show_weights}
+OTHERS: dict[str, Callable[[], None]] = {
+    "generate": make_images,
+    "figures": draw_figures,
+    "interpolate": interpolate_seeds,
+    "export": export,
+    "weights": show_weights,
+}

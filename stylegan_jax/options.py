@@ -19,7 +19,11 @@ CONFIG = config_flags.DEFINE_config_file(
 )
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder to write to: checkpoints, pictures and logs of a run.")
 OF_WORKDIRS = ("train", "inspect", "plan", "prepare", "evaluate")  # Modes that need --workdir.
-OF_PICTURES = ("generate",)  # Modes that make pictures with --network, and write them to --out.
+OF_PICTURES = (
+    "generate",
+    "figures",
+    "interpolate",
+)  # Modes that make pictures with --network, and write them to --out.
 MODES = {
     "train": "train, or go on, in --workdir",
     "inspect": "say what data.source has in it and what training would do with it",
@@ -27,6 +31,8 @@ MODES = {
     "prepare": "make a store of the pictures at --workdir, for data.source to name",
     "evaluate": "measure --metrics of the run in --workdir, of --network or of --fakes",
     "generate": "write the images of --seeds to the folder --out",
+    "figures": "draw --figures of the paper, as PNGs in the folder --out",
+    "interpolate": "write a film of a walk through --seeds to --out, a name ending with .mp4 or .gif",
     "export": "write --network to --out, in the layout that the name's end tells",
     "weights": "say which weights metrics need, which are there, and where the others are published",
 }
@@ -121,14 +127,28 @@ ATTRIBUTES = flags.DEFINE_string(
 )
 A_NETWORK = "a file of weights, a run's workdir, or a checkpoint in it"
 MOST_SEEDS = 1000  # Of --mode=evaluate.
+DEFAULT_FIGURES = ["uncurated", "style_mixing", "stochastic_variation", "noise_layers", "truncation"]
+FIGURES = flags.DEFINE_list(
+    "figures",
+    DEFAULT_FIGURES,
+    "Figures to draw with --mode=figures; also bedrooms, cars and cats, the layouts of LSUN.",
+)
+FRAMES = flags.DEFINE_integer("frames", 60, "Frames from one seed to the next with --mode=interpolate.", lower_bound=1)
+FPS = flags.DEFINE_integer("fps", 30, "Frames a second of a film.", lower_bound=1)
+LOOP = flags.DEFINE_bool("loop", False, "Whether a film goes back to its first seed, so that it can be repeated.")
+SPACE = flags.DEFINE_enum("space", "w", ["w", "z"], "Where a film walks: w, on straight lines; z, on great circles.")
+LAYERS = flags.DEFINE_list("layers", [], "Layers that change, such as 0-3,8; all without it.")
+MOST_LAYERS = 18
 MOST_IMAGES = 10_000_000
 MODES_OF_FLAGS = {
     "workdir": OF_WORKDIRS, "config": OF_WORKDIRS, "weights": ("weights", "evaluate", "train"),
-    "download": ("weights",), "topology": ("plan",), "classes": ("generate",), "out": (*OF_PICTURES, "export"),
+    "download": ("weights",), "topology": ("plan",), "classes": OF_PICTURES, "out": (*OF_PICTURES, "export"),
+    **dict.fromkeys(("frames", "fps", "loop", "space", "layers"), ("interpolate",)), "figures": ("figures",),
     "license": ("export",), "checkpoint": (*OF_PICTURES, "evaluate", "export", "train"), "init_from": ("train",),
-    "network": (*OF_PICTURES, "evaluate", "export"), "seeds": ("evaluate", "generate"), "grid": ("generate",),
+    "network": (*OF_PICTURES, "evaluate", "export"), "grid": ("generate",),
+    "seeds": ("evaluate", "generate", "interpolate"),
     **dict.fromkeys(("metrics", "fakes", "reals", "attributes"), ("evaluate",)),
-    **dict.fromkeys(("psi", "cutoff", "noise", "noise_seed"), ("generate",)),
+    **dict.fromkeys(("psi", "cutoff", "noise", "noise_seed"), ("generate", "interpolate")),
 }  # fmt: skip
 
 
@@ -199,21 +219,31 @@ def seeds(most: int = MOST_SEEDS) -> list[int]:
     """Returns the numbers of --seeds.
 
     Args:
-        most: number of them that is allowed.
+        most: number of them in a range that is allowed.
 
     Raises:
         ValueError: they are not numbers from 0 to 2**32 - 1, one comes twice, or there are none or too many.
     """
+    return _numbers("seeds", SEEDS.value, 2**32, most)
+
+
+def layers() -> list[int] | None:
+    """Returns the numbers of --layers; None without it. Raises ValueError as `seeds`."""
+    return _numbers("layers", LAYERS.value, MOST_LAYERS, MOST_LAYERS) if LAYERS.present else None
+
+
+def _numbers(name: str, parts: list[str], end: int, most: int) -> list[int]:
+    """Returns the numbers of a flag, below `end` and at most `most` in a range."""
     found: list[int] = []
-    text = f"--seeds={','.join(SEEDS.value)}"
-    for part in SEEDS.value:
+    text = f"--{name}={','.join(parts)}"
+    for part in parts:
         first, dash, last = part.partition("-")
         if not (first.isdecimal() and (last.isdecimal() or not dash)):
             raise ValueError(f"{text}: {part!r} is no number and no range; use 0-2 or 5,7.")
         low, high = int(first), int(last or first)
-        if not low <= high < 2**32 or high - low >= most:
+        if not low <= high < end or high - low >= most:
             raise ValueError(
-                f"{text}: {part!r} is no range; use numbers from 0 to {2**32 - 1}, the smaller one first, and at most "
+                f"{text}: {part!r} is no range; use numbers from 0 to {end - 1}, the smaller one first, and at most "
                 f"{most} of them."
             )
         found += range(low, high + 1)

@@ -69,3 +69,12 @@ def test_a_flag_of_other_modes_is_refused_in_evaluate(monkeypatch, flag):
     monkeypatch.setattr(options.flags.FLAGS[flag], "present", 1)
     with pytest.raises(ValueError, match=f"--{flag} is for .* alone; leave it out with --mode=evaluate"):
         options.check_flags("evaluate")
+
+
+def test_layers_are_numbers_and_ranges_and_all_without_the_flag(monkeypatch):
+    assert options.layers() is None
+    monkeypatch.setattr(options, "LAYERS", types.SimpleNamespace(value=["0-3", "8"], present=1))
+    assert options.layers() == [0, 1, 2, 3, 8]
+    monkeypatch.setattr(options, "LAYERS", types.SimpleNamespace(value=["18"], present=1))
+    with pytest.raises(ValueError, match="--layers=18: '18' is no range; use numbers from 0 to 17"):
+        options.layers()

@@ -172,6 +172,7 @@ class Report:
     """What a run writes, and how often. A tick is schedule.tick_kimg images."""
 
     image_ticks: int = 1  # Ticks between grids of samples.
+    figure_ticks: int = 0  # Ticks between drawings of the paper's figures; 0: at the end alone.
     checkpoint_ticks: int = 10  # Ticks between checkpoints.
     checkpoint_minutes: float = 20.0  # Longest time without a checkpoint, minutes; 0: only the ticks count.
     metric_ticks: int = 10  # Ticks between measurements of fd_faces and swd; 0: none.

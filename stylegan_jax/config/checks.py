@@ -23,16 +23,10 @@ def check(config: Any) -> None:
     _check_schedule(config)
     train = config.train
     _require(
-        train.d_loss != "hinge" or train.g_loss == "wgan",
+        train.d_loss not in ("hinge", "wgan") or train.g_loss == "wgan",
         "train.g_loss",
         train.g_loss,
-        "with d_loss 'hinge' use 'wgan'",
-    )
-    _require(
-        (train.d_loss == "wgan") <= (train.g_loss == "wgan"),
-        "train.g_loss",
-        train.g_loss,
-        "with d_loss 'wgan' use 'wgan'",
+        f"with d_loss {train.d_loss!r} use 'wgan'",
     )
     _require(
         train.r1_interval == 1 or train.r1_gamma > 0, "train.r1_interval", train.r1_interval, "with r1_gamma 0 use 1"
@@ -162,6 +156,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("train.w_avg_beta", 0, 1),
     ("train.ema_halflife_kimg", 0, 1e9),
     ("report.image_ticks", 1, 1e9),
+    ("report.figure_ticks", 0, 1e9),
     ("report.checkpoint_ticks", 1, 1e9),
     ("report.metric_ticks", 0, 1e9),
     ("report.evaluation_ticks", 1, 1e9),

@@ -1,95 +1,261 @@
-"""Figures of the paper: arrangements of images that a trained generator makes from chosen styles."""
+"""Figures of the paper, at its layout, from any network: each function returns one picture.
 
-import functools
+The seeds, psis, crops and layers are those of the official generate_figures.py. Cells of small networks are enlarged by
+repeating pixels.
+"""
+
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from PIL import Image
 
-from stylegan_jax.config import Model
-from stylegan_jax.networks import generator, sampling
+from stylegan_jax.runs import grid
+from stylegan_jax.weights.network import Network
 
-MIXING_ROWS, MIXING_COLUMNS = 6, 6  # Sources A and B of Fig. 3.
-TRUNCATION_ROWS = 6  # Latents of Fig. 8.
-TRUNCATION_PSIS = (1.0, 0.7, 0.5, 0.0, -0.5, -1.0)  # Values of psi in Fig. 8.
+SMALLEST_CELL_PX = 128
+SMALLEST_UNCURATED_PX = 256  # Of the largest images among uncurated ones; the smallest have an eighth.
+PSIS = (1.0, 0.7, 0.5, 0.0, -0.5, -1.0)  # Fig. 8.
+STRANDS = (650 / 1024, 180 / 1024, 906 / 1024, 436 / 1024)  # Left, top, right and bottom of Fig. 4's details: hair.
+CAR = (0.0, 64 / 512, 1.0, 448 / 512)  # LSUN's cars are wider than high.
+CATS = (0, 0, 1, 1, 2, 2, 2)  # Levels of LSUN's bedrooms and cats.
 
-
-def _random_ws(params: Any, key: Array, n: int, model: Model, classes: np.ndarray | None) -> Array:
-    """Returns the ws of `n` random latents; a conditional model's classes take turns. [n, num_layers, w_size]"""
-    turns = np.arange(model.num_labels) if classes is None else classes
-    labels = np.eye(model.num_labels, dtype=np.float32)[turns[np.arange(n) % len(turns)]] if model.num_labels else None
-    return sampling.draw_ws(params, jax.random.normal(key, (n, model.z_size)), labels, model=model)
+ProgressFn = Callable[[int, int], None]
 
 
-def style_bounds(num_layers: int) -> tuple[int, int]:
-    """Returns the first layer of the middle styles and that of the fine styles, among `num_layers`.
+def _silent(done: int, total: int) -> None:
+    pass
 
-    They are 4 and 8 from 12 layers on: coarse styles are those of 4 and 8 px, middle ones of 16 and 32 px. With fewer
-    layers, coarse, middle and fine styles have a third of them each.
+
+def uncurated(
+    network: Network,
+    labels: Sequence[int] = (),
+    progress_fn: ProgressFn = _silent,
+    seed: int = 5,
+    rows: int = 3,
+    levels: Sequence[int] = (0, 1, 2, 2, 3, 3),
+    box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
+) -> np.ndarray:
+    """Returns images as they come, in columns of ever smaller ones (StyleGAN, Figs. 2 and 10 to 12).
+
+    psi is 0.7 up to the 8th layer, and noise is random, as in official calls.
+
+    Args:
+        network: network that makes the images.
+        labels: classes of a conditional network, which take turns; none: all.
+        progress_fn: called with the number of images that are done, and of all.
+        seed: of all latents together.
+        rows: images in a column of level 0.
+        levels: of each column: images of level k are 1/2^k as high, and 2^k as many.
+        box: part of each image that is shown: left, top, right and bottom, 0 to 1.
+
+    Returns:
+        uint8 [height, width, channels]
     """
-    return min(4, num_layers // 3), min(8, -(-2 * num_layers // 3))
+    model = network.model
+    n = sum(rows << level for level in levels)
+    z, classes = np.random.RandomState(seed).randn(n, model.z_size), _turns(network, labels, n)
+    look: dict[str, Any] = {} if network.w_avg is None else {"psi": 0.7, "cutoff": min(8, model.num_layers)}
+    left, top, right, bottom = (round(side * model.resolution) for side in box)
+    enlargement = max(1, SMALLEST_UNCURATED_PX // model.resolution)
+    w, h, first, columns = (right - left) * enlargement, (bottom - top) * enlargement, 0, []
+    for column, level in enumerate(levels):
+        part = slice(first, first + (rows << level))
+        if model.use_noise:
+            look |= {"noise": "random", "noise_seed": column}
+        images = network(z=z[part], labels=None if classes is None else classes[part], **look)
+        cells = [_resized(image[top:bottom, left:right], w >> level, h >> level) for image in images]
+        columns.append(np.concatenate(cells))
+        first = part.stop
+        progress_fn(first, n)
+    return np.concatenate(columns, axis=1)
 
 
 def style_mixing(
-    params: Any, key: Array, alpha: Array, model: Model, resolution: int, classes: np.ndarray | None = None
+    network: Network,
+    labels: Sequence[int] = (),
+    progress_fn: ProgressFn = _silent,
+    source_seeds: Sequence[int] = (639, 701, 687, 615, 2268),
+    target_seeds: Sequence[int] = (888, 829, 1898, 1733, 1614, 845),
 ) -> np.ndarray:
-    """Returns images where each row's source A takes the styles of each column's source B (StyleGAN, Fig. 3).
+    """Returns images where each row's image takes the styles of each column's (StyleGAN, Fig. 3).
 
-    The first third of the rows takes the coarse styles, the second the middle ones, the last the fine ones.
+    Half of the rows take the coarse styles, a third the middle ones, and the last the fine ones: see `style_bounds`.
 
-    Args:
-        params: parameters of the generator.
-        key: draws the latents and the noise.
-        alpha: weight of `resolution` while it fades in.
-        model: the model.
-        resolution: resolution that is trained at, px.
-        classes: classes that take turns, in a conditional model; None for all. int [m]
+    Args: those of `uncurated`, and
+        source_seeds: of the images that give styles, on top.
+        target_seeds: of the images that take them, at the left.
 
     Returns:
-        uint8 [(MIXING_ROWS + 1) (MIXING_COLUMNS + 1), resolution, resolution, channels], row by row; the corner is
-        white.
+        uint8 [height, width, channels]; the corner is white.
     """
-    rows, columns = MIXING_ROWS, MIXING_COLUMNS
-    key, noise_key = jax.random.split(key)
-    ws = _random_ws(params, key, rows + columns, model, classes)
-    sources, givers = ws[:rows], ws[rows:]
-    noise = generator.make_noise(noise_key, 1, model, resolution)
-    draw = functools.partial(sampling.images_of, params, noise=noise, alpha=alpha, model=model, resolution=resolution)
-    num_layers = 2 * sum(r <= resolution for r in model.resolutions) if model.use_styles else 1
-    bounds = (0, *style_bounds(num_layers), model.num_layers)
-    corner = np.full((1, resolution, resolution, model.channels), 255, np.uint8)
-    images = [corner, np.asarray(draw(givers))]
-    layers = np.arange(model.num_layers)
+    _check_styles(network, "style mixing")
+    n, rows = len(source_seeds), len(target_seeds)
+    ws = _ws(network, [*source_seeds, *target_seeds], labels)
+    sources, targets = ws[:n], ws[n:]
+    layers, bounds = np.arange(network.model.num_layers), (0, *style_bounds(network), network.model.num_layers)
+    total, cells = n + rows * (n + 1), [np.full((1, *_size(network)), 255, np.uint8), network.images(sources)]
     for row in range(rows):
-        third = min(3 * row // rows, 2)
-        is_given = (layers >= bounds[third]) & (layers < bounds[third + 1])
-        mixed = jnp.where(is_given[None, :, None], givers, sources[row : row + 1])
-        images += [np.asarray(draw(sources[row : row + 1])), np.asarray(draw(mixed))]
-    return np.concatenate(images)
+        progress_fn(sum(map(len, cells)) - 1, total)
+        kind = 0 if row < rows / 2 else 1 if row < rows - 1 else 2
+        is_given = (layers >= bounds[kind]) & (layers < bounds[kind + 1])
+        mixed = np.where(is_given[None, :, None], sources, targets[row])
+        cells += [network.images(targets[row : row + 1]), network.images(mixed)]
+    progress_fn(total, total)
+    return _table(np.concatenate(cells), n + 1)
+
+
+def stochastic_variation(
+    network: Network,
+    labels: Sequence[int] = (),
+    progress_fn: ProgressFn = _silent,
+    seeds: Sequence[int] = (1157, 1012),
+    num_draws: int = 100,
+    box: tuple[float, float, float, float] = STRANDS,
+) -> np.ndarray:
+    """Returns what noise changes: an image, details with four other draws, and the deviation (StyleGAN, Fig. 4).
+
+    Args: those of `uncurated`, and
+        seeds: of the images, one a row.
+        num_draws: draws of noise that the standard deviation is over.
+        box: part of the image whose details are shown.
+
+    Returns:
+        uint8 [height, 3 h, channels]. The deviation is of the mean of the channels, times 4.
+    """
+    if not network.model.use_noise:
+        raise ValueError("this network takes no noise, and so has no stochastic variation.")
+    left, top, right, bottom = (round(side * network.model.resolution) for side in box)
+    px, rows = max(network.model.resolution, SMALLEST_CELL_PX), []
+    for i, ws in enumerate(_ws(network, seeds, labels)):
+        images = []
+        for draw in range(num_draws):
+            images.append(network.images(ws[None], noise="random", noise_seed=draw)[0])
+            progress_fn(i * num_draws + draw + 1, len(seeds) * num_draws)
+        details = [_resized(image[top:bottom, left:right], px // 2, px // 2) for image in images[1:5]]
+        spread = 4 * np.std(np.mean(images, axis=3), axis=0)
+        spread = np.repeat(np.clip(spread + 0.5, 0, 255).astype(np.uint8)[:, :, None], network.model.channels, axis=2)
+        cells = [_resized(images[0], px, px), grid.image_grid(np.stack(details), 2), _resized(spread, px, px)]
+        rows.append(np.concatenate(cells, axis=1))
+    return np.concatenate(rows)
+
+
+def noise_layers(
+    network: Network,
+    labels: Sequence[int] = (),
+    progress_fn: ProgressFn = _silent,
+    seeds: Sequence[int] = (1967, 1555),
+) -> np.ndarray:
+    """Returns images with noise in all layers, in none, in the fine ones and in the others (StyleGAN, Fig. 5).
+
+    Args: those of `uncurated`, and
+        seeds: of the images, one a row.
+
+    Returns:
+        uint8 [height, 4 h, channels]
+    """
+    if not network.model.use_noise:
+        raise ValueError("this network takes no noise, and so has no layers of it.")
+    ws, maps, fine = _ws(network, seeds, labels), network.const_noise(), style_bounds(network)[1]
+    columns = []
+    for low, high in ((0, len(maps)), (0, 0), (fine, len(maps)), (0, fine)):
+        noise = [m if low <= layer < high else np.zeros_like(m) for layer, m in enumerate(maps)]
+        columns.append(network.images(ws, noise))
+        progress_fn(len(columns) * len(seeds), 4 * len(seeds))
+    return _table(np.stack(columns, axis=1).reshape(-1, *_size(network)), len(columns))
 
 
 def truncation(
-    params: Any,
-    w_avg: Array,
-    key: Array,
-    alpha: Array,
-    model: Model,
-    resolution: int,
-    classes: np.ndarray | None = None,
+    network: Network,
+    labels: Sequence[int] = (),
+    progress_fn: ProgressFn = _silent,
+    seeds: Sequence[int] = (91, 388),
+    psis: Sequence[float] = PSIS,
 ) -> np.ndarray:
-    """Returns images with styles scaled about their mean by each of TRUNCATION_PSIS (StyleGAN, Fig. 8).
+    """Returns images with styles scaled about their mean by each psi (StyleGAN, Fig. 8).
 
-    Args: those of `style_mixing`, and w_avg, the mean of w. [w_size]
+    Args: those of `uncurated`, and
+        seeds: of the images, one a row.
+        psis: of the columns.
 
     Returns:
-        uint8 [TRUNCATION_ROWS len(TRUNCATION_PSIS), resolution, resolution, channels], row by row: one latent for each.
+        uint8 [height, width, channels]
     """
-    key, noise_key = jax.random.split(key)
-    ws = _random_ws(params, key, TRUNCATION_ROWS, model, classes)
-    noise = generator.make_noise(noise_key, 1, model, resolution)
-    draw = functools.partial(sampling.images_of, params, noise=noise, alpha=alpha, model=model, resolution=resolution)
-    columns = [np.asarray(draw(generator.truncate(ws, w_avg, psi))) for psi in TRUNCATION_PSIS]
-    images = np.stack(columns, axis=1)  # [rows, psis, r, r, c]
-    return images.reshape(-1, *images.shape[2:])
+    _check_styles(network, "truncation")
+    columns = []
+    for psi in psis:
+        columns.append(network.images(_ws(network, seeds, labels, psi)))
+        progress_fn(len(columns) * len(seeds), len(psis) * len(seeds))
+    return _table(np.stack(columns, axis=1).reshape(-1, *_size(network)), len(psis))
+
+
+def bedrooms(network: Network, labels: Sequence[int] = (), progress_fn: ProgressFn = _silent) -> np.ndarray:
+    """Returns uncurated images at the layout of LSUN's bedrooms (StyleGAN, Fig. 10)."""
+    return uncurated(network, labels, progress_fn, seed=0, rows=5, levels=CATS)
+
+
+def cars(network: Network, labels: Sequence[int] = (), progress_fn: ProgressFn = _silent) -> np.ndarray:
+    """Returns uncurated images at the layout of LSUN's cars, without the bars above and below (StyleGAN, Fig. 11)."""
+    return uncurated(network, labels, progress_fn, seed=2, rows=4, box=CAR)
+
+
+def cats(network: Network, labels: Sequence[int] = (), progress_fn: ProgressFn = _silent) -> np.ndarray:
+    """Returns uncurated images at the layout of LSUN's cats (StyleGAN, Fig. 12)."""
+    return uncurated(network, labels, progress_fn, seed=1, rows=5, levels=CATS)
+
+
+FIGURES: dict[str, Callable[[Network, Sequence[int], ProgressFn], np.ndarray]] = {
+    "uncurated": uncurated,
+    "style_mixing": style_mixing,
+    "stochastic_variation": stochastic_variation,
+    "noise_layers": noise_layers,
+    "truncation": truncation,
+    "bedrooms": bedrooms,
+    "cars": cars,
+    "cats": cats,
+}
+
+
+def style_bounds(network: Network) -> tuple[int, int]:
+    """Returns the first layer of the middle styles and that of the fine styles.
+
+    They are 4 and 8 from 12 layers on: coarse styles are those of 4 and 8 px, middle ones of 16 and 32 px. With fewer
+    layers, coarse, middle and fine styles have a third of them each. Layers that are not trained yet do not count.
+    """
+    num_layers = 2 * sum(r <= network.resolution for r in network.model.resolutions)
+    return min(4, num_layers // 3), min(8, -(-2 * num_layers // 3))
+
+
+def _check_styles(network: Network, what: str) -> None:
+    if network.w_avg is None:
+        raise ValueError(f"this network has no styles with a mean, and so no {what}.")
+
+
+def _size(network: Network) -> tuple[int, int, int]:
+    return network.model.resolution, network.model.resolution, network.model.channels
+
+
+def _turns(network: Network, labels: Sequence[int], n: int) -> np.ndarray | None:
+    """Returns the class of each of n images, which take turns; None for a network without classes. int [n]"""
+    if not network.model.num_labels:
+        return None
+    return np.resize(np.asarray(labels or range(network.model.num_labels)), n)
+
+
+def _ws(network: Network, seeds: Sequence[int], labels: Sequence[int], psi: float = 1.0) -> np.ndarray:
+    """Returns the styles of seeds. [n, num_layers, w_size]"""
+    return network.map(network.latents(seeds), _turns(network, labels, len(seeds)), psi)
+
+
+def _table(images: np.ndarray, columns: int) -> np.ndarray:
+    """Returns one picture of images, row by row, whose cells have SMALLEST_CELL_PX at least."""
+    enlargement = max(1, SMALLEST_CELL_PX // images.shape[1])
+    return grid.image_grid(images.repeat(enlargement, axis=1).repeat(enlargement, axis=2), columns)
+
+
+def _resized(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Returns an image enlarged by repeating pixels, or made smaller by Lanczos's filter. uint8 [height, width, c]"""
+    is_smaller = width < image.shape[1]
+    how = Image.Resampling.LANCZOS if is_smaller else Image.Resampling.NEAREST
+    planes = [Image.fromarray(image[..., c]).resize((width, height), how) for c in range(image.shape[2])]
+    return np.stack([np.asarray(plane) for plane in planes], axis=2)

@@ -34,9 +34,13 @@ def begin(folder: pathlib.Path, mode: str, about: Mapping[str, Any], names: Iter
     if found is not None and found != about:
         known = found if isinstance(found, dict) else {}
         changed = sorted(name for name in about.keys() | known.keys() if about.get(name) != known.get(name))
-        differs = ", ".join(f"{name} {known.get(name)!r} there, {about.get(name)!r} here" for name in changed)
+        differs = ", ".join(f"{name} {_text(known, name)} there, {_text(about, name)} here" for name in changed)
         raise ValueError(f"{folder} has pictures that were made otherwise ({differs}); choose another --out.")
     if found is None:
         with whole.writing(record, "w") as file:
             json.dump(about, file, indent=2)
     return present
+
+
+def _text(record: Mapping[str, Any], name: str) -> str:
+    return repr(record[name]) if name in record else "absent"

@@ -12,9 +12,6 @@ class Stream(enum.IntEnum):
     INIT = 0  # The first parameters.
     GRID = 1  # The grid of samples.
     METRICS = 2  # Samples that are measured.
-    MIXING = 3  # The figure of mixed styles.
-    TRUNCATION = 4  # The figure of truncated styles.
-    DRAWN = 5  # Images that are drawn from a checkpoint.
 
 
 _NOT_A_STEP = 2**31 - 1  # Training never shows so many images.

@@ -15,6 +15,8 @@ from stylegan_jax.networks import sampling, streams
 from stylegan_jax.networks.streams import Stream
 from stylegan_jax.runs import grid, report
 from stylegan_jax.training import measuring, state
+from stylegan_jax.weights.info import Info
+from stylegan_jax.weights.network import Network
 
 LARGE_SCORE = 1e4  # Scores of a discriminator that trains well are far smaller.
 LARGE_TICKS = 3  # Ticks of large scores before the user is told.
@@ -88,7 +90,7 @@ class Observer:
         if set(self._log.sec_per_image) != self._seen:
             self._seen = set(self._log.sec_per_image)
             self._log.log(report.schedule_text(self._stages, self._log.sec_per_image))
-        if chunk.is_last:
+        if chunk.is_last or (every.figure_ticks and tick % every.figure_ticks == 0):
             self._figures(train_state, chunk.phase)
         if chunk.is_last or tick % every.evaluation_ticks == 0:
             self._measuring.begin(train_state, chunk)
@@ -132,12 +134,15 @@ class Observer:
         )
 
     def _figures(self, train_state: state.TrainState, phase: schedule.Phase) -> None:
-        how = jnp.float32(phase.alpha), self._config.model, phase.resolution, self._present_classes()
         params, w_avg = mesh.local((train_state.ema_params, train_state.w_avg))
-        images = figures.style_mixing(params, self._key(Stream.MIXING), *how)
-        self._log.picture("style_mixing", grid.image_grid(images, figures.MIXING_COLUMNS + 1))
-        images = figures.truncation(params, w_avg, self._key(Stream.TRUNCATION), *how)
-        self._log.picture("truncation", grid.image_grid(images, len(figures.TRUNCATION_PSIS)))
+        network = Network(
+            self._config.model, params, Info("this run", "run"), w_avg=w_avg if self._config.model.use_styles else None,
+            resolution=phase.resolution, alpha=float(phase.alpha),
+        )  # fmt: skip
+        present = self._present_classes()
+        classes = [] if present is None else present.tolist()
+        for name in ("style_mixing", "truncation") if self._config.model.use_styles else ():
+            self._log.picture(name, figures.FIGURES[name](network, classes, lambda done, total: None))
 
     def _labels(self) -> np.ndarray | None:
         """Returns the class of each picture of the source; None for an unconditional model. int [length]"""

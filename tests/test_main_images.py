@@ -1,0 +1,61 @@
+"""The modes that make pictures of a network, as a user starts them."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.random_networks import random_network
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory) -> pathlib.Path:
+    """Returns a file with a network of 8 px."""
+    return random_network(resolution=8, fmap_base=32).save(tmp_path_factory.mktemp("network") / "network.safetensors")
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-m", "stylegan_jax.main", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_images_of_seeds_are_written_and_going_on_writes_the_others(file, tmp_path):
+    command = ["--mode=generate", f"--network={file}", f"--out={tmp_path / 'a/b'}", "--psi=0.5", "--cutoff=2"]
+    for seeds, last in (("5,1-2", "seed0002.png"), ("1-3", "seed0003.png")):
+        result = run(*command, f"--seeds={seeds}")
+        assert (result.returncode, result.stderr) == (0, "")
+        assert result.stdout.endswith(f" to {last}\n") and "images: 3 of 3, 0 s left" in result.stdout
+    network = random_network(resolution=8, fmap_base=32)
+    for seed in (5, 1, 2, 3):
+        image = np.asarray(Image.open(tmp_path / f"a/b/seed{seed:04d}.png"))
+        np.testing.assert_array_equal(image, network(seeds=seed, psi=0.5, cutoff=2)[0])
+    result = run(*command, "--seeds=1", "--noise=none")
+    assert result.returncode == 1 and "made otherwise (noise 'const' there, 'none' here)" in result.stderr
+
+
+def test_figures_are_drawn_from_a_file(file, tmp_path):
+    result = run("--mode=figures", f"--network={file}", f"--out={tmp_path}", "--figures=truncation,noise_layers")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert {path.name for path in tmp_path.iterdir()} == {"figures.json", "truncation.png", "noise_layers.png"}
+    assert set(json.loads((tmp_path / "figures.json").read_text())) == {"network", "classes"}
+    result = run("--mode=figures", f"--network={file}", f"--out={tmp_path}", "--figures=fig3")
+    assert result.returncode == 1 and "--figures=fig3: there is no such figure; use uncurated, " in result.stderr
+
+
+def test_a_film_is_written_once(file, tmp_path):
+    command = ["--mode=interpolate", f"--network={file}", f"--out={tmp_path / 'walk.mp4'}", "--seeds=0-2", "--frames=5"]
+    result = run(*command, "--loop", "--layers=0-1", "--psi=0.7")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.endswith("walk.mp4 has 15 frames, 0.5 s\n")
+    result = run(*command)
+    assert result.returncode == 1 and "walk.mp4 is there already" in result.stderr
+    result = run(*command[:2], f"--out={tmp_path / 'other.mp4'}", "--seeds=0-2", "--noise=random")
+    assert result.returncode == 1 and "--noise=random would flicker" in result.stderr
