@@ -171,7 +171,7 @@ def export() -> None:
     out = options.required("out", "a file such as faces.safetensors")
     save.check_name(out)
     network = load.load(options.required("network", options.A_NETWORK), options.CHECKPOINT.value)
-    print(network.info, f"wrote {save.save(network, out, options.LICENSE.value)}", sep="\n")
+    print(network.info, f"wrote {save.save(network, out, options.LICENSE.value, dtype=options.DTYPE.value)}", sep="\n")
 
 
 def show_weights() -> None:

@@ -78,6 +78,12 @@ OUT = flags.DEFINE_string(
 LICENSE = flags.DEFINE_string(
     "license", None, "Licence of the weights, as their owner states it, for the card of --mode=export: CC BY-NC 4.0."
 )
+DTYPE = flags.DEFINE_enum(
+    "dtype",
+    "float32",
+    ["float32", "float16"],
+    "Arrays in the .safetensors or .npz of --mode=export; float16 rounds them, for a file of half the size.",
+)
 WEIGHTS = flags.DEFINE_string(
     "weights", None, "Folder of the weights that metrics need, instead of ~/.cache/stylegan_jax/weights."
 )
@@ -144,7 +150,8 @@ MODES_OF_FLAGS = {
     "workdir": OF_WORKDIRS, "config": OF_WORKDIRS, "weights": ("weights", "evaluate", "train"),
     "download": ("weights",), "topology": ("plan",), "classes": OF_PICTURES, "out": (*OF_PICTURES, "export"),
     **dict.fromkeys(("frames", "fps", "loop", "space", "layers"), ("interpolate",)), "figures": ("figures",),
-    "license": ("export",), "checkpoint": (*OF_PICTURES, "evaluate", "export", "train"), "init_from": ("train",),
+    "license": ("export",), "dtype": ("export",),
+    "checkpoint": (*OF_PICTURES, "evaluate", "export", "train"), "init_from": ("train",),
     "network": (*OF_PICTURES, "evaluate", "export"), "grid": ("generate",),
     "seeds": ("evaluate", "generate", "interpolate"),
     **dict.fromkeys(("metrics", "fakes", "reals", "attributes"), ("evaluate",)),

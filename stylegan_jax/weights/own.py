@@ -21,21 +21,22 @@ from stylegan_jax.weights.network import Network
 KEY = "stylegan_jax"  # Where the JSON is: in the metadata of safetensors, or as an array of an npz.
 VERSION = 1
 MAX_BYTES = 2**33  # Of a file's arrays; the paper's three networks of 1024 px have 325 MB.
+DTYPES = {"float32": "F32", "float16": "F16"}  # Of arrays in files, by their names in NumPy and in safetensors.
 PARTS = {"params": "generator", "g_params": "generator", "d_params": "discriminator"}
 
 
-def write_safetensors(network: Network, path: pathlib.Path) -> None:
-    """Writes a network as safetensors, whole or not at all."""
-    data = safetensors.numpy.save(_arrays(network), metadata={"format": "np", KEY: json.dumps(_about(network))})
+def write_safetensors(network: Network, path: pathlib.Path, dtype: str = "float32") -> None:
+    """Writes a network as safetensors, whole or not at all. Arrays are rounded to `dtype`, of DTYPES."""
+    data = safetensors.numpy.save(_arrays(network, dtype), metadata={"format": "np", KEY: json.dumps(_about(network))})
     with whole.writing(path) as file:
         file.write(data)
 
 
-def write_npz(network: Network, path: pathlib.Path) -> None:
-    """Writes a network as npz, whole or not at all."""
+def write_npz(network: Network, path: pathlib.Path, dtype: str = "float32") -> None:
+    """Writes a network as npz, whole or not at all. Arrays are rounded to `dtype`, of DTYPES."""
     about = np.frombuffer(json.dumps(_about(network)).encode(), np.uint8)
     with whole.writing(path) as file:
-        np.savez(file, **_arrays(network), **{KEY: about})
+        np.savez(file, **_arrays(network, dtype), **{KEY: about})
 
 
 def read_safetensors(path: pathlib.Path) -> Network:
@@ -51,7 +52,7 @@ def read_safetensors(path: pathlib.Path) -> Network:
                 raise ValueError(f"its metadata has no {KEY!r}, so it is of another code")
             parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             num_bytes = sum(4 * math.prod(part.get_shape()) for part in parts.values())
-            other = next((part.get_dtype() for part in parts.values() if part.get_dtype() != "F32"), None)
+            other = next((part.get_dtype() for part in parts.values() if part.get_dtype() not in DTYPES.values()), None)
             if other is not None or num_bytes > MAX_BYTES:
                 raise ValueError(f"it has arrays of {other}" if other else f"its arrays have {num_bytes} bytes")
             arrays = {name: file.get_tensor(name) for name in parts}
@@ -78,7 +79,7 @@ def read_npz(path: pathlib.Path) -> Network:
     return _network(arrays, about.tobytes(), path)
 
 
-def _arrays(network: Network) -> dict[str, np.ndarray]:
+def _arrays(network: Network, dtype: str) -> dict[str, np.ndarray]:
     networks = {root: getattr(network, root) for root in PARTS}
     arrays = {
         f"{root}/{place}": np.asarray(value)
@@ -91,9 +92,16 @@ def _arrays(network: Network) -> dict[str, np.ndarray]:
         arrays |= {} if w_avg is None else {f"{prefix}w_avg": w_avg}
     arrays = {name: np.array(value, order="C", copy=None) for name, value in arrays.items()}
     other = {name: value.dtype for name, value in arrays.items() if value.dtype != np.float32}
-    for name, dtype in other.items():
-        raise ValueError(f"{name} is {dtype}, and our files have float32 alone; convert the network's arrays first.")
-    return arrays
+    for name, found in other.items():
+        raise ValueError(f"{name} is {found}, and networks have float32 alone; convert the network's arrays first.")
+    if dtype == "float32":
+        return arrays
+    with np.errstate(over="ignore"):
+        rounded = {name: value.astype(dtype) for name, value in arrays.items()}
+    for name, value in rounded.items():
+        if np.isfinite(arrays[name]).all() and not np.isfinite(value).all():
+            raise ValueError(f"{name} goes up to {np.abs(arrays[name]).max():.3g}, and {dtype} does not; use float32.")
+    return rounded
 
 
 def _about(network: Network) -> dict[str, Any]:
@@ -192,6 +200,6 @@ def _check_types(about: Any) -> None:
 
 
 def _float32(value: np.ndarray, place: str, path: pathlib.Path) -> np.ndarray:
-    if value.dtype != np.float32:
-        raise ValueError(f"{path}: {place} is {value.dtype}; our files have float32 alone.")
-    return value
+    if value.dtype.name not in DTYPES:
+        raise ValueError(f"{path}: {place} is {value.dtype}; our files have {' or '.join(DTYPES)}.")
+    return value.astype(np.float32, copy=False)

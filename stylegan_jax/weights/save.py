@@ -25,7 +25,11 @@ class Layout(NamedTuple):
 
 
 def save(
-    network: Network, path: str | pathlib.Path, license: str | None = None, has_noise_inputs: bool = False
+    network: Network,
+    path: str | pathlib.Path,
+    license: str | None = None,
+    has_noise_inputs: bool = False,
+    dtype: str = "float32",
 ) -> pathlib.Path | str:
     """Writes a network and, beside it, its model card; what the code that reads it does otherwise is logged.
 
@@ -36,6 +40,7 @@ def save(
         license: licence of the weights, as their owner states it; None: what `network.info` says.
         has_noise_inputs: whether a program (.onnx, .stablehlo) takes its noise maps as inputs; else they are constants,
             those of noise="const".
+        dtype: "float32", or "float16" for a .safetensors or .npz of half the size, whose arrays are rounded.
 
     Returns:
         The path; the address of its page at the hub.
@@ -48,10 +53,16 @@ def save(
         raise ValueError(f"license is {license!r}; give a line such as 'CC BY 4.0', or leave it out.")
     if license is not None:
         network = dataclasses.replace(network, info=dataclasses.replace(network.info, license=license))
+    if dtype not in own.DTYPES:
+        raise ValueError(f"dtype is {dtype!r}; use {' or '.join(own.DTYPES)}.")
     if str(path).startswith(hub.SCHEME):
-        return _upload(network, str(path), has_noise_inputs)
+        return _upload(network, str(path), has_noise_inputs, dtype)
     path = pathlib.Path(os.path.expanduser(path))
     check_name(path)
+    if dtype != "float32" and path.suffix not in OWN:
+        raise ValueError(
+            f"{path} has float32 arrays in its layout: leave dtype={dtype} out, or use {' or '.join(OWN)}."
+        )
     layout = LAYOUTS[path.suffix]
     if has_noise_inputs and path.suffix not in PROGRAMS:
         raise ValueError(f"{path} holds no program, so it has no noise inputs: leave has_noise_inputs out.")
@@ -67,7 +78,8 @@ def save(
         )
     card_path = path.with_name(f"{path.name}.md")
     card.check_replaceable(card_path)
-    layout.write_fn(network, path, *([has_noise_inputs] if path.suffix in PROGRAMS else []))
+    more = [has_noise_inputs] if path.suffix in PROGRAMS else [dtype] if path.suffix in OWN else []
+    layout.write_fn(network, path, *more)
     _write_card(card_path, card.card_of(network, path.name, path.name))
     return path
 
@@ -93,8 +105,8 @@ def check_name(path: str | pathlib.Path) -> None:
 # ---- layouts
 
 
-def _write_own(network: Network, path: pathlib.Path) -> None:
-    (own.write_safetensors if path.suffix == ".safetensors" else own.write_npz)(network, path)
+def _write_own(network: Network, path: pathlib.Path, dtype: str) -> None:
+    (own.write_safetensors if path.suffix == ".safetensors" else own.write_npz)(network, path, dtype)
 
 
 def _write_pickle(network: Network, path: pathlib.Path) -> None:
@@ -133,6 +145,7 @@ LAYOUTS = {
     ".onnx": Layout("a program for ONNX runtimes", _write_onnx),
 }
 PROGRAMS = (".stablehlo", ".onnx")
+OWN = (".safetensors", ".npz")
 
 
 def _program(network: Network, has_noise_inputs: bool) -> tuple[Any, ...]:
@@ -214,12 +227,12 @@ def _write_card(path: pathlib.Path, text: str) -> None:
         file.write(text)
 
 
-def _upload(network: Network, address: str, has_noise_inputs: bool) -> str:
+def _upload(network: Network, address: str, has_noise_inputs: bool, dtype: str) -> str:
     check_name(address)
     if has_noise_inputs:
         raise ValueError(f"{address} holds no program, so it has no noise inputs: leave has_noise_inputs out.")
     name = hub.name_of(address)
     with tempfile.TemporaryDirectory() as folder:
-        own.write_safetensors(network, pathlib.Path(folder) / hub.WEIGHTS)
+        own.write_safetensors(network, pathlib.Path(folder) / hub.WEIGHTS, dtype)
         _write_card(pathlib.Path(folder) / hub.CARD, card.card_of(network, name, hub.WEIGHTS, name))
         return hub.upload(folder, name)

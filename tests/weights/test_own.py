@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -20,7 +21,7 @@ def network():
 def _write(network, path, about=(), model=()):
     said = own._about(network) | dict(about)
     said["model"] = said["model"] | dict(model)
-    path.write_bytes(safetensors.numpy.save(own._arrays(network), metadata={own.KEY: json.dumps(said)}))
+    path.write_bytes(safetensors.numpy.save(own._arrays(network, "float32"), metadata={own.KEY: json.dumps(said)}))
     return path
 
 
@@ -63,7 +64,7 @@ def test_types_of_numbers_that_numpy_lacks_are_refused(network, tmp_path):
 @pytest.mark.parametrize("name", ["x.safetensors", "x.npz"])
 def test_what_could_not_be_read_again_is_not_written(network, tmp_path, name):
     wide = dataclasses.replace(network, w_avg=network.w_avg.astype(np.float64))
-    with pytest.raises(ValueError, match="w_avg is float64, and our files have float32 alone"):
+    with pytest.raises(ValueError, match="w_avg is float64, and networks have float32 alone"):
         wide.save(tmp_path / name)
     assert not list(tmp_path.iterdir())
 
@@ -79,3 +80,25 @@ def test_weights_that_are_not_finite_are_noted_once(network, tmp_path):
         loaded = sg.load(path)
         assert loaded.info.notes == ("It has 1 arrays with values that are not finite; the first is w_avg.",)
         loaded.save(path)
+
+
+@pytest.mark.parametrize("name", ["x.safetensors", "x.npz"])
+def test_rounded_files_have_half_the_size_and_read_as_float32(network, tmp_path, name):
+    whole, half = network.save(tmp_path / f"whole-{name}"), network.save(tmp_path / name, dtype="float16")
+    assert half.stat().st_size < 0.6 * whole.stat().st_size
+    read = sg.load(half)
+    for part in ("params", "g_params", "d_params", "w_avg", "noise"):
+        expected = jax.tree.map(lambda x: x.astype(np.float16).astype(np.float32), getattr(network, part))
+        jax.tree.map(np.testing.assert_array_equal, getattr(read, part), expected)
+    assert all(x.dtype == np.float32 for x in jax.tree.leaves((read.params, read.w_avg, read.noise)))
+
+
+def test_arrays_that_float16_cannot_hold_are_refused(network, tmp_path):
+    large = dataclasses.replace(network, w_avg=network.w_avg * 0 + 1e5)
+    with pytest.raises(ValueError, match=r"w_avg goes up to 1e\+05, and float16 does not; use float32"):
+        large.save(tmp_path / "x.safetensors", dtype="float16")
+    with pytest.raises(ValueError, match="float32 arrays in its layout: leave dtype=float16 out, or use .safetensors"):
+        network.save(tmp_path / "x.pkl", dtype="float16")
+    with pytest.raises(ValueError, match="dtype is 'int8'; use float32 or float16"):
+        network.save(tmp_path / "x.npz", dtype="int8")
+    assert not list(tmp_path.iterdir())
