@@ -83,9 +83,9 @@ def test_weights_that_are_not_finite_are_noted_once(network, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["x.safetensors", "x.npz"])
-def test_rounded_files_have_half_the_size_and_read_as_float32(network, tmp_path, name):
+def test_rounded_files_are_smaller_and_read_as_float32(network, tmp_path, name):
     whole, half = network.save(tmp_path / f"whole-{name}"), network.save(tmp_path / name, dtype="float16")
-    assert half.stat().st_size < 0.6 * whole.stat().st_size
+    assert half.stat().st_size < 0.7 * whole.stat().st_size
     read = sg.load(half)
     for part in ("params", "g_params", "d_params", "w_avg", "noise"):
         expected = jax.tree.map(lambda x: x.astype(np.float16).astype(np.float32), getattr(network, part))
