@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-from tests.random_networks import random_network
 
 from stylegan_jax.images import directions
 from stylegan_jax.images.directions import Direction
+from tests.random_networks import random_network
 
 SIZE = 14
 
