@@ -16,6 +16,7 @@ from stylegan_jax.networks import growth
 from stylegan_jax.weights.network import Network
 
 MIN_IMAGES = 10  # With the attribute, and without it.
+PENALTY = 0.001  # C of the machine. With few images, a larger one fits their chance.
 NUM_DIRECTIONS = 20  # The first of PCA's and SeFa's.
 LEAST_PART = 1e-3  # Of a direction's length that must remain when others are held.
 
@@ -47,11 +48,14 @@ def svm_direction(w: np.ndarray, is_present: np.ndarray, name: str = "svm") -> D
     S of w, and finds the normal m of its hyperplane. The vector S^(1/2) m changes the machine's answer with the least
     move, counted in standard deviations of w.
 
+    With a w for each layer, mixed at random from several latents, the machine also tells which layers an attribute is
+    in: it is less entangled with those of other layers.
+
     Differs: Shen et al. 2020 (InterFaceGAN), Sec. 2.2, take w as it is, and move along the normal. Most of it lies
     where w hardly varies, so that images leave the data before the attribute changes.
 
     Args:
-        w: styles of the images. [n, w_size]
+        w: styles of the images, one for all layers or one for each. [n, w_size] or [n, num_layers, w_size]
         is_present: whether each image has the attribute. bool [n]
         name: of the direction.
 
@@ -60,7 +64,7 @@ def svm_direction(w: np.ndarray, is_present: np.ndarray, name: str = "svm") -> D
     """
     from sklearn import covariance, svm  # Takes a second to import.
 
-    w, is_present = _points(w), np.asarray(is_present)
+    w, is_present = _points(w, (2, 3)), np.asarray(is_present)
     if is_present.dtype != bool or is_present.shape != (len(w),):
         found = f"is_present is {is_present.dtype} {list(is_present.shape)}"
         raise ValueError(f"{found}; give bool [{len(w)}], one for each w.")
@@ -70,13 +74,14 @@ def svm_direction(w: np.ndarray, is_present: np.ndarray, name: str = "svm") -> D
             f"{name}: {num_present} of {len(w)} images have it; a direction takes at least {MIN_IMAGES} with it and "
             f"{MIN_IMAGES} without it: use more images."
         )
-    spread, axes = np.linalg.eigh(covariance.ledoit_wolf(w)[0])
+    every = w.reshape(-1, w.shape[-1])  # Layers have w of one distribution.
+    spread, axes = np.linalg.eigh(covariance.ledoit_wolf(every)[0])
     deviations = np.sqrt(spread)
-    machine = svm.LinearSVC(dual=False, class_weight="balanced")
-    weights = machine.fit((w - w.mean(axis=0)) @ axes / deviations, is_present).coef_[0]
-    unit = weights / np.linalg.norm(weights)
+    whitened = ((w - every.mean(axis=0)) @ axes / deviations).reshape(len(w), -1)
+    weights = svm.LinearSVC(C=PENALTY, dual=False, class_weight="balanced").fit(whitened, is_present).coef_
+    unit = (weights / np.linalg.norm(weights)).reshape(w.shape[1:])
     source = f"linear SVM on {len(w)} images, {num_present / len(w):.0%} of which have it"
-    return _direction(name, axes @ (deviations * unit), axes @ (unit / deviations), source)
+    return _direction(name, unit * deviations @ axes.T, unit / deviations @ axes.T, source)
 
 
 def pca_directions(w: np.ndarray, num: int = NUM_DIRECTIONS) -> list[Direction]:
@@ -169,9 +174,9 @@ def check_styles(network: Network) -> None:
 def held(direction: Direction, others: Sequence[Direction]) -> Direction:
     """Returns a direction that leaves alone what others change: conditional manipulation.
 
-    d = v - V (N^T V)^-1 N^T v in each layer, with the others' vectors V and normals N: N^T d = 0. Where normals and
-    vectors are parallel, this is the projection of v onto the space at right angles to V. The result is as long as v:
-    normal times vector, summed over the layers, stays the same.
+    d = v - V (N^T V)^-1 N^T v with the others' vectors V and normals N, in the layers that v moves: N^T d = 0. Where
+    normals and vectors are parallel, this is the projection of v onto the space at right angles to V. The result is as
+    long as v, by normal times vector.
 
     Source: Shen et al. 2020 (InterFaceGAN), Sec. 2.3, for any number of conditions.
 
@@ -187,13 +192,11 @@ def held(direction: Direction, others: Sequence[Direction]) -> Direction:
         return direction
     v, *vectors = np.broadcast_arrays(*(np.asarray(d.vector, np.float64) for d in (direction, *others)))
     n, *normals = np.broadcast_arrays(*(np.asarray(d.normal, np.float64) for d in (direction, *others)))
-    all_vectors, all_normals = np.stack(vectors, axis=-1), np.stack(normals, axis=-1)  # [..., w_size, num]
-
-    def without(x: np.ndarray, basis: np.ndarray, duals: np.ndarray) -> np.ndarray:
-        transposed = duals.swapaxes(-1, -2)
-        return x - (basis @ np.linalg.pinv(transposed @ basis, rcond=1e-9) @ (transposed @ x[..., None]))[..., 0]
-
-    vector, normal = without(v, all_vectors, all_normals), without(n, all_normals, all_vectors)
+    is_moved = v.any(axis=-1, keepdims=True)
+    all_vectors, all_normals = (np.stack([(x * is_moved).ravel() for x in xs]) for xs in (vectors, normals))
+    products = np.linalg.pinv(all_vectors @ all_normals.T, rcond=1e-9)  # [num, num]
+    vector = v - (v.ravel() @ all_normals.T @ products @ all_vectors).reshape(v.shape)
+    normal = n - (n.ravel() @ all_vectors.T @ products.T @ all_normals).reshape(v.shape)
     before, left = np.sum(n * v), np.sum(normal * vector)
     if left <= LEAST_PART**2 * before:
         raise ValueError(
@@ -201,9 +204,8 @@ def held(direction: Direction, others: Sequence[Direction]) -> Direction:
         )
     scale = np.sqrt(before / left)
     source = f"{direction.source}; held: {', '.join(d.name for d in others)}"
-    return dataclasses.replace(
-        _direction(direction.name, scale * vector, scale * normal, source), network=direction.network
-    )
+    found = _direction(direction.name, scale * vector, scale * normal, source)
+    return dataclasses.replace(found, network=direction.network)
 
 
 def _direction(name: str, vector: np.ndarray, normal: np.ndarray, source: str) -> Direction:
@@ -222,9 +224,9 @@ def _with_sign(vectors: np.ndarray) -> np.ndarray:
     return vectors * np.sign(largest)
 
 
-def _points(w: np.ndarray) -> np.ndarray:
+def _points(w: np.ndarray, dimensions: tuple[int, ...] = (2,)) -> np.ndarray:
     """Returns w as float64, checked."""
     w = np.asarray(w)
-    if w.ndim != 2 or w.dtype.kind != "f" or len(w) < 2 or not np.isfinite(w).all():
+    if w.ndim not in dimensions or w.dtype.kind != "f" or len(w) < 2 or not np.isfinite(w).all():
         raise ValueError(f"w is {w.dtype} {list(w.shape)}; give finite floats [n, w_size] of at least 2 images.")
     return w.astype(np.float64)

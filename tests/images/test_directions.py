@@ -59,6 +59,17 @@ def test_the_direction_points_to_the_images_with_the_attribute(w):
     assert (w[is_present] @ found.normal).mean() > (w[~is_present] @ found.normal).mean()
 
 
+def test_a_machine_of_several_layers_tells_in_which_an_attribute_is(w):
+    ws = np.stack([w[:2000], w[2000:]], axis=1)
+    normal = np.stack([0 * normal_of(1), normal_of(1)])
+    scores = np.einsum("nld,ld->n", ws, normal)
+    found = directions.svm_direction(ws, scores > 0)
+    assert found.vector.shape == (2, SIZE)
+    in_layers = np.sum(found.vector * found.normal, axis=1)
+    np.testing.assert_allclose(in_layers, [0, 1], atol=0.01)
+    assert found.normal[1] @ normal[1] > 0
+
+
 def test_a_rare_attribute_has_nearly_the_direction_of_a_frequent_one(w):
     scores = w @ normal_of(1)
     rare, frequent = (directions.svm_direction(w, scores > np.quantile(scores, share)) for share in (0.95, 0.5))
@@ -167,10 +178,11 @@ def test_the_order_of_held_directions_and_a_direction_itself_do_not_matter(w):
     np.testing.assert_allclose(first.vector, second.vector, atol=1e-5)
 
 
-def test_each_layer_is_held_on_its_own():
+def test_layers_that_a_direction_does_not_move_stay_so():
     layered = plain("smile", [[1, 1], [0, 0], [2, 0]])
     found = directions.held(layered, [plain("age", [1, 0])])
-    np.testing.assert_allclose(found.vector, [[0, np.sqrt(6)], [0, 0], [0, 0]], atol=1e-5)
+    length = np.sqrt(6 / (6 - 9 / 2))  # age has parts 1 and 2 in two layers of the direction.
+    np.testing.assert_allclose(found.vector, length * np.array([[-0.5, 1], [0, 0], [0.5, 0]]), atol=1e-5)
 
 
 def test_a_direction_of_which_nothing_is_left_is_refused():

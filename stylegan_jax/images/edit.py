@@ -1,0 +1,232 @@
+"""`--mode=edit`: pictures whose styles move along directions, or toward those of another picture."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from stylegan_jax.images import direction_files, generate, outputs
+from stylegan_jax.images.directions import Direction
+from stylegan_jax.runs import grid
+from stylegan_jax.weights import trees
+from stylegan_jax.weights.files import npz
+from stylegan_jax.weights.network import Network
+
+
+def edit(ws: np.ndarray, vector: np.ndarray, strength: float, layers: Sequence[int] | None = None) -> np.ndarray:
+    """Returns ws + strength * vector in some layers.
+
+    Args:
+        ws: styles. [n, num_layers, w_size]
+        vector: of a direction. [w_size] or [num_layers, w_size]
+        strength: how far to go: 1 adds the vector.
+        layers: numbers of the layers to change, from 0; None: all.
+
+    Returns:
+        float32 [n, num_layers, w_size]
+
+    Raises:
+        ValueError: the shapes do not fit, or there is no such layer.
+    """
+    ws, vector = np.asarray(ws, np.float32), np.asarray(vector, np.float32)
+    if ws.ndim != 3 or vector.shape not in (ws.shape[1:], ws.shape[2:]):
+        raise ValueError(
+            f"ws is {list(ws.shape)} and vector {list(vector.shape)}; give [n, num_layers, w_size], and [w_size] or "
+            "[num_layers, w_size]."
+        )
+    return np.where(_is_moved(ws, layers), ws + np.float32(strength) * vector, ws)
+
+
+def transfer(ws: np.ndarray, other: np.ndarray, amount: float = 1.0, layers: Sequence[int] | None = None) -> np.ndarray:
+    """Returns ws that move toward those of another picture in some layers: hair-style transfer and the like.
+
+    Args:
+        ws: styles. [n, num_layers, w_size]
+        other: those of the other picture, or of one for each. [1 or n, num_layers, w_size]
+        amount: 0 leaves ws as they are, 1 takes the other's.
+        layers: numbers of the layers to change, from 0; None: all.
+
+    Returns:
+        float32 [n, num_layers, w_size]
+
+    Raises:
+        ValueError: the shapes do not fit, or there is no such layer.
+    """
+    ws, other = np.asarray(ws, np.float32), np.asarray(other, np.float32)
+    if ws.ndim != 3 or other.shape not in (ws.shape, (1, *ws.shape[1:])):
+        raise ValueError(f"ws is {list(ws.shape)} and other {list(other.shape)}; give [n, num_layers, w_size] of both.")
+    amount = np.float32(amount)  # With 1, the styles are the other's to the bit.
+    return np.where(_is_moved(ws, layers), (1 - amount) * ws + amount * other, ws)
+
+
+def _is_moved(ws: np.ndarray, layers: Sequence[int] | None) -> np.ndarray:
+    """Returns which layers change. bool [num_layers, 1]"""
+    num_layers = ws.shape[1]
+    if layers is not None and not {*layers} <= {*range(num_layers)}:
+        raise ValueError(f"layers are {list(layers)}; there are those from 0 to {num_layers - 1}.")
+    return np.isin(np.arange(num_layers), np.arange(num_layers) if layers is None else np.asarray(layers))[:, None]
+
+
+# ---- pictures to edit, and what is done to them
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture that a network makes."""
+
+    name: str
+    ws: np.ndarray  # float32 [num_layers, w_size]
+    noise: Any = "const"  # As `Network.images` takes it.
+    noise_seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Move:
+    """What is done to pictures: a function of ws [1, num_layers, w_size] and a strength to such ws."""
+
+    name: str
+    apply_fn: Callable[[np.ndarray, float], np.ndarray]
+    arrays: dict[str, np.ndarray]  # What it depends on.
+
+
+def of_seeds(
+    network: Network,
+    seeds: Sequence[int],
+    class_names: Sequence[str] = (),
+    psi: float = 1.0,
+    cutoff: int | None = None,
+    noise: str = "const",
+    noise_seed: int = 0,
+) -> list[Picture]:
+    """Returns the pictures of seeds, of each class, as --mode=generate makes them."""
+    found = []
+    for number in generate.numbers_of(network, class_names):
+        suffix = "" if number is None else f"-class{number}"
+        for seed in seeds:
+            (ws,) = network.map(network.latents(seed), number, psi, cutoff)
+            found.append(Picture(f"seed{seed:04d}{suffix}", ws, noise, noise_seed))
+    return found
+
+
+def of_file(path: str, network: Network) -> Picture:
+    """Returns the picture of a file: ws in a .npy, or ws and the network's sha256 in a .npz.
+
+    Raises:
+        ValueError: the file is of another kind, another network or another number of layers.
+        OSError: it cannot be opened.
+    """
+    file = pathlib.Path(path)
+    if file.suffix not in (".npy", ".npz"):
+        raise ValueError(f"{path}: styles come in .npy files, or in the .npz files of projections.")
+    arrays = npz.load(file) if file.suffix == ".npz" else {"ws": _array(file)}
+    if "ws" not in arrays:
+        raise ValueError(f"{path} has no array 'ws', but {', '.join(arrays) or 'nothing'}.")
+    ws, model = arrays["ws"], network.model
+    shape, ws = ws.shape, ws[0] if ws.ndim == 3 and len(ws) == 1 else ws
+    if ws.shape != (model.num_layers, model.w_size) or ws.dtype.kind != "f" or not np.isfinite(ws).all():
+        raise ValueError(
+            f"{path}: ws is {ws.dtype} {list(shape)}; a picture of this network has finite floats "
+            f"[{model.num_layers}, {model.w_size}]."
+        )
+    return Picture(file.stem, ws.astype(np.float32))
+
+
+def _array(file: pathlib.Path) -> np.ndarray:
+    try:
+        return np.load(file, allow_pickle=False)
+    except ValueError as error:
+        raise ValueError(f"{file} cannot be read as an array of numbers: {error}") from None
+
+
+def along(directions: Sequence[Direction], layers: Sequence[int] | None) -> list[Move]:
+    """Returns the moves along directions."""
+    return [
+        Move(d.name, lambda ws, strength, d=d: edit(ws, d.vector, strength, layers), {d.name: d.vector})
+        for d in directions
+    ]
+
+
+def toward(other: Picture, layers: Sequence[int] | None) -> Move:
+    """Returns the move toward another picture: its strength is the amount of `transfer`."""
+    name = f"toward-{other.name}"
+    return Move(name, lambda ws, amount: transfer(ws, other.ws[None], amount, layers), {name: other.ws})
+
+
+# ---- what the mode writes
+
+
+def save(
+    network: Network,
+    pictures: Sequence[Picture],
+    moves: Sequence[Move],
+    strengths: Sequence[float],
+    folder: pathlib.Path,
+    about: dict[str, Any],
+    is_grid: bool = False,
+    progress_fn: Callable[[int, int], None] = lambda done, total: None,
+) -> list[pathlib.Path]:
+    """Writes each picture after each move at each strength, and returns the paths. What is there already stays.
+
+    Args:
+        network: network that makes the images.
+        pictures: what is edited.
+        moves: what is done to it.
+        strengths: how far, each.
+        folder: folder to write to; it must exist.
+        about: what else decides about the images, as JSON has it.
+        is_grid: whether to write one grid.png: a row for each picture and move, a column for each strength.
+        progress_fn: called with the number of images that are done, and of all.
+
+    Returns:
+        seed0007-smiling+3.png and so on, or grid.png.
+
+    Raises:
+        ValueError: other pictures are in the folder, or two would have one name.
+    """
+    rows = [(picture, move) for picture in pictures for move in moves]
+    cells = [(f"{p.name}-{m.name}{s:+g}.png".replace("/", "_"), p, m, s) for p, m in rows for s in strengths]
+    names = ["grid.png"] if is_grid else [name for name, *_ in cells]
+    if len({name for name, *_ in cells}) < len(cells):
+        raise ValueError("two pictures, directions or strengths have one name; give each once.")
+    arrays = {k: v for move in moves for k, v in move.arrays.items()} | {f"picture {p.name}": p.ws for p in pictures}
+    about = {"network": network.sha256, "styles": trees.sha256(arrays), **about}
+    about |= {"strengths": list(strengths)} if is_grid else {}
+    present = outputs.begin(folder, "edit", about, names)
+    images = []
+    for done, (name, picture, move, strength) in enumerate(cells, 1):
+        if name not in present and not present >= {"grid.png"}:
+            ws = move.apply_fn(picture.ws[None], strength)
+            (image,) = network.images(ws, picture.noise, picture.noise_seed)
+            if is_grid:
+                images.append(image)
+            else:
+                grid.save_png(folder / name, image)
+        progress_fn(done, len(cells))
+    if images:
+        grid.save_png(folder / "grid.png", grid.image_grid(np.stack(images), columns=len(strengths)))
+    return [folder / name for name in names]
+
+
+def open_directions(
+    network: Network, paths: Sequence[str], names: Sequence[str], hold: Sequence[str], layers: Sequence[int] | None
+) -> tuple[list[Direction], list[str]]:
+    """Returns the directions of --apply from files, without those of --hold, and notes about them."""
+    from stylegan_jax.images import directions
+
+    applied, every = direction_files.chosen(paths, names, network)
+    if hold:
+        held = every if list(hold) == ["all"] else direction_files.chosen(paths, hold, network)[0]
+        if layers is not None:
+            num_layers = network.model.num_layers
+            applied = [direction_files.restricted(d, layers, num_layers) for d in applied]
+        applied = [directions.held(d, held) for d in applied]
+    foreign = [d.name for d in applied if d.network not in (None, network.sha256)]
+    unknown = [d.name for d in applied if d.network is None]
+    notes = []
+    if foreign:
+        notes.append(f"{', '.join(foreign)}: found for another network; it may mean something else in this one.")
+    if unknown:
+        notes.append(f"{', '.join(unknown)}: the file does not say for which network; strength 1 adds it as it is.")
+    return applied, notes
