@@ -13,8 +13,8 @@ from stylegan_jax import options
 from stylegan_jax.config import Config, checks
 from stylegan_jax.data import inspection, prepare, remote, sources
 from stylegan_jax.devices import backend, distributed
-from stylegan_jax.images import figures, film, generate, interpolate, outputs
-from stylegan_jax.metrics import evaluate, results
+from stylegan_jax.images import direction_files, edit, figures, film, find, generate, interpolate, labels, outputs
+from stylegan_jax.metrics import attributes, evaluate, results
 from stylegan_jax.metrics.features import download, shelf
 from stylegan_jax.runs import grid, progress, workdir
 from stylegan_jax.training import loop, plan
@@ -166,6 +166,85 @@ def interpolate_seeds() -> None:
     print(f"{out} has {total} frames, {total / options.FPS.value:.1f} s")
 
 
+def find_directions() -> None:
+    """Writes directions to --out."""
+    way, asked = options.required("find", ", ".join(find.WAYS)), options.ATTRIBUTES.value
+    out = pathlib.Path(os.path.expanduser(options.required("out", "a file such as smile.safetensors")))
+    if out.suffix != ".safetensors":
+        raise ValueError(f"--out={out}: directions go to a file whose name ends with .safetensors.")
+    if (asked is None) == way.startswith("svm"):
+        raise ValueError(
+            f"--find={way} takes {'--attributes, which are missing' if asked is None else 'no attributes'}."
+        )
+    layers = options.layers()
+    if layers is not None and way != "sefa":
+        raise ValueError(f"--layers is for --find=sefa; with --find={way}, give it to --mode=edit.")
+    present: Any = None
+    if asked is not None and asked.endswith(".csv"):
+        if options.SEEDS.present or way != "svm":
+            raise ValueError(
+                f"{asked} names the seeds of its images, which have one w: use --find=svm, and no --seeds."
+            )
+        seeds, present = labels.read_csv(asked)
+    else:
+        options.required("seeds", "numbers of random latents, such as 0-9999")
+        seeds = options.seeds(options.MOST_IMAGES)
+        if asked is not None:
+            present = attributes.named(asked, _weights_folder() or shelf.default_folder())
+    network = _open_network()
+    numbers = options.CLASSES.value and generate.numbers_of(network, options.CLASSES.value)
+    if network.model.num_labels and not numbers:
+        numbers = list(range(network.model.num_labels))
+        print(f"note: the {len(numbers)} classes take turns; --classes=NAME takes one.")
+    with progress.counting("images") as progress_fn:
+        found, notes = find.find(network, way, seeds, numbers or (None,), present, layers, progress_fn)
+    direction_files.save(out, found)
+    for note in notes:
+        print(f"note: {note}")
+    print(*(f"{direction.name}: {direction.source}" for direction in found), f"wrote {out}", sep="\n")
+
+
+def edit_images() -> None:
+    """Writes pictures of --seeds or --ws, moved along --directions or toward another picture."""
+    files, other, layers, strengths = (
+        options.DIRECTIONS.value,
+        options.TOWARD.value,
+        options.layers(),
+        options.strengths(),
+    )
+    if bool(files) == bool(other):
+        raise ValueError("--mode=edit takes --directions=FILES or --toward=FILE_OR_SEED: one of the two.")
+    if other and (options.APPLY.value or options.HOLD.value):
+        raise ValueError("--apply and --hold name --directions; leave them out with --toward.")
+    if other and not options.STRENGTHS.present:
+        raise ValueError("--strengths is missing: with --toward, 1 takes the other's styles whole; such as 0,0.5,1.")
+    if options.NOISE.value == "random":
+        raise ValueError("--noise=random would change pictures where they are not edited; use const or none.")
+    for name in ("seeds", "classes", "psi", "cutoff"):
+        if options.WS.value and flags.FLAGS[name].present and (name == "seeds" or not (other or "").isdecimal()):
+            raise ValueError(f"--{name} is for pictures of seeds; leave it out with --ws.")
+    if not options.WS.value:
+        options.required("seeds", "numbers of images, such as 0-7; or --ws=FILES")
+    seeds, folder, look = options.seeds(options.MOST_IMAGES), _out_folder(), options.look()
+    network = _open_network()
+    pictures = edit.open_pictures(network, options.WS.value, seeds, options.CLASSES.value, **look)
+    if other:
+        target = ([], [int(other)]) if other.isdecimal() else ([other], [])
+        moves = [edit.toward(edit.open_pictures(network, *target, options.CLASSES.value, **look)[0], layers)]
+    else:
+        found, notes = edit.open_directions(network, files, options.APPLY.value, options.HOLD.value, layers)
+        moves = [edit.along(direction) for direction in found]
+        for note in notes:
+            print(f"note: {note}")
+    with progress.counting("images") as progress_fn:
+        about = {"layers": layers, "noise": look["noise"], "noise_seed": look["noise_seed"]}
+        paths = edit.save(network, pictures, moves, strengths, folder, about, options.GRID.value, progress_fn)
+    print(f"{folder} has {paths[0].name}" + (f" to {paths[-1].name}" if len(paths) > 1 else ""))
+    if options.GRID.value:
+        rows = [f"{picture.name} {move.name}" for picture in pictures for move in moves]
+        print(f"rows: {', '.join(rows)}", f"columns: {', '.join(f'{strength:g}' for strength in strengths)}", sep="\n")
+
+
 def export() -> None:
     """Writes the network to --out."""
     out = options.required("out", "a file such as faces.safetensors")
@@ -210,6 +289,8 @@ OTHERS: dict[str, Callable[[], None]] = {
     "generate": make_images,
     "figures": draw_figures,
     "interpolate": interpolate_seeds,
+    "directions": find_directions,
+    "edit": edit_images,
     "export": export,
     "weights": show_weights,
 }

@@ -1,6 +1,7 @@
 """The flags of the command line: what each means, which modes take it, and how they are read."""
 
 import difflib
+import math
 import os
 import sys
 from typing import Any
@@ -23,6 +24,8 @@ OF_PICTURES = (
     "generate",
     "figures",
     "interpolate",
+    "directions",
+    "edit",
 )  # Modes that make pictures with --network, and write them to --out.
 MODES = {
     "train": "train, or go on, in --workdir",
@@ -33,6 +36,8 @@ MODES = {
     "generate": "write the images of --seeds to the folder --out",
     "figures": "draw --figures of the paper, as PNGs in the folder --out",
     "interpolate": "write a film of a walk through --seeds to --out, a name ending with .mp4 or .gif",
+    "directions": "find directions in w, and write them to --out, a name ending with .safetensors",
+    "edit": "move pictures along --directions, or toward another, and write them to the folder --out",
     "export": "write --network to --out, in the layout that the name's end tells",
     "weights": "say which weights metrics need, which are there, and where the others are published",
 }
@@ -124,12 +129,14 @@ NOISE = flags.DEFINE_enum(
     "--noise_seed. random: maps for each image, drawn from --noise_seed and its seed. none: zeros.",
 )
 NOISE_SEED = flags.DEFINE_integer("noise_seed", 0, "Seed of the noise that is drawn.")
-GRID = flags.DEFINE_bool("grid", False, "Write one picture of all images with --mode=generate, in place of files.")
+GRID = flags.DEFINE_bool("grid", False, "Write one picture of all images, in place of files.")
 ATTRIBUTES = flags.DEFINE_string(
     "attributes",
     None,
     "What linear separability asks of images with --mode=evaluate: celeba (NVIDIA's 40 classifiers; the default), "
-    "faces (the 34 attributes of procedural faces) or a file of experiments/attribute_network.",
+    "faces (the 34 attributes of procedural faces) or a file of experiments/attribute_network. What --find=svm parts "
+    "images by: the same, or a .csv with a line seed,NAME,NAME... and a line of numbers for each image, above 0 where "
+    "it has the attribute.",
 )
 A_NETWORK = "a file of weights, a run's workdir, or a checkpoint in it"
 MOST_SEEDS = 1000  # Of --mode=evaluate.
@@ -145,17 +152,46 @@ LOOP = flags.DEFINE_bool("loop", False, "Whether a film goes back to its first s
 SPACE = flags.DEFINE_enum("space", "w", ["w", "z"], "Where a film walks: w, on straight lines; z, on great circles.")
 LAYERS = flags.DEFINE_list("layers", [], "Layers that change, such as 0-3,8; all without it.")
 MOST_LAYERS = 18
+FIND = flags.DEFINE_enum(
+    "find",
+    None,
+    ["svm", "svm_layers", "pca", "sefa"],
+    "How --mode=directions finds them. svm: linear SVM of w on --attributes of the images of --seeds (InterFaceGAN). "
+    "svm_layers: the same with a w for each resolution, which tells layers apart. pca: principal components of the w "
+    "of --seeds (GANSpace). sefa: closed form from the style weights of --layers (SeFa).",
+)
+DIRECTIONS = flags.DEFINE_list(
+    "directions",
+    [],
+    "Files of directions: of --mode=directions, or people's .npy, .npz or .safetensors: [w_size] or [layers, w_size].",
+)
+APPLY = flags.DEFINE_list("apply", [], "Names of the --directions to move along; all without it.")
+HOLD = flags.DEFINE_list(
+    "hold", [], "Names of --directions whose attributes stay as they are (conditional directions); or all, the others."
+)
+STRENGTHS = flags.DEFINE_list(
+    "strengths",
+    ["-3", "0", "3"],
+    "How far to move: 1 is one standard deviation of w along a direction that was found here, the vector itself along "
+    "another's, and the whole way with --toward.",
+)
+WS = flags.DEFINE_list("ws", [], "Files of pictures' styles to edit, in place of --seeds: projections, or .npy.")
+TOWARD = flags.DEFINE_string(
+    "toward", None, "Picture whose styles of --layers others move toward: such a file, or the number of a seed."
+)
 MOST_IMAGES = 10_000_000
 MODES_OF_FLAGS = {
-    "workdir": OF_WORKDIRS, "config": OF_WORKDIRS, "weights": ("weights", "evaluate", "train"),
+    "workdir": OF_WORKDIRS, "config": OF_WORKDIRS, "weights": ("weights", "evaluate", "train", "directions"),
     "download": ("weights",), "topology": ("plan",), "classes": OF_PICTURES, "out": (*OF_PICTURES, "export"),
-    **dict.fromkeys(("frames", "fps", "loop", "space", "layers"), ("interpolate",)), "figures": ("figures",),
+    **dict.fromkeys(("frames", "fps", "loop", "space"), ("interpolate",)), "figures": ("figures",),
     "license": ("export",), "dtype": ("export",),
     "checkpoint": (*OF_PICTURES, "evaluate", "export", "train"), "init_from": ("train",),
-    "network": (*OF_PICTURES, "evaluate", "export"), "grid": ("generate",),
-    "seeds": ("evaluate", "generate", "interpolate"),
-    **dict.fromkeys(("metrics", "fakes", "reals", "attributes"), ("evaluate",)),
-    **dict.fromkeys(("psi", "cutoff", "noise", "noise_seed"), ("generate", "interpolate")),
+    "network": (*OF_PICTURES, "evaluate", "export"), "grid": ("generate", "edit"),
+    "seeds": ("evaluate", "generate", "interpolate", "directions", "edit"),
+    "layers": ("interpolate", "directions", "edit"), "attributes": ("evaluate", "directions"), "find": ("directions",),
+    **dict.fromkeys(("metrics", "fakes", "reals"), ("evaluate",)),
+    **dict.fromkeys(("directions", "apply", "hold", "strengths", "ws", "toward"), ("edit",)),
+    **dict.fromkeys(("psi", "cutoff", "noise", "noise_seed"), ("generate", "interpolate", "edit")),
 }  # fmt: skip
 
 
@@ -237,6 +273,17 @@ def seeds(most: int = MOST_SEEDS) -> list[int]:
 def layers() -> list[int] | None:
     """Returns the numbers of --layers; None without it. Raises ValueError as `seeds`."""
     return _numbers("layers", LAYERS.value, MOST_LAYERS, MOST_LAYERS) if LAYERS.present else None
+
+
+def strengths() -> list[float]:
+    """Returns the numbers of --strengths. Raises ValueError unless they are different finite numbers, at least one."""
+    try:
+        found = [float(text) for text in STRENGTHS.value]
+    except ValueError:
+        found = []
+    if not found or len(set(found)) < len(found) or not all(map(math.isfinite, found)):
+        raise ValueError(f"--strengths={','.join(STRENGTHS.value)}: use different numbers, such as -3,0,3.")
+    return found
 
 
 def _numbers(name: str, parts: list[str], end: int, most: int) -> list[int]:

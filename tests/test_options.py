@@ -6,7 +6,7 @@ import pytest
 
 from stylegan_jax import options
 
-OF_EVALUATE = ("metrics", "fakes", "reals", "attributes")
+OF_EVALUATE = ("metrics", "fakes", "reals")
 
 
 def given(monkeypatch, text: str) -> None:

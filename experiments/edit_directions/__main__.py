@@ -15,7 +15,7 @@ import pathlib
 import numpy as np
 
 import stylegan_jax
-from stylegan_jax.images import direction_files, labels
+from stylegan_jax.images import direction_files, find, labels
 from stylegan_jax.images.directions import Direction
 from stylegan_jax.metrics import attributes
 from stylegan_jax.runs import progress, whole
@@ -73,10 +73,9 @@ def machines(
 ) -> list[Direction]:
     """Returns the direction of each attribute, for all layers."""
     if not path.exists():
-        found = []
-        for k, name in enumerate(names):
-            found.append(labels.find(network, w, logits[:, k] > 0, name))
-            print(f"{name}: {found[-1].source}", flush=True)
+        found, notes = find.of_machines(network, w, dict(zip(names, logits.T > 0, strict=True)))
+        if notes:
+            raise ValueError(f"{notes[0]} All attributes are held, and need a direction.")
         direction_files.save(path, found)
     return direction_files.load(path, network)
 

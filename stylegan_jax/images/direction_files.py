@@ -1,6 +1,5 @@
 """Files of directions: our own safetensors, and people's arrays in .npy, .npz or .safetensors; nothing is unpickled."""
 
-import dataclasses
 import json
 import os
 import pathlib
@@ -51,10 +50,7 @@ def load(path: str | os.PathLike, network: Network) -> list[Direction]:
     directions.check_styles(network)
     about = None
     if path.suffix == ".npy":
-        try:
-            arrays = {path.stem: np.load(path, allow_pickle=False)}
-        except ValueError as error:
-            raise ValueError(f"{path} cannot be read as an array of numbers: {error}") from None
+        arrays = {path.stem: read_npy(path)}
     elif path.suffix == ".npz":
         arrays = npz.load(path)
     elif path.suffix == ".safetensors":
@@ -72,6 +68,14 @@ def load(path: str | os.PathLike, network: Network) -> list[Direction]:
         ]
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is damaged: what it says of its directions does not fit its arrays.") from error
+
+
+def read_npy(path: pathlib.Path) -> np.ndarray:
+    """Returns the array of a .npy; one of objects is refused."""
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path} cannot be read as an array of numbers: {error}") from None
 
 
 def _read_safetensors(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict | None]:
@@ -115,10 +119,3 @@ def chosen(paths: Sequence[str], names: Sequence[str], network: Network) -> tupl
         if name not in by_name:
             raise ValueError(f"--directions={','.join(paths)} have no {name!r}; they have {', '.join(by_name)}.")
     return [by_name[name] for name in names] if names else found, found
-
-
-def restricted(direction: Direction, layers: Sequence[int], num_layers: int) -> Direction:
-    """Returns a direction that moves the styles of some layers alone. Its arrays are [num_layers, w_size]."""
-    is_moved = np.isin(np.arange(num_layers), layers)[:, None]
-    vector, normal = (np.where(is_moved, x, np.float32(0)) for x in (direction.vector, direction.normal))
-    return dataclasses.replace(direction, vector=vector, normal=normal)

@@ -21,6 +21,10 @@ NUM_DIRECTIONS = 20  # The first of PCA's and SeFa's.
 LEAST_PART = 1e-3  # Of a direction's length that must remain when others are held.
 
 
+class TooFew(ValueError):
+    """Too few images have an attribute, or lack it."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Direction:
     """A way to move ws: strength s adds s * vector. Both arrays have one row for all layers, or one for each.
@@ -60,7 +64,7 @@ def svm_direction(w: np.ndarray, is_present: np.ndarray, name: str = "svm") -> D
         name: of the direction.
 
     Raises:
-        ValueError: the arrays are malformed, or fewer than MIN_IMAGES images have the attribute or lack it.
+        ValueError: the arrays are malformed; TooFew, if fewer than MIN_IMAGES images have the attribute or lack it.
     """
     from sklearn import covariance, svm  # Takes a second to import.
 
@@ -70,7 +74,7 @@ def svm_direction(w: np.ndarray, is_present: np.ndarray, name: str = "svm") -> D
         raise ValueError(f"{found}; give bool [{len(w)}], one for each w.")
     num_present = int(is_present.sum())
     if min(num_present, len(w) - num_present) < MIN_IMAGES:
-        raise ValueError(
+        raise TooFew(
             f"{name}: {num_present} of {len(w)} images have it; a direction takes at least {MIN_IMAGES} with it and "
             f"{MIN_IMAGES} without it: use more images."
         )
@@ -206,6 +210,21 @@ def held(direction: Direction, others: Sequence[Direction]) -> Direction:
     source = f"{direction.source}; held: {', '.join(d.name for d in others)}"
     found = _direction(direction.name, scale * vector, scale * normal, source)
     return dataclasses.replace(found, network=direction.network)
+
+
+def restricted(direction: Direction, layers: Sequence[int], num_layers: int) -> Direction:
+    """Returns a direction that moves the styles of some layers alone. Its arrays are [num_layers, w_size].
+
+    Raises:
+        ValueError: there is no such layer, or the direction moves none of them.
+    """
+    if not {*layers} <= {*range(num_layers)}:
+        raise ValueError(f"layers are {list(layers)}; this network has those from 0 to {num_layers - 1}.")
+    is_moved = np.isin(np.arange(num_layers), layers)[:, None]
+    vector, normal = (np.where(is_moved, x, np.float32(0)) for x in (direction.vector, direction.normal))
+    if not vector.any():
+        raise ValueError(f"{direction.name} moves none of the layers {', '.join(map(str, layers))}; name others.")
+    return dataclasses.replace(direction, vector=vector, normal=normal)
 
 
 def _direction(name: str, vector: np.ndarray, normal: np.ndarray, source: str) -> Direction:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax.images import direction_files, generate, outputs
+from stylegan_jax.images import direction_files, directions, generate, outputs
 from stylegan_jax.images.directions import Direction
 from stylegan_jax.runs import grid
 from stylegan_jax.weights import trees
@@ -91,8 +91,9 @@ class Move:
     arrays: dict[str, np.ndarray]  # What it depends on.
 
 
-def of_seeds(
+def open_pictures(
     network: Network,
+    files: Sequence[str],
     seeds: Sequence[int],
     class_names: Sequence[str] = (),
     psi: float = 1.0,
@@ -100,7 +101,15 @@ def of_seeds(
     noise: str = "const",
     noise_seed: int = 0,
 ) -> list[Picture]:
-    """Returns the pictures of seeds, of each class, as --mode=generate makes them."""
+    """Returns the pictures of files, or without any those of seeds, of each class, as --mode=generate makes them.
+
+    Raises:
+        ValueError: an argument or a file that this network cannot take.
+        OSError: a file cannot be opened.
+    """
+    directions.check_styles(network)
+    if files:
+        return [Picture(pathlib.Path(file).stem, _ws(file, network), noise, noise_seed) for file in files]
     found = []
     for number in generate.numbers_of(network, class_names):
         suffix = "" if number is None else f"-class{number}"
@@ -110,48 +119,39 @@ def of_seeds(
     return found
 
 
-def of_file(path: str, network: Network) -> Picture:
-    """Returns the picture of a file: ws in a .npy, or ws and the network's sha256 in a .npz.
-
-    Raises:
-        ValueError: the file is of another kind, another network or another number of layers.
-        OSError: it cannot be opened.
-    """
-    file = pathlib.Path(path)
+def _ws(path: str, network: Network) -> np.ndarray:
+    """Returns the styles of a file: an array "ws" in a .npz, or that of a .npy. float32 [num_layers, w_size]"""
+    file, model = pathlib.Path(path), network.model
     if file.suffix not in (".npy", ".npz"):
-        raise ValueError(f"{path}: styles come in .npy files, or in the .npz files of projections.")
-    arrays = npz.load(file) if file.suffix == ".npz" else {"ws": _array(file)}
+        raise ValueError(f"{path}: styles come in .npy or .npz files.")
+    arrays = npz.load(file) if file.suffix == ".npz" else {"ws": direction_files.read_npy(file)}
     if "ws" not in arrays:
         raise ValueError(f"{path} has no array 'ws', but {', '.join(arrays) or 'nothing'}.")
-    ws, model = arrays["ws"], network.model
-    shape, ws = ws.shape, ws[0] if ws.ndim == 3 and len(ws) == 1 else ws
+    found = arrays["ws"]
+    ws = found[0] if found.ndim == 3 and len(found) == 1 else found
     if ws.shape != (model.num_layers, model.w_size) or ws.dtype.kind != "f" or not np.isfinite(ws).all():
         raise ValueError(
-            f"{path}: ws is {ws.dtype} {list(shape)}; a picture of this network has finite floats "
+            f"{path}: ws is {found.dtype} {list(found.shape)}; a picture of this network has finite floats "
             f"[{model.num_layers}, {model.w_size}]."
         )
-    return Picture(file.stem, ws.astype(np.float32))
+    return ws.astype(np.float32)
 
 
-def _array(file: pathlib.Path) -> np.ndarray:
-    try:
-        return np.load(file, allow_pickle=False)
-    except ValueError as error:
-        raise ValueError(f"{file} cannot be read as an array of numbers: {error}") from None
-
-
-def along(directions: Sequence[Direction], layers: Sequence[int] | None) -> list[Move]:
-    """Returns the moves along directions."""
-    return [
-        Move(d.name, lambda ws, strength, d=d: edit(ws, d.vector, strength, layers), {d.name: d.vector})
-        for d in directions
-    ]
+def along(direction: Direction) -> Move:
+    """Returns the move along a direction."""
+    return Move(
+        direction.name,
+        lambda ws, strength: edit(ws, direction.vector, strength),
+        {f"direction {direction.name}": direction.vector},
+    )
 
 
 def toward(other: Picture, layers: Sequence[int] | None) -> Move:
     """Returns the move toward another picture: its strength is the amount of `transfer`."""
     name = f"toward-{other.name}"
-    return Move(name, lambda ws, amount: transfer(ws, other.ws[None], amount, layers), {name: other.ws})
+    return Move(
+        name, lambda ws, amount: transfer(ws, other.ws[None], amount, layers), {f"picture {other.name}": other.ws}
+    )
 
 
 # ---- what the mode writes
@@ -213,14 +213,11 @@ def open_directions(
     network: Network, paths: Sequence[str], names: Sequence[str], hold: Sequence[str], layers: Sequence[int] | None
 ) -> tuple[list[Direction], list[str]]:
     """Returns the directions of --apply from files, without those of --hold, and notes about them."""
-    from stylegan_jax.images import directions
-
     applied, every = direction_files.chosen(paths, names, network)
+    if layers is not None:
+        applied = [directions.restricted(d, layers, network.model.num_layers) for d in applied]
     if hold:
         held = every if list(hold) == ["all"] else direction_files.chosen(paths, hold, network)[0]
-        if layers is not None:
-            num_layers = network.model.num_layers
-            applied = [direction_files.restricted(d, layers, num_layers) for d in applied]
         applied = [directions.held(d, held) for d in applied]
     foreign = [d.name for d in applied if d.network not in (None, network.sha256)]
     unknown = [d.name for d in applied if d.network is None]

@@ -1,7 +1,6 @@
 """Images of seeds with their attributes: what directions are found from."""
 
 import csv
-import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Sequence
@@ -10,8 +9,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from stylegan_jax.images import directions
-from stylegan_jax.images.directions import Direction
 from stylegan_jax.metrics.attributes import Attributes
 from stylegan_jax.weights.network import Network
 
@@ -91,6 +88,11 @@ def logits_of(
     return np.concatenate(found)
 
 
+def for_layers(w: np.ndarray, network: Network) -> np.ndarray:
+    """Returns the ws [n, num_layers, w_size] of w [n, w_size], or of w [n, num_layers / 2, w_size] by resolution."""
+    return np.repeat(w if w.ndim == 3 else w[:, None], 2 if w.ndim == 3 else network.model.num_layers, axis=1)
+
+
 def draw_w(network: Network, seeds: Sequence[int], class_numbers: Sequence[int | None] = (None,)) -> np.ndarray:
     """Returns the w of seeds, of classes that take turns in a conditional network. float32 [n, w_size]"""
     return network.map(network.latents(seeds), _in_turns(class_numbers, len(seeds)))[:, 0]
@@ -110,22 +112,3 @@ def draw_mixed_w(network: Network, seeds: Sequence[int], class_numbers: Sequence
 
 def _in_turns(class_numbers: Sequence[int | None], n: int) -> list[int] | None:
     return None if class_numbers[0] is None else [class_numbers[i % len(class_numbers)] for i in range(n)]
-
-
-def find(network: Network, w: np.ndarray, is_present: np.ndarray, name: str) -> Direction:
-    """Returns the direction of a linear support vector machine, of w for all layers or of a w for each resolution.
-
-    Args:
-        network: network of the images.
-        w: styles of the images. [n, w_size], or those of `draw_mixed_w` [n, num_layers / 2, w_size]
-        is_present: whether each image has the attribute. bool [n]
-        name: of the direction.
-
-    Raises:
-        ValueError: see `directions.svm_direction`.
-    """
-    found = directions.svm_direction(w, is_present, name)
-    if w.ndim == 3:
-        vector, normal = np.repeat(found.vector, 2, axis=0), np.repeat(found.normal, 2, axis=0) / 2
-        found = dataclasses.replace(found, vector=vector, normal=normal)
-    return dataclasses.replace(found, network=network.sha256)
