@@ -12,6 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stylegan_jax.config import Model as Model
+    from stylegan_jax.images.directions import Direction as Direction
+    from stylegan_jax.images.directions import held as held
+    from stylegan_jax.images.directions import pca_directions as pca_directions
+    from stylegan_jax.images.directions import sefa_directions as sefa_directions
+    from stylegan_jax.images.directions import svm_direction as svm_direction
+    from stylegan_jax.images.edit import edit as edit
+    from stylegan_jax.images.edit import transfer as transfer
     from stylegan_jax.networks.generator import mix_styles as mix_styles
     from stylegan_jax.networks.generator import truncate as truncate
     from stylegan_jax.networks.ops import to_uint8 as to_uint8
@@ -29,8 +36,18 @@ _PLACES = {
     "truncate": "networks.generator",
     "mix_styles": "networks.generator",
     "to_uint8": "networks.ops",
+    "Direction": "images.directions",
+    "svm_direction": "images.directions",
+    "pca_directions": "images.directions",
+    "sefa_directions": "images.directions",
+    "held": "images.directions",
+    "edit": "images.edit",
+    "transfer": "images.edit",
 }
-__all__ = ["Model", "Network", "load", "map_latents", "mix_styles", "synthesize", "to_uint8", "truncate"]
+__all__ = [
+    "Direction", "Model", "Network", "edit", "held", "load", "map_latents", "mix_styles", "pca_directions",
+    "sefa_directions", "svm_direction", "synthesize", "to_uint8", "transfer", "truncate",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
