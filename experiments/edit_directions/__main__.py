@@ -2,32 +2,40 @@
 
     python -m experiments.edit_directions --network=RUN --out=FOLDER
 
-It labels style-mixed images, finds a direction for each attribute (`directions.svm_direction` on a w for each
-resolution), holds all other attributes, measures what edits change, and sets the conditions of the held attributes
-anew until they stay where they are. Then it measures the edits on other faces, and prints a table. What is in the
-folder is not made again.
+It labels style-mixed images and finds a direction for each attribute, as --mode=directions --find=svm_layers does.
+For each attribute it then measures on other faces what two edits change. "held": the direction with all others held
+(`directions.held`). "tuned": a combination of the machines' directions, resolution by resolution, whose weights begin
+with the held one and are trained on what the attribute network says of edited images. It prints a table, and leaves the
+edits as files for --mode=edit. What is in the folder is not made again.
 """
 
 import argparse
+import dataclasses
 import json
 import pathlib
+from collections.abc import Callable, Sequence
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 
 import stylegan_jax
-from stylegan_jax.images import direction_files, find, labels
+from stylegan_jax.images import direction_files, directions, find, labels
 from stylegan_jax.images.directions import Direction
 from stylegan_jax.metrics import attributes
+from stylegan_jax.networks import sampling
 from stylegan_jax.runs import progress, whole
 from stylegan_jax.weights.network import Network
 
 NUM_LABELLED = 16_000
-CALIBRATION = range(200_000, 200_256)  # Seeds of the faces on which conditions are set.
+TUNING = range(200_000, 200_512)  # Seeds of the faces that weights are trained on.
 TEST = range(300_000, 300_500)  # Seeds of the faces in the table.
-ROUNDS = 8
 WANTED, ALLOWED = 0.40, 0.10  # Change of the attribute's share, and of the others'.
-AIMED = 0.46  # Change at which the strength is no longer raised.
-FIRST, MOST = 2.5, 8.0  # Change of the machine's score that a direction begins with, and the largest, in deviations.
+STRENGTH = 3.0  # Of the held direction.
+STEPS, BATCH, RATE = 28, 64, 0.15  # Adam's steps, faces in each, and learning rate, in deviations of w.
+AIMED = 0.45  # Change of the mean probability that training asks for.
+PENALTY = 2e-4  # Of the squared length of an edit, in deviations of w, so that it does not leave the data.
 
 
 def main() -> None:
@@ -35,25 +43,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--network", required=True, help="network of faces: whatever stylegan_jax.load opens")
     parser.add_argument("--out", required=True, type=pathlib.Path, help="folder for labels, directions and results")
+    parser.add_argument("--attributes", nargs="*", help="attributes to edit; all without it")
     arguments = parser.parse_args()
     network = stylegan_jax.load(arguments.network)
     arguments.out.mkdir(parents=True, exist_ok=True)
     asked = attributes.faces()
     w, logits = labelled(network, asked, arguments.out / "labels.npz")
     found = machines(network, w, logits, asked.names, arguments.out / "machines.safetensors")
-    slopes = np.array([slope(w, logits[:, k], found[k]) for k in range(len(found))])
     path = arguments.out / "edits.json"
     results = json.loads(path.read_text()) if path.exists() else {}
-    for k, direction in enumerate(found):
-        if direction.name not in results:
-            edit, rounds = corrected(network, asked, found, slopes, k)
-            results[direction.name] = measured(network, asked, edit) | {"held": rounds[0], "rounds": len(rounds)}
-            direction_files.save(arguments.out / f"{direction.name}.safetensors", [edit])
+    tuning, test = (faces(network, asked, seeds) for seeds in (TUNING, TEST))
+    step = step_fn(network, asked, found)
+    for name in arguments.attributes or asked.names:
+        if name not in results:
+            k = asked.names.index(name)
+            held = scaled(directions.held(found[k], found), STRENGTH)
+            edits = {"held": held, "tuned": tuned(step, tuning, found, held, k)}
+            results[name] = {way: measured(network, asked, test, edit) for way, edit in edits.items()}
+            direction_files.save(arguments.out / f"{name}.safetensors", [edits["tuned"]])
             with whole.writing(path, "w") as file:
                 json.dump(results, file, indent=1)
-        print(line(direction.name, results[direction.name], asked.names), flush=True)
-    passed = [name for name, result in results.items() if is_clean(result, asked.names.index(name))]
-    print(f"{len(passed)} of {len(found)} are clean: {', '.join(passed)}")
+        for way, result in results[name].items():
+            print(line(name, way, result, asked.names), flush=True)
+    for way in ("held", "tuned"):
+        clean = [name for name in results if is_clean(results[name][way], asked.names.index(name))]
+        print(f"{way}: {len(clean)} of {len(results)} are clean: {', '.join(clean)}")
 
 
 def labelled(network: Network, asked: attributes.Attributes, path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
@@ -80,53 +94,74 @@ def machines(
     return direction_files.load(path, network)
 
 
-def slope(w: np.ndarray, logits: np.ndarray, direction: Direction) -> float:
-    """Returns how much an attribute's probability rises with its machine's score."""
-    scores = np.einsum("nld,ld->n", np.repeat(w, 2, axis=1), direction.normal)
-    return float(np.cov(scores, sigmoid(logits))[0, 1] / scores.var())
+def scaled(direction: Direction, strength: float) -> Direction:
+    """Returns a direction whose strength 1 is another's `strength`."""
+    vector, normal = direction.vector * np.float32(strength), direction.normal / np.float32(strength)
+    source = f"{direction.source}; strength {strength:g}"
+    return dataclasses.replace(direction, vector=vector, normal=normal, source=source)
 
 
-def corrected(
-    network: Network, asked: attributes.Attributes, found: list[Direction], slopes: np.ndarray, k: int
-) -> tuple[Direction, list]:
-    """Returns the edit of attribute k, of strength 1, and the largest changes of the share of others in each round.
+def faces(network: Network, asked: attributes.Attributes, seeds: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the ws of seeds, and the logits of their images."""
+    ws = network.map(network.latents(seeds))
+    return ws, labels.logits_of(network, ws, asked)
 
-    The edit is the least move, counted in deviations of w, that changes the machines' scores by given amounts. These
-    are 0 for held attributes at first, which is `directions.held`. Since images are not linear in w, their attributes
-    change nevertheless; each round takes what has changed off the amounts.
+
+def step_fn(network: Network, asked: attributes.Attributes, found: list[Direction]) -> Callable:
+    """Returns the compiled loss of `tuned` and its gradient, a function of weights, target, ws and probabilities.
+
+    The loss is 4 max(0, AIMED - the target's change)^2, plus the sum over all other attributes of their squared
+    changes, plus PENALTY times the squared length of the edit; changes are those of the mean probability.
     """
-    vectors, normals = (np.stack([getattr(d, part).ravel() for d in found]) for part in ("vector", "normal"))
-    inverse = np.linalg.inv(normals @ vectors.T)
-    ws = network.map(network.latents(CALIBRATION))
-    before = sigmoid(labels.logits_of(network, ws, asked))
-    sign = 1 if before[:, k].mean() < 0.55 else -1  # Nearly all faces have it already: it is taken away.
-    amounts = np.zeros(len(found))
-    amounts[k] = sign * FIRST
-    best, rounds = None, []
-    for _ in range(ROUNDS):
-        vector = (inverse @ amounts) @ vectors
-        edited = sigmoid(
-            labels.logits_of(network, ws + vector.reshape(found[k].vector.shape).astype(np.float32), asked)
-        )
-        change = (edited - before).mean(axis=0)
-        gain, worst = sign * change[k], np.abs(np.delete(change, k)).max()
-        rounds.append([round(float(gain), 3), round(float(worst), 3)])
-        badness = max(AIMED - gain, 0) + worst
-        if best is None or badness < best[0]:
-            best = badness, vector, amounts.copy()
-        amounts -= 0.7 * np.where(np.arange(len(found)) == k, 0, change) / slopes
-        if gain < AIMED:
-            amounts[k] = sign * min(abs(amounts[k]) * 1.2, MOST)
-    vector = best[1].reshape(found[k].vector.shape).astype(np.float32)
-    source = f"{found[k].source}; all others held by what images show; score {best[2][k]:+.1f}"
+    vectors = jnp.asarray(np.stack([d.vector for d in found]))[:, ::2]  # [num, num_resolutions, w_size]
+    whitening = np.linalg.inv(np.linalg.cholesky(np.cov(labels.draw_w(network, range(4000)), rowvar=False)))
+    noise = network.const_noise()
+
+    def loss(weights: jax.Array, target: jax.Array, ws: jax.Array, before: jax.Array) -> jax.Array:
+        vector = jnp.einsum("kr,krd->rd", weights, vectors)
+        edited = ws + jnp.repeat(vector, 2, axis=0)
+        images = sampling.synthesize(network.params, edited, noise, None, network.model, network.resolution)
+        change = (jax.nn.sigmoid(asked.logits_fn(asked.params, images)) - before).mean(axis=0)
+        aim = jnp.maximum(AIMED - change @ target, 0) ** 2
+        others = jnp.sum((change * (target == 0)) ** 2)
+        return 4 * aim + others + PENALTY * jnp.mean(jnp.sum((vector @ whitening.T) ** 2, axis=1))
+
+    return jax.jit(jax.value_and_grad(loss))
+
+
+def tuned(
+    step: Callable, tuning: tuple[np.ndarray, np.ndarray], found: list[Direction], start: Direction, k: int
+) -> Direction:
+    """Returns the edit of attribute k by a combination of the machines' directions, one for each resolution.
+
+    Adam lowers the loss of `step_fn`, beginning with `start`. An attribute that most faces have is taken away.
+    """
+    ws, before = tuning[0], sigmoid(tuning[1])
+    vectors, normals = (np.stack([getattr(d, part) for d in found]) for part in ("vector", "normal"))
+    target = np.zeros(len(found), np.float32)
+    target[k] = 1 if before[:, k].mean() < 0.55 else -1
+    products = np.einsum("ild,jld->ij", normals, vectors)
+    weights = np.linalg.solve(products, target[k] * np.einsum("ild,ld->i", normals, start.vector))
+    weights = jnp.repeat(jnp.asarray(weights, jnp.float32)[:, None], vectors.shape[1] // 2, axis=1)
+    optimizer = optax.adam(optax.cosine_decay_schedule(RATE, STEPS))
+    state = optimizer.init(weights)
+    for i in range(STEPS):
+        some = np.arange(i * BATCH, (i + 1) * BATCH) % len(ws)
+        value, gradient = step(weights, target, ws[some], before[some])
+        changes, state = optimizer.update(gradient, state)
+        weights = optax.apply_updates(weights, changes)
+    vector = np.repeat(np.einsum("kr,krd->rd", weights, vectors[:, ::2]), 2, axis=0).astype(np.float32)
     normal = found[k].normal / np.sum(found[k].normal * vector)
-    return Direction(found[k].name, vector, normal, source, found[k].network), rounds
+    print(f"{found[k].name}: loss {float(value):.3f}", flush=True)
+    source = f"{found[k].source}; all others held as images show; strength 1 is the whole edit"
+    return Direction(found[k].name, vector, normal, source, found[k].network)
 
 
-def measured(network: Network, asked: attributes.Attributes, edit: Direction) -> dict:
+def measured(
+    network: Network, asked: attributes.Attributes, test: tuple[np.ndarray, np.ndarray], edit: Direction
+) -> dict:
     """Returns the shares of faces with each attribute before and after an edit, and how many others flipped."""
-    ws = network.map(network.latents(TEST))
-    before, after = (labels.logits_of(network, x, asked) > 0 for x in (ws, ws + edit.vector))
+    before, after = test[1] > 0, labels.logits_of(network, test[0] + edit.vector, asked) > 0
     k = asked.names.index(edit.name)
     flipped = np.delete(before != after, k, axis=1).mean()
     return {
@@ -149,7 +184,7 @@ def is_clean(result: dict, k: int) -> bool:
     return change[k] >= WANTED and np.delete(change, k).max() < ALLOWED
 
 
-def line(name: str, result: dict, names: tuple[str, ...]) -> str:
+def line(name: str, way: str, result: dict, names: tuple[str, ...]) -> str:
     """Returns a row of the table."""
     k = names.index(name)
     change = 100 * np.subtract(result["after"], result["before"])
@@ -157,7 +192,7 @@ def line(name: str, result: dict, names: tuple[str, ...]) -> str:
     others = ", ".join(f"{names[j]} {change[j]:+.1f}" for j in order)
     shares = f"{100 * result['before'][k]:.1f} | {100 * result['after'][k]:.1f} | {change[k]:+.1f}"
     mark = "yes" if is_clean(result, k) else "no"
-    return f"| {name} | {shares} | {others} | {100 * result['flipped']:.1f} | {result['deviations']} | {mark} |"
+    return f"| {name} | {way} | {shares} | {others} | {100 * result['flipped']:.1f} | {result['deviations']} | {mark} |"
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
