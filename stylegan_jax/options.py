@@ -20,13 +20,8 @@ CONFIG = config_flags.DEFINE_config_file(
 )
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder to write to: checkpoints, pictures and logs of a run.")
 OF_WORKDIRS = ("train", "inspect", "plan", "prepare", "evaluate")  # Modes that need --workdir.
-OF_PICTURES = (
-    "generate",
-    "figures",
-    "interpolate",
-    "directions",
-    "edit",
-)  # Modes that make pictures with --network, and write them to --out.
+# Modes that take --network, and write to --out.
+OF_PICTURES = ("generate", "figures", "interpolate", "directions", "edit")
 MODES = {
     "train": "train, or go on, in --workdir",
     "inspect": "say what data.source has in it and what training would do with it",
