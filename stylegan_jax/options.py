@@ -151,9 +151,8 @@ FIND = flags.DEFINE_enum(
     "find",
     None,
     ["svm", "svm_layers", "pca", "sefa"],
-    "How --mode=directions finds them. svm: linear SVM of w on --attributes of the images of --seeds (InterFaceGAN). "
-    "svm_layers: the same with a w for each resolution, which tells layers apart. pca: principal components of the w "
-    "of --seeds (GANSpace). sefa: closed form from the style weights of --layers (SeFa).",
+    "svm: linear SVM of w on --attributes of the images of --seeds (InterFaceGAN). svm_layers: the same with a w for "
+    "each resolution. pca: components of the w of --seeds (GANSpace). sefa: from the style weights of --layers (SeFa).",
 )
 DIRECTIONS = flags.DEFINE_list(
     "directions",
