@@ -237,7 +237,7 @@ def edit_images() -> None:
         for note in notes:
             print(f"note: {note}")
     with progress.counting("images") as progress_fn:
-        about = {"layers": layers, "noise": look["noise"], "noise_seed": look["noise_seed"]}
+        about = {"layers": layers, **look}
         paths = edit.save(network, pictures, moves, strengths, folder, about, options.GRID.value, progress_fn)
     print(f"{folder} has {paths[0].name}" + (f" to {paths[-1].name}" if len(paths) > 1 else ""))
     if options.GRID.value:

@@ -33,7 +33,7 @@ TUNING = range(200_000, 200_512)  # Seeds of the faces that weights are trained 
 TEST = range(300_000, 300_500)  # Seeds of the faces in the table.
 WANTED, ALLOWED = 0.40, 0.10  # Change of the attribute's share, and of the others'.
 STRENGTH = 3.0  # Of the held direction.
-STEPS, BATCH, RATE = 28, 64, 0.15  # Adam's steps, faces in each, and learning rate, in deviations of w.
+STEPS, BATCH, RATE = 40, 48, 0.1  # Adam's steps, faces in each, and learning rate, in deviations of w.
 AIMED = 0.45  # Change of the mean probability that training asks for.
 PENALTY = 2e-4  # Of the squared length of an edit, in deviations of w, so that it does not leave the data.
 

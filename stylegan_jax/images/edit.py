@@ -80,6 +80,7 @@ class Picture:
     ws: np.ndarray  # float32 [num_layers, w_size]
     noise: Any = "const"  # As `Network.images` takes it.
     noise_seed: int = 0
+    is_of_seed: bool = False  # Whether the name says which it is.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -115,7 +116,7 @@ def open_pictures(
         suffix = "" if number is None else f"-class{number}"
         for seed in seeds:
             (ws,) = network.map(network.latents(seed), number, psi, cutoff)
-            found.append(Picture(f"seed{seed:04d}{suffix}", ws, noise, noise_seed))
+            found.append(Picture(f"seed{seed:04d}{suffix}", ws, noise, noise_seed, is_of_seed=True))
     return found
 
 
@@ -190,7 +191,9 @@ def save(
     names = ["grid.png"] if is_grid else [name for name, *_ in cells]
     if len({name for name, *_ in cells}) < len(cells):
         raise ValueError("two pictures, directions or strengths have one name; give each once.")
-    arrays = {k: v for move in moves for k, v in move.arrays.items()} | {f"picture {p.name}": p.ws for p in pictures}
+    arrays = {k: v for move in moves for k, v in move.arrays.items()} | {
+        f"picture {p.name}": p.ws for p in pictures if not p.is_of_seed or is_grid
+    }
     about = {"network": network.sha256, "styles": trees.sha256(arrays), **about}
     about |= {"strengths": list(strengths)} if is_grid else {}
     present = outputs.begin(folder, "edit", about, names)

@@ -130,7 +130,9 @@ def test_the_same_command_goes_on_and_others_are_refused(path, smile, tmp_path):
     command(**given, strengths="1,2")
     assert (tmp_path / "seed0000-smile+1.png").read_bytes() == b"left as it is"
     assert (tmp_path / "seed0000-smile+2.png").exists()
-    for other in ({"layers": "0"}, {"hold": "age"}, {"noise": "none"}):
+    command(**given | {"seeds": "0-1"}, strengths="3")
+    assert (tmp_path / "seed0001-smile+3.png").exists()
+    for other in ({"layers": "0"}, {"hold": "age"}, {"noise": "none"}, {"psi": "0.5"}):
         with pytest.raises(ValueError, match="has pictures that were made otherwise"):
             command(**given, **other, strengths="1,2")
 
