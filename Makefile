@@ -1,4 +1,5 @@
 # make demo        runs configs/demo.py, into runs/demo
+# make explore     serves the page to play with a network: NETWORK=FILE_OR_RUN
 # make test        style, layers, types and the tests that are not slow
 # make test-slow   the same, with every test
 # make parity      compares the metrics with the public packages, in PyTorch: experiments/parity
@@ -7,14 +8,18 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PARITY := .venv-parity/bin
+NETWORK ?= experiments/faces64/network.safetensors
 # A process a core, up to four; each takes neighbouring tests, which share compiled programs.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-slow check parity
+.PHONY: demo explore test test-slow check parity
 
 demo: .venv/.installed
 	$(BIN)/python -m stylegan_jax.main --config configs/demo.py --workdir runs/demo
+
+explore: .venv/.installed
+	$(BIN)/python -m stylegan_jax.main --mode=explore --network=$(NETWORK)
 
 test: check
 	$(PYTEST) -m "not slow"

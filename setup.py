@@ -27,7 +27,9 @@ setuptools.setup(
     # configs/ is at the top of the repository, where users look for it, and within the package once that is installed.
     packages=[*setuptools.find_packages(include=["stylegan_jax", "stylegan_jax.*"]), "stylegan_jax.configs"],
     package_dir={"stylegan_jax": "stylegan_jax", "stylegan_jax.configs": "configs"},
-    package_data={"stylegan_jax": ["metrics/*.npz", "metrics/*.safetensors"]},
+    package_data={
+        "stylegan_jax": ["metrics/*.npz", "metrics/*.safetensors", "images/explorer/*.html", "images/explorer/*.js"]
+    },
     install_requires=read_requirements("requirements.txt"),
     extras_require=EXTRAS | {"dev": [*read_requirements("requirements-dev.txt"), *sum(EXTRAS.values(), [])]},
 )

@@ -14,6 +14,7 @@ from stylegan_jax.config import Config, checks
 from stylegan_jax.data import inspection, prepare, remote, sources
 from stylegan_jax.devices import backend, distributed
 from stylegan_jax.images import direction_files, edit, figures, film, find, generate, interpolate, labels, outputs
+from stylegan_jax.images.explorer import gallery, server
 from stylegan_jax.metrics import attributes, evaluate, results
 from stylegan_jax.metrics.features import download, shelf
 from stylegan_jax.runs import grid, progress, workdir
@@ -245,6 +246,17 @@ def edit_images() -> None:
         print(f"rows: {', '.join(rows)}", f"columns: {', '.join(f'{strength:g}' for strength in strengths)}", sep="\n")
 
 
+def explore() -> None:
+    """Serves a page to play with --network until it is interrupted."""
+    networks = gallery.Networks(gallery.sources_of(options.required("network", options.A_NETWORK)), _load)
+    networks.open(0)
+    if backend.devices()[0].platform == "cpu":
+        backend.keep_freed_memory()  # A picture of 256 px takes half the time.
+    server.serve(
+        networks, options.HOST.value, options.PORT.value, lambda url: print(f"open {url} (Ctrl+C ends it)", flush=True)
+    )
+
+
 def export() -> None:
     """Writes the network to --out."""
     out = options.required("out", "a file such as faces.safetensors")
@@ -267,7 +279,11 @@ def show_weights() -> None:
 
 def _open_network() -> Network:
     """Returns the network of --network, and prints what a user should know of it."""
-    network = load.load(options.required("network", options.A_NETWORK), options.CHECKPOINT.value)
+    return _load(options.required("network", options.A_NETWORK), options.CHECKPOINT.value)
+
+
+def _load(path: str, checkpoint: int | None = None) -> Network:
+    network = load.load(path, checkpoint)
     for note in network.info.notes:
         print(f"note: {note}")
     return network
@@ -291,6 +307,7 @@ OTHERS: dict[str, Callable[[], None]] = {
     "interpolate": interpolate_seeds,
     "directions": find_directions,
     "edit": edit_images,
+    "explore": explore,
     "export": export,
     "weights": show_weights,
 }

@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
             backend.use_all_cores()
         if mode in ("train", "evaluate"):
             distributed.start(options.COORDINATOR.value, options.NUM_PROCESSES.value, options.PROCESS_ID.value)
-        if mode == "evaluate" or mode in options.OF_PICTURES:
+        if mode == "evaluate" or mode in (*options.OF_PICTURES, "explore"):
             backend.find_devices()
         if mode in commands.OF_RUNS:
             commands.OF_RUNS[mode](config, folder)

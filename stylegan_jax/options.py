@@ -33,6 +33,7 @@ MODES = {
     "interpolate": "write a film of a walk through --seeds to --out, a name ending with .mp4 or .gif",
     "directions": "find directions in w, and write them to --out, a name ending with .safetensors",
     "edit": "move pictures along --directions, or toward another, and write them to the folder --out",
+    "explore": "serve a page to play with --network in a browser; with several, or a run, its checkpoints side by side",
     "export": "write --network to --out, in the layout that the name's end tells",
     "weights": "say which weights metrics need, which are there, and where the others are published",
 }
@@ -100,7 +101,16 @@ NETWORK = flags.DEFINE_string(
     "network",
     None,
     "Network: a file of weights, whatever `stylegan_jax.load` opens, a run's workdir, or a checkpoint in it. "
-    "--mode=evaluate takes --workdir's run without it.",
+    "--mode=evaluate takes --workdir's run without it; --mode=explore takes several, with commas between them.",
+)
+HOST = flags.DEFINE_string(
+    "host",
+    "127.0.0.1",
+    "Address or name of this machine that --mode=explore is served at. With the default only programs of this machine "
+    "reach the page; with 0.0.0.0 everyone who reaches the machine does.",
+)
+PORT = flags.DEFINE_integer(
+    "port", 8000, "Port that --mode=explore is served at; 0 for a free one.", lower_bound=0, upper_bound=2**16 - 1
 )
 FAKES = flags.DEFINE_string(
     "fakes", None, "Pictures for --mode=evaluate to measure in place of a network's: whatever data.source can name."
@@ -180,7 +190,8 @@ MODES_OF_FLAGS = {
     **dict.fromkeys(("frames", "fps", "loop", "space"), ("interpolate",)), "figures": ("figures",),
     "license": ("export",), "dtype": ("export",),
     "checkpoint": (*OF_PICTURES, "evaluate", "export", "train"), "init_from": ("train",),
-    "network": (*OF_PICTURES, "evaluate", "export"), "grid": ("generate", "edit"),
+    "network": (*OF_PICTURES, "explore", "evaluate", "export"), "grid": ("generate", "edit"),
+    "host": ("explore",), "port": ("explore",),
     "seeds": ("evaluate", "generate", "interpolate", "directions", "edit"),
     "layers": ("interpolate", "directions", "edit"), "attributes": ("evaluate", "directions"), "find": ("directions",),
     **dict.fromkeys(("metrics", "fakes", "reals"), ("evaluate",)),

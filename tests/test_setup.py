@@ -7,6 +7,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
+KINDS = ("py", "npz", "safetensors", "html", "js")
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def test_configs_are_in_the_package(built):
 
 def test_every_module_and_data_file_is_in_the_package(built):
     package = ROOT / "stylegan_jax"
-    wanted = {file.relative_to(package) for kind in ("py", "npz", "safetensors") for file in package.rglob(f"*.{kind}")}
+    wanted = {file.relative_to(package) for kind in KINDS for file in package.rglob(f"*.{kind}")}
     assert wanted <= {file.relative_to(built / "stylegan_jax") for file in (built / "stylegan_jax").rglob("*")}
 
 

@@ -1,0 +1,1 @@
+"""`--mode=explore`: a local page to play with networks."""

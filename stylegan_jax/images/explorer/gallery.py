@@ -1,0 +1,147 @@
+"""What the page can show: networks, opened when they are first asked for, and latents that were uploaded."""
+
+import collections
+import hashlib
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stylegan_jax.weights import hub
+from stylegan_jax.weights.network import Network
+
+MOST_OPEN = 8  # Networks that stay in memory.
+MOST_LATENTS = 64
+NUM_DIRECTIONS = 10
+NUM_LATENTS_OF_PCA = 2000
+
+
+class Opened(NamedTuple):
+    """A network with the directions of its sliders."""
+
+    name: str
+    network: Network
+    names: tuple[str, ...]  # Of the directions.
+    directions: np.ndarray  # A standard deviation long each, one for all layers. float32 [k, 1, w_size]
+
+
+class Latent(NamedTuple):
+    """Styles, and noise maps if they came with some, of one picture."""
+
+    ws: np.ndarray  # float32 [1, num_layers, w_size]
+    noise: tuple[np.ndarray, ...] | None  # float32 [1, r, r, 1], two for each resolution r.
+    network: str  # sha256 of the network that it was made for.
+
+
+def sources_of(text: str) -> dict[str, str]:
+    """Returns the networks that --network names, by the names that the page shows.
+
+    Args:
+        text: files, runs and checkpoints with commas between them; each checkpoint of a run is a network of its own.
+
+    Raises:
+        ValueError: one is named twice, does not exist, or there is none.
+    """
+    found: dict[str, str] = {}
+    parts = [text] if os.path.exists(os.path.expanduser(text)) else [part.strip() for part in text.split(",")]
+    for part in parts:
+        if not part:
+            raise ValueError(f"--network={text} names no network before or after a comma; name a file or a run.")
+        path = pathlib.Path(os.path.expanduser(part))
+        folder = path / "checkpoints"
+        is_hub = part.startswith(hub.SCHEME)
+        places = list(folder.iterdir()) if not is_hub and folder.is_dir() else []
+        numbers = sorted((int(place.name) for place in places if place.name.isdecimal()), reverse=True)
+        if not is_hub and not path.exists():
+            raise ValueError(
+                f"{part} does not exist; --network names files, runs and checkpoints, with commas between."
+            )
+        named = {f"{path.name} at {n:,} images": str(folder / str(n)) for n in numbers} or {path.name: part}
+        for name, source in named.items():
+            name = source if name in found else name
+            if name in found:
+                raise ValueError(f"--network={text} names {source} twice; name it once.")
+            found[name] = source
+    return found
+
+
+class Networks:
+    """The networks that the page can show. Only the thread that draws opens them."""
+
+    def __init__(self, sources: dict[str, str], load_fn: Callable[[str], Network]) -> None:
+        self.names = tuple(sources)
+        self._sources, self._load_fn = tuple(sources.values()), load_fn
+        self._open: collections.OrderedDict[int, Opened] = collections.OrderedDict()
+
+    def open(self, number: int) -> Opened:
+        """Returns a network by its number.
+
+        Raises:
+            ValueError: there is no such network, or it cannot be loaded.
+        """
+        if not 0 <= number < len(self.names):
+            raise ValueError(f"there is no network {number}; there are {len(self.names)}, counted from 0.")
+        if number not in self._open:
+            network = self._load_fn(self._sources[number])
+            self._open[number] = Opened(self.names[number], network, *directions_of(network))
+            if len(self._open) > MOST_OPEN:
+                self._open.popitem(last=False)
+        self._open.move_to_end(number)
+        return self._open[number]
+
+
+def directions_of(network: Network) -> tuple[tuple[str, ...], np.ndarray]:
+    """Returns names and directions [k, 1, w_size] of sliders: principal components of w, a standard deviation long."""
+    num_classes, n = network.model.num_labels, NUM_LATENTS_OF_PCA
+    w = network.map(network.latents(range(n)), np.arange(n) % num_classes if num_classes else None)[:, 0]
+    _, sizes, components = np.linalg.svd(w - w.mean(axis=0), full_matrices=False)
+    k = min(NUM_DIRECTIONS, int(np.sum(sizes > 1e-6 * sizes[0])))
+    signs = np.sign(components[np.arange(k), np.abs(components[:k]).argmax(axis=1)])  # A component has none of its own.
+    scales = signs * sizes[:k] / np.sqrt(n - 1)
+    return tuple(f"component {i + 1}" for i in range(k)), (scales[:, None] * components[:k])[:, None].astype(np.float32)
+
+
+class Latents:
+    """The latents that pages have uploaded, by names that tell what they hold; the oldest are forgotten."""
+
+    def __init__(self) -> None:
+        self._latents: collections.OrderedDict[str, Latent] = collections.OrderedDict()
+
+    def put(self, latent: Latent) -> str:
+        """Returns the name that a latent can be had by."""
+        digest = hashlib.sha256()
+        for array in (latent.ws, *(latent.noise or ())):
+            digest.update(np.ascontiguousarray(array))
+        name = digest.hexdigest()[:16]
+        self._latents[name] = latent
+        self._latents.move_to_end(name)
+        while len(self._latents) > MOST_LATENTS:
+            self._latents.popitem(last=False)
+        return name
+
+    def get(self, name: str | None) -> Latent | None:
+        """Returns a latent; None for None. Raises ValueError if it is not there any more."""
+        if name is None:
+            return None
+        if name not in self._latents:
+            raise ValueError("this page's upload is not here any more; upload the picture or the latent again.")
+        return self._latents[name]
+
+
+def check_alike(opened: Sequence[Opened]) -> None:
+    """Raises ValueError if networks that are shown side by side do not take the same layers, classes and noise."""
+
+    def takes(one: Opened) -> dict[str, Any]:
+        model = one.network.model
+        return {"layers": model.num_layers, "classes": model.num_labels, "noise": model.use_noise}
+
+    first = takes(opened[0])
+    for one in opened[1:]:
+        for what, value in takes(one).items():
+            if value != first[what]:
+                raise ValueError(
+                    f"{one.name} cannot be shown beside {opened[0].name}: their {what} differ, {value} and "
+                    f"{first[what]}; choose one of them."
+                )
