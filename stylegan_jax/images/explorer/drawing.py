@@ -51,7 +51,7 @@ class Studio:
             "trained_px": network.resolution,
             "layers_px": [r for r in model.resolutions for _ in range(2)],
             "num_layers": num_layers,
-            "bounds": figures.style_bounds(num_layers),
+            "bounds": figures.style_bounds(network),
             "classes": list(network.class_names) or [str(i) for i in range(model.num_labels)],
             "directions": list(opened.names),
             "has_mean": network.w_avg is not None,
