@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stylegan_jax.config import Model as Model
+    from stylegan_jax.images.alignment import align_face as align_face
     from stylegan_jax.images.directions import Direction as Direction
     from stylegan_jax.images.directions import held as held
     from stylegan_jax.images.directions import pca_directions as pca_directions
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from stylegan_jax.images.directions import svm_direction as svm_direction
     from stylegan_jax.images.edit import edit as edit
     from stylegan_jax.images.edit import transfer as transfer
+    from stylegan_jax.images.project import Projection as Projection
+    from stylegan_jax.images.project import project as project
     from stylegan_jax.networks.generator import mix_styles as mix_styles
     from stylegan_jax.networks.generator import truncate as truncate
     from stylegan_jax.networks.ops import to_uint8 as to_uint8
@@ -31,6 +34,9 @@ _PLACES = {
     "load": "weights.load",
     "Network": "weights.network",
     "Model": "config",
+    "project": "images.project",
+    "Projection": "images.project",
+    "align_face": "images.alignment",
     "map_latents": "networks.sampling",
     "synthesize": "networks.sampling",
     "truncate": "networks.generator",
@@ -45,8 +51,8 @@ _PLACES = {
     "transfer": "images.edit",
 }
 __all__ = [
-    "Direction", "Model", "Network", "edit", "held", "load", "map_latents", "mix_styles", "pca_directions",
-    "sefa_directions", "svm_direction", "synthesize", "to_uint8", "transfer", "truncate",
+    "Direction", "Model", "Network", "Projection", "align_face", "edit", "held", "load", "map_latents", "mix_styles",
+    "pca_directions", "project", "sefa_directions", "svm_direction", "synthesize", "to_uint8", "transfer", "truncate",
 ]  # fmt: skip
 
 

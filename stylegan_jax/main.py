@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from absl import app, logging
 
-from stylegan_jax import commands, options
+from stylegan_jax.command_line import flags, of_networks, of_runs, options
 from stylegan_jax.config import from_dict
 from stylegan_jax.devices import backend, distributed
 from stylegan_jax.runs import checkpoint, workdir
@@ -30,30 +30,30 @@ def main(argv: list[str]) -> None:
     sys.unraisablehook = show_unraisable
     backend.keep_programs()
     try:
-        values = None if options.CONFIG.value is None else options.CONFIG.value.to_dict()
+        values = None if flags.CONFIG.value is None else flags.CONFIG.value.to_dict()
     except OSError as error:  # The file could not be read; the last line of the message says why.
         sys.exit(f"error: {str(error).splitlines()[-1].strip()}")
-    code, mode = 0, options.MODE.value
+    code, mode = 0, flags.MODE.value
     try:
         options.check_flags(mode)
-        if mode in options.OF_WORKDIRS and options.WORKDIR.value is None:
+        if mode in flags.OF_WORKDIRS and flags.WORKDIR.value is None:
             raise ValueError(f"--workdir is missing, which --mode={mode} needs: a folder such as runs/first.")
-        folder = workdir.resolve(options.WORKDIR.value, "--workdir") if mode in options.OF_WORKDIRS else None
+        folder = workdir.resolve(flags.WORKDIR.value, "--workdir") if mode in flags.OF_WORKDIRS else None
         if mode in ("inspect", "prepare", "weights", "export"):
             backend.leave_accelerators_alone()
         config = None if values is None else from_dict(values)
-        if config is None and mode in options.OF_WORKDIRS and mode != "evaluate":
+        if config is None and mode in flags.OF_WORKDIRS and mode != "evaluate":
             raise ValueError(f"--config is missing, which --mode={mode} needs: a file, or a name such as demo.")
         if mode == "evaluate":
             backend.use_all_cores()
         if mode in ("train", "evaluate"):
-            distributed.start(options.COORDINATOR.value, options.NUM_PROCESSES.value, options.PROCESS_ID.value)
-        if mode == "evaluate" or mode in (*options.OF_PICTURES, "explore"):
+            distributed.start(flags.COORDINATOR.value, flags.NUM_PROCESSES.value, flags.PROCESS_ID.value)
+        if mode == "evaluate" or mode in (*flags.OF_PICTURES, "explore"):
             backend.find_devices()
-        if mode in commands.OF_RUNS:
-            commands.OF_RUNS[mode](config, folder)
+        if mode in of_runs.MODES:
+            of_runs.MODES[mode](config, folder)
         else:
-            commands.OTHERS[mode]()
+            of_networks.MODES[mode]()
     except KeyboardInterrupt:
         code = 128 + signal.SIGINT
     except Exception as error:
@@ -79,7 +79,7 @@ def explain(error: Exception) -> str:
             "hosts again: it goes on from the newest checkpoint."
         )
     if is_full and isinstance(error, OSError) and error.filename is None:
-        return f"{error}: make room where --workdir={options.WORKDIR.value} lies; the same command goes on."
+        return f"{error}: make room where --workdir={flags.WORKDIR.value} lies; the same command goes on."
     if isinstance(error, (ValueError, OSError, ModuleNotFoundError)):
         return str(error)
     if is_of_jax and "RESOURCE_EXHAUSTED" in text:

@@ -9,7 +9,8 @@ import types
 import jax
 import pytest
 
-from stylegan_jax import main, options
+from stylegan_jax import main
+from stylegan_jax.command_line import flags, options
 from stylegan_jax.devices import distributed
 from stylegan_jax.runs import checkpoint
 from stylegan_jax.weights import load
@@ -32,7 +33,8 @@ ENDING = """
 import logging, threading
 from absl import app
 from stylegan_jax.training import loop, programs
-from stylegan_jax import main, options
+from stylegan_jax import main
+from stylegan_jax.command_line import options
 begun = threading.Event()
 def train(config, folder, *others):
     programs.make_ahead([8], lambda request: begun.set() or threading.Event().wait(100))
@@ -51,7 +53,8 @@ STUCK = """
 import concurrent.futures, threading
 from absl import app
 from stylegan_jax.training import loop
-from stylegan_jax import main, options
+from stylegan_jax import main
+from stylegan_jax.command_line import options
 def train(config, folder, *others):
     concurrent.futures.ThreadPoolExecutor().submit(threading.Event().wait)
     print("begun")
@@ -211,7 +214,7 @@ def test_a_fault_of_ours_keeps_its_traceback():
 
 
 def test_a_full_disk_says_where_to_make_room(monkeypatch):
-    monkeypatch.setattr(options, "WORKDIR", types.SimpleNamespace(value="runs/here"))
+    monkeypatch.setattr(flags, "WORKDIR", types.SimpleNamespace(value="runs/here"))
     error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert re.search(r"No space left on device: make room where --workdir=runs/here lies", main.explain(error))
     named = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a/picture.png")
@@ -278,10 +281,10 @@ def test_a_workdir_that_is_no_folder_is_refused_before_anything_is_written(tmp_p
     ],
 )
 def test_a_flag_without_effect_is_refused(monkeypatch, flag, mode, allowed):
-    monkeypatch.setattr(options.flags.FLAGS[flag], "present", 1)
+    monkeypatch.setattr(options.absl_flags.FLAGS[flag], "present", 1)
     with pytest.raises(ValueError, match=f"--{flag} is for {allowed}.* alone; leave it out with --mode={mode}"):
         options.check_flags(mode)
-    options.check_flags(options.MODES_OF_FLAGS[flag][0])
+    options.check_flags(flags.MODES_OF_FLAGS[flag][0])
 
 
 def test_a_setting_without_effect_is_noted_whatever_is_done_with_the_pictures(tmp_path):

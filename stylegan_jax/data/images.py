@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 from typing import Any
 
@@ -33,6 +33,7 @@ class Images:
     images_fn: Callable[[np.ndarray, int], np.ndarray]
     fingerprint: str  # 16 hexadecimal digits that differ if the images do.
     classes: labels.Classes | None = None
+    names: Sequence[str] = ()  # Names of the pictures, with / between folders; unique. [length]
     num_skipped: int = 0  # Number of unreadable pictures left out.
     num_filtered: int = 0  # Number of sound pictures left out for their size.
     num_enlarged: int = 0  # Number of pictures smaller than the images.
@@ -131,6 +132,7 @@ def _stored(source: Source, data: Data, model: Model) -> Images:
         fingerprint=source.fingerprint(),
         made_with={"channels": source.channels},
         classes=source.classes,
+        names=source.names,
         num_ignored=source.num_ignored,
     )
 
@@ -163,6 +165,7 @@ def _drawn(source: Source, data: Data, model: Model, progress_fn: ProgressFn | N
         images_fn=lambda indices, size: images_fn(indices),
         fingerprint=hash_lines([f"{source.path} {source.identities[0]}"]),  # All that is drawn is a function of these.
         made_with={"channels": model.channels},
+        names=source.names,
     )
 
 
@@ -217,6 +220,7 @@ def _decoded(source: Source, data: Data, model: Model, progress_fn: ProgressFn |
         made_with={"channels": model.channels, "fit": data.fit, "background": list(data.background)}
         | {"white_level": data.white_level, "pixels": hash_lines(map(str, checksums[kept]))},
         classes=None if source.classes is None else source.classes.of(kept),
+        names=[source.names[i] for i in kept],
         num_skipped=len(left_out) - num_filtered,
         num_filtered=num_filtered,
         num_enlarged=int(enlarged.sum()),

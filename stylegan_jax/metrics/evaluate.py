@@ -84,7 +84,7 @@ def evaluate(request: Request, folder: pathlib.Path) -> str:
     devices = mesh.make_mesh()
     tools = open_tools(metrics, request.weights, request.attributes or "celeba", devices)
     network = None if request.network is None else load.load(request.network, request.checkpoint)
-    config = _settings(request)
+    config = settings_for(request.config, request.network)
     model = _model_of_pictures(request, config) if network is None else network.model
     reals, notes = _reals(request, metrics, config, model)
     made, pictures = None, None
@@ -164,12 +164,12 @@ def metrics_of_networks() -> dict[str, list[str]]:
     return found
 
 
-def _settings(request: Request) -> Config:
+def settings_for(config: Config | None, network: str | None) -> Config:
     """Returns the settings by which pictures are read: those given, those of the network's run, or the defaults."""
-    if request.config is not None:
-        return request.config
-    if request.network is not None:
-        path = pathlib.Path(os.path.expanduser(request.network))
+    if config is not None:
+        return config
+    if network is not None:
+        path = pathlib.Path(os.path.expanduser(network))
         if checkpoints.is_run(path):
             return checkpoints.settings_of(path.parent.parent if path.parent.name == "checkpoints" else path)
     return Config(data=Data(source=""))

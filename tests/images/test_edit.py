@@ -5,7 +5,7 @@ import pytest
 from absl.testing import flagsaver
 from PIL import Image
 
-from stylegan_jax import commands, options
+from stylegan_jax.command_line import of_networks, options
 from stylegan_jax.images import direction_files, edit
 from stylegan_jax.images.directions import Direction
 from tests.random_networks import random_network
@@ -36,10 +36,10 @@ def smile(network, tmp_path_factory):
 
 
 def command(**given):
-    options.flags.FLAGS(["test"])
+    options.absl_flags.FLAGS(["test"])
     with flagsaver.as_parsed(mode="edit", **{name: str(value) for name, value in given.items()}):
         options.check_flags("edit")
-        commands.OTHERS["edit"]()
+        of_networks.MODES["edit"]()
 
 
 def pixels(path):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from absl.testing import flagsaver
 
-from stylegan_jax import commands, options
+from stylegan_jax.command_line import of_networks, options
 from stylegan_jax.images import direction_files, find, labels
 from stylegan_jax.metrics.attributes import Attributes
 from tests.random_networks import random_network
@@ -32,10 +32,10 @@ def red(n):
 
 
 def command(**given):
-    options.flags.FLAGS(["test"])
+    options.absl_flags.FLAGS(["test"])
     with flagsaver.as_parsed(mode="directions", **{name: str(value) for name, value in given.items()}):
         options.check_flags("directions")
-        commands.OTHERS["directions"]()
+        of_networks.MODES["directions"]()
 
 
 def median_red(network, ws):

@@ -4,14 +4,14 @@ import types
 
 import pytest
 
-from stylegan_jax import options
+from stylegan_jax.command_line import flags, options
 
 OF_EVALUATE = ("metrics", "fakes", "reals")
 
 
 def given(monkeypatch, text: str) -> None:
     parts = [part for part in text.split(",") if part]
-    monkeypatch.setattr(options, "SEEDS", types.SimpleNamespace(value=parts))
+    monkeypatch.setattr(flags, "SEEDS", types.SimpleNamespace(value=parts))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_other_seeds_are_refused_with_what_to_use(monkeypatch, text, message):
 @pytest.mark.parametrize("mode", ["train", "inspect", "plan", "prepare", "generate", "export", "weights"])
 @pytest.mark.parametrize("flag", OF_EVALUATE)
 def test_a_flag_of_evaluate_is_refused_in_other_modes(monkeypatch, flag, mode):
-    monkeypatch.setattr(options.flags.FLAGS[flag], "present", 1)
+    monkeypatch.setattr(options.absl_flags.FLAGS[flag], "present", 1)
     with pytest.raises(ValueError, match=f"--{flag} is for --mode=evaluate alone; leave it out with --mode={mode}"):
         options.check_flags(mode)
     options.check_flags("evaluate")
@@ -66,15 +66,15 @@ def test_a_flag_of_evaluate_is_refused_in_other_modes(monkeypatch, flag, mode):
 
 @pytest.mark.parametrize("flag", ["download", "topology", "classes", "out", "license", "init_from"])
 def test_a_flag_of_other_modes_is_refused_in_evaluate(monkeypatch, flag):
-    monkeypatch.setattr(options.flags.FLAGS[flag], "present", 1)
+    monkeypatch.setattr(options.absl_flags.FLAGS[flag], "present", 1)
     with pytest.raises(ValueError, match=f"--{flag} is for .* alone; leave it out with --mode=evaluate"):
         options.check_flags("evaluate")
 
 
 def test_layers_are_numbers_and_ranges_and_all_without_the_flag(monkeypatch):
     assert options.layers() is None
-    monkeypatch.setattr(options, "LAYERS", types.SimpleNamespace(value=["0-3", "8"], present=1))
+    monkeypatch.setattr(flags, "LAYERS", types.SimpleNamespace(value=["0-3", "8"], present=1))
     assert options.layers() == [0, 1, 2, 3, 8]
-    monkeypatch.setattr(options, "LAYERS", types.SimpleNamespace(value=["18"], present=1))
+    monkeypatch.setattr(flags, "LAYERS", types.SimpleNamespace(value=["18"], present=1))
     with pytest.raises(ValueError, match="--layers=18: '18' is no range; use numbers from 0 to 17"):
         options.layers()

@@ -1,15 +1,7 @@
-"""The flags of the command line: what each means, which modes take it, and how they are read."""
-
-import difflib
-import math
-import os
-import sys
-from typing import Any
+"""The flags of the command line: what each means, and which modes take it."""
 
 from absl import flags
-from ml_collections import config_dict, config_flags
-
-from stylegan_jax.config import default, named
+from ml_collections import config_flags
 
 CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -21,7 +13,7 @@ CONFIG = config_flags.DEFINE_config_file(
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder to write to: checkpoints, pictures and logs of a run.")
 OF_WORKDIRS = ("train", "inspect", "plan", "prepare", "evaluate")  # Modes that need --workdir.
 # Modes that take --network, and write to --out.
-OF_PICTURES = ("generate", "figures", "interpolate", "directions", "edit")
+OF_PICTURES = ("generate", "figures", "interpolate", "project", "directions", "edit")
 MODES = {
     "train": "train, or go on, in --workdir",
     "inspect": "say what data.source has in it and what training would do with it",
@@ -31,6 +23,7 @@ MODES = {
     "generate": "write the images of --seeds to the folder --out",
     "figures": "draw --figures of the paper, as PNGs in the folder --out",
     "interpolate": "write a film of a walk through --seeds to --out, a name ending with .mp4 or .gif",
+    "project": "find the styles whose images are most like --pictures, and write them to the folder --out",
     "directions": "find directions in w, and write them to --out, a name ending with .safetensors",
     "edit": "move pictures along --directions, or toward another, and write them to the folder --out",
     "explore": "serve a page to play with --network in a browser; with several, or a run, its checkpoints side by side",
@@ -135,6 +128,13 @@ NOISE = flags.DEFINE_enum(
 )
 NOISE_SEED = flags.DEFINE_integer("noise_seed", 0, "Seed of the noise that is drawn.")
 GRID = flags.DEFINE_bool("grid", False, "Write one picture of all images, in place of files.")
+PICTURES = flags.DEFINE_string(
+    "pictures", None, "Pictures for --mode=project: whatever data.source can name, such as a folder."
+)
+STEPS = flags.DEFINE_integer("steps", 400, "Steps of --mode=project for each picture; more come nearer.", lower_bound=1)
+START = flags.DEFINE_string(
+    "start", None, "Folder of an earlier --mode=project of the same pictures, whose styles it goes on from."
+)
 ATTRIBUTES = flags.DEFINE_string(
     "attributes",
     None,
@@ -154,7 +154,13 @@ FIGURES = flags.DEFINE_list(
 FRAMES = flags.DEFINE_integer("frames", 60, "Frames from one seed to the next with --mode=interpolate.", lower_bound=1)
 FPS = flags.DEFINE_integer("fps", 30, "Frames a second of a film.", lower_bound=1)
 LOOP = flags.DEFINE_bool("loop", False, "Whether a film goes back to its first seed, so that it can be repeated.")
-SPACE = flags.DEFINE_enum("space", "w", ["w", "z"], "Where a film walks: w, on straight lines; z, on great circles.")
+SPACE = flags.DEFINE_enum(
+    "space",
+    None,
+    ["w", "z", "w+", "w+noise"],
+    "Where a film walks: w, on straight lines, its default; z, on great circles. What --mode=project looks for: w, one "
+    "style for all layers; w+, a style for each, its default; w+noise, the noise too.",
+)
 LAYERS = flags.DEFINE_list("layers", [], "Layers that change, such as 0-3,8; all without it.")
 MOST_LAYERS = 18
 FIND = flags.DEFINE_enum(
@@ -185,9 +191,10 @@ TOWARD = flags.DEFINE_string(
 )
 MOST_IMAGES = 10_000_000
 MODES_OF_FLAGS = {
-    "workdir": OF_WORKDIRS, "config": OF_WORKDIRS, "weights": ("weights", "evaluate", "train", "directions"),
+    "workdir": OF_WORKDIRS, "config": (*OF_WORKDIRS, "project"),
+    "weights": ("weights", "evaluate", "train", "project", "directions"),
     "download": ("weights",), "topology": ("plan",), "classes": OF_PICTURES, "out": (*OF_PICTURES, "export"),
-    **dict.fromkeys(("frames", "fps", "loop", "space"), ("interpolate",)), "figures": ("figures",),
+    **dict.fromkeys(("frames", "fps", "loop"), ("interpolate",)), "figures": ("figures",),
     "license": ("export",), "dtype": ("export",),
     "checkpoint": (*OF_PICTURES, "evaluate", "export", "train"), "init_from": ("train",),
     "network": (*OF_PICTURES, "explore", "evaluate", "export"), "grid": ("generate", "edit"),
@@ -197,115 +204,5 @@ MODES_OF_FLAGS = {
     **dict.fromkeys(("metrics", "fakes", "reals"), ("evaluate",)),
     **dict.fromkeys(("directions", "apply", "hold", "strengths", "ws", "toward"), ("edit",)),
     **dict.fromkeys(("psi", "cutoff", "noise", "noise_seed"), ("generate", "interpolate", "edit")),
+    **dict.fromkeys(("pictures", "steps", "start"), ("project",)), "space": ("interpolate", "project"),
 }  # fmt: skip
-
-
-def _field_names(values: config_dict.ConfigDict, prefix: str = "") -> list[str]:
-    """Returns the dotted names of all fields in `values`."""
-    names = []
-    for name, value in values.items():
-        names.append(prefix + name)
-        if isinstance(value, config_dict.ConfigDict):
-            names += _field_names(value, f"{prefix}{name}.")
-    return names
-
-
-def parse_flags(argv: list[str]) -> list[str]:
-    """Returns the arguments that are not flags; ends the process with one line if a flag cannot be understood."""
-    open_streams()
-    try:
-        argv = named.find(argv)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    known = _field_names(default())
-    names = [argument.lstrip("-").partition("=")[0] for argument in argv[1:] if argument.startswith("-")]
-    for name in names:
-        if name.startswith("config.") and "config" not in names:
-            sys.exit(f"error: --{name} changes a setting of --config, which is missing.")
-        if name.startswith("config.") and name[len("config.") :] not in known:
-            near = difflib.get_close_matches(name[len("config.") :], known, 1) or [", ".join(known)]
-            sys.exit(f"error: --{name}: there is no such setting; did you mean --config.{near[0]}?")
-    try:
-        return flags.FLAGS(argv)
-    except (flags.Error, OSError, ValueError, TypeError, AttributeError, KeyError, SyntaxError) as error:
-        text = str(error)  # After an error in a config file it is a traceback, whose last line says what happened.
-        sys.exit(f"error: {text.splitlines()[-1] if 'Traceback' in text else ' '.join(text.split())}")
-
-
-def open_streams() -> None:
-    """Opens standard streams that the process was started without (`>&-`): what is printed there goes nowhere."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_RDWR), number)  # So that no file of the run gets this number.
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
-
-
-def check_flags(mode: str) -> None:
-    """Raises ValueError if a flag is given that `mode` does not use."""
-    for name, modes in MODES_OF_FLAGS.items():
-        if flags.FLAGS[name].present and mode not in modes:
-            allowed = " and ".join(f"--mode={m}" for m in modes)
-            raise ValueError(f"--{name} is for {allowed} alone; leave it out with --mode={mode}.")
-
-
-def required(name: str, what: str) -> str:
-    """Returns the value of a flag that this mode needs. Raises ValueError if it is not given."""
-    if not flags.FLAGS[name].present:
-        raise ValueError(f"--{name} is missing, which --mode={MODE.value} needs: {what}.")
-    return flags.FLAGS[name].value
-
-
-def look() -> dict[str, Any]:
-    """Returns how images are made, as `weights.network.Network` takes it."""
-    return {"psi": PSI.value, "cutoff": CUTOFF.value, "noise": NOISE.value, "noise_seed": NOISE_SEED.value}
-
-
-def seeds(most: int = MOST_SEEDS) -> list[int]:
-    """Returns the numbers of --seeds.
-
-    Args:
-        most: number of them in a range that is allowed.
-
-    Raises:
-        ValueError: they are not numbers from 0 to 2**32 - 1, one comes twice, or there are none or too many.
-    """
-    return _numbers("seeds", SEEDS.value, 2**32, most)
-
-
-def layers() -> list[int] | None:
-    """Returns the numbers of --layers; None without it. Raises ValueError as `seeds`."""
-    return _numbers("layers", LAYERS.value, MOST_LAYERS, MOST_LAYERS) if LAYERS.present else None
-
-
-def strengths() -> list[float]:
-    """Returns the numbers of --strengths. Raises ValueError unless they are different finite numbers, at least one."""
-    try:
-        found = [float(text) for text in STRENGTHS.value]
-    except ValueError:
-        found = []
-    if not found or len(set(found)) < len(found) or not all(map(math.isfinite, found)):
-        raise ValueError(f"--strengths={','.join(STRENGTHS.value)}: use different numbers, such as -3,0,3.")
-    return found
-
-
-def _numbers(name: str, parts: list[str], end: int, most: int) -> list[int]:
-    """Returns the numbers of a flag, below `end` and at most `most` in a range."""
-    found: list[int] = []
-    text = f"--{name}={','.join(parts)}"
-    for part in parts:
-        first, dash, last = part.partition("-")
-        if not (first.isdecimal() and (last.isdecimal() or not dash)):
-            raise ValueError(f"{text}: {part!r} is no number and no range; use 0-2 or 5,7.")
-        low, high = int(first), int(last or first)
-        if not low <= high < end or high - low >= most:
-            raise ValueError(
-                f"{text}: {part!r} is no range; use numbers from 0 to {end - 1}, the smaller one first, and at most "
-                f"{most} of them."
-            )
-        found += range(low, high + 1)
-    if not found or len(set(found)) < len(found):
-        raise ValueError(f"{text}: use different numbers, at least one.")
-    return found

@@ -1,0 +1,1 @@
+"""The command line: its flags, how they are read, and what each mode does."""

@@ -1,0 +1,264 @@
+"""What the modes of a network do, which take no settings and no workdir."""
+
+import os
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from absl import flags as absl_flags
+
+from stylegan_jax.command_line import flags, options
+from stylegan_jax.config import from_dict
+from stylegan_jax.devices import backend
+from stylegan_jax.images import (
+    direction_files,
+    edit,
+    figures,
+    film,
+    find,
+    generate,
+    interpolate,
+    labels,
+    outputs,
+    project_folder,
+)
+from stylegan_jax.images.explorer import gallery, server
+from stylegan_jax.metrics import attributes, evaluate
+from stylegan_jax.metrics.features import download, shelf
+from stylegan_jax.runs import grid, progress, workdir
+from stylegan_jax.weights import load, save
+from stylegan_jax.weights.network import Network
+
+
+def make_images() -> None:
+    """Writes the images of --seeds."""
+    options.required("seeds", "numbers of images, such as 0-99")
+    seeds, folder, network = options.seeds(flags.MOST_IMAGES), _out_folder(), _open_network()
+    with progress.counting("images") as progress_fn:
+        save_fn = generate.save_grids if flags.GRID.value else generate.save_images
+        paths = save_fn(network, seeds, folder, flags.CLASSES.value, progress_fn, **options.look())
+    print(f"{folder} has {paths[0].name}" + (f" to {paths[-1].name}" if len(paths) > 1 else ""))
+
+
+def draw_figures() -> None:
+    """Writes --figures, each to a file of its name."""
+    for name in flags.FIGURES.value:
+        if name not in figures.FIGURES:
+            raise ValueError(f"--figures={name}: there is no such figure; use {', '.join(figures.FIGURES)}.")
+    folder, network = _out_folder(), _open_network()
+    labels = [] if not flags.CLASSES.value else generate.numbers_of(network, flags.CLASSES.value)
+    names = [f"{name}.png" for name in flags.FIGURES.value]
+    present = outputs.begin(folder, "figures", {"network": network.sha256, "classes": labels}, names)
+    for name in flags.FIGURES.value:
+        if f"{name}.png" not in present:
+            with progress.counting(name) as progress_fn:
+                picture = figures.FIGURES[name](network, labels, progress_fn)
+            grid.save_png(folder / f"{name}.png", picture)
+        print(folder / f"{name}.png")
+
+
+def interpolate_seeds() -> None:
+    """Writes a film of a walk through --seeds."""
+    options.required("seeds", "numbers of images, such as 0-5")
+    if flags.NOISE.value == "random":
+        raise ValueError("--noise=random would flicker in a film; use const or none.")
+    space = flags.SPACE.value or "w"
+    if space not in ("w", "z"):
+        raise ValueError(f"--space={space} is for --mode=project; a film walks in w or z.")
+    seeds, layers, look = options.seeds(), options.layers(), options.look()
+    out = pathlib.Path(os.path.expanduser(options.required("out", "a file such as walk.mp4")))
+    film.check_name(out)
+    network = _open_network()
+    labels = None
+    if flags.CLASSES.value or network.model.num_labels:
+        numbers = generate.numbers_of(network, flags.CLASSES.value)
+        labels = [numbers[i % len(numbers)] for i in range(len(seeds))]
+    num_frames, is_loop, noise = flags.FRAMES.value, flags.LOOP.value, (look.pop("noise"), look.pop("noise_seed"))
+    walk = interpolate.walk(network, seeds, num_frames, space, is_loop, layers, labels, **look)
+    total = interpolate.length(len(seeds), num_frames, is_loop)
+    with progress.counting("frames") as progress_fn:
+
+        def frames() -> Iterator[np.ndarray]:
+            for done, ws in enumerate(walk, 1):
+                yield network.images(ws[None], *noise)[0]
+                progress_fn(done, total)
+
+        film.save(out, frames(), flags.FPS.value)
+    print(f"{out} has {total} frames, {total / flags.FPS.value:.1f} s")
+
+
+def find_directions() -> None:
+    """Writes directions to --out."""
+    way, asked = options.required("find", ", ".join(find.WAYS)), flags.ATTRIBUTES.value
+    out = pathlib.Path(os.path.expanduser(options.required("out", "a file such as smile.safetensors")))
+    if out.suffix != ".safetensors":
+        raise ValueError(f"--out={out}: directions go to a file whose name ends with .safetensors.")
+    if (asked is None) == way.startswith("svm"):
+        raise ValueError(
+            f"--find={way} takes {'--attributes, which are missing' if asked is None else 'no attributes'}."
+        )
+    layers = options.layers()
+    if layers is not None and way != "sefa":
+        raise ValueError(f"--layers is for --find=sefa; with --find={way}, give it to --mode=edit.")
+    present: Any = None
+    if asked is not None and asked.endswith(".csv"):
+        if flags.SEEDS.present or way != "svm":
+            raise ValueError(
+                f"{asked} names the seeds of its images, which have one w: use --find=svm, and no --seeds."
+            )
+        seeds, present = labels.read_csv(asked)
+    else:
+        options.required("seeds", "numbers of random latents, such as 0-9999")
+        seeds = options.seeds(flags.MOST_IMAGES)
+        if asked is not None:
+            present = attributes.named(asked, options.weights_folder() or shelf.default_folder())
+    network = _open_network()
+    numbers = flags.CLASSES.value and generate.numbers_of(network, flags.CLASSES.value)
+    if network.model.num_labels and not numbers:
+        numbers = list(range(network.model.num_labels))
+        print(f"note: the {len(numbers)} classes take turns; --classes=NAME takes one.")
+    with progress.counting("images") as progress_fn:
+        found, notes = find.find(network, way, seeds, numbers or (None,), present, layers, progress_fn)
+    direction_files.save(out, found)
+    for note in notes:
+        print(f"note: {note}")
+    print(*(f"{direction.name}: {direction.source}" for direction in found), f"wrote {out}", sep="\n")
+
+
+def edit_images() -> None:
+    """Writes pictures of --seeds or --ws, moved along --directions or toward another picture."""
+    files, other, layers, strengths = (
+        flags.DIRECTIONS.value,
+        flags.TOWARD.value,
+        options.layers(),
+        options.strengths(),
+    )
+    if bool(files) == bool(other):
+        raise ValueError("--mode=edit takes --directions=FILES or --toward=FILE_OR_SEED: one of the two.")
+    if other and (flags.APPLY.value or flags.HOLD.value):
+        raise ValueError("--apply and --hold name --directions; leave them out with --toward.")
+    if other and not flags.STRENGTHS.present:
+        raise ValueError("--strengths is missing: with --toward, 1 takes the other's styles whole; such as 0,0.5,1.")
+    if flags.NOISE.value == "random":
+        raise ValueError("--noise=random would change pictures where they are not edited; use const or none.")
+    for name in ("seeds", "classes", "psi", "cutoff"):
+        if flags.WS.value and absl_flags.FLAGS[name].present and (name == "seeds" or not (other or "").isdecimal()):
+            raise ValueError(f"--{name} is for pictures of seeds; leave it out with --ws.")
+    if not flags.WS.value:
+        options.required("seeds", "numbers of images, such as 0-7; or --ws=FILES")
+    seeds, folder, look = options.seeds(flags.MOST_IMAGES), _out_folder(), options.look()
+    network = _open_network()
+    pictures = edit.open_pictures(network, flags.WS.value, seeds, flags.CLASSES.value, **look)
+    if other:
+        target = ([], [int(other)]) if other.isdecimal() else ([other], [])
+        moves = [edit.toward(edit.open_pictures(network, *target, flags.CLASSES.value, **look)[0], layers)]
+    else:
+        found, notes = edit.open_directions(network, files, flags.APPLY.value, flags.HOLD.value, layers)
+        moves = [edit.along(direction) for direction in found]
+        for note in notes:
+            print(f"note: {note}")
+    with progress.counting("images") as progress_fn:
+        about = {"layers": layers, **look}
+        paths = edit.save(network, pictures, moves, strengths, folder, about, flags.GRID.value, progress_fn)
+    print(f"{folder} has {paths[0].name}" + (f" to {paths[-1].name}" if len(paths) > 1 else ""))
+    if flags.GRID.value:
+        rows = [f"{picture.name} {move.name}" for picture in pictures for move in moves]
+        print(f"rows: {', '.join(rows)}", f"columns: {', '.join(f'{strength:g}' for strength in strengths)}", sep="\n")
+
+
+def explore() -> None:
+    """Serves a page to play with --network until it is interrupted."""
+    networks = gallery.Networks(gallery.sources_of(options.required("network", flags.A_NETWORK)), _load)
+    networks.open(0)
+    if backend.devices()[0].platform == "cpu":
+        backend.keep_freed_memory()  # A picture of 256 px takes half the time.
+    server.serve(
+        networks, flags.HOST.value, flags.PORT.value, lambda url: print(f"open {url} (Ctrl+C ends it)", flush=True)
+    )
+
+
+def project_pictures() -> None:
+    """Writes the projection of each of --pictures."""
+    source = options.required("pictures", "a folder of pictures, or whatever else data.source can name")
+    space = flags.SPACE.value or "w+"
+    if space == "z":
+        raise ValueError("--space=z is for --mode=interpolate; pictures are projected into w, w+ or w+noise.")
+    folder, network = _out_folder(), _open_network()
+    label = generate.numbers_of(network, flags.CLASSES.value[:1])[0] if flags.CLASSES.value else None
+    if len(flags.CLASSES.value) > 1:
+        raise ValueError("--classes names several classes; with --mode=project, random styles are of one, or of all.")
+    start = None if flags.START.value is None else workdir.resolve(flags.START.value, "--start")
+    vgg = project_folder.open_vgg(options.weights_folder())
+    print(f"note: pictures are compared by {project_folder.likeness_of(network, vgg)}")
+    config = None if flags.CONFIG.value is None else from_dict(flags.CONFIG.value.to_dict())
+    settings = evaluate.settings_for(config, flags.NETWORK.value)
+    with progress.counting("pictures") as progress_fn:
+        pictures = project_folder.open_pictures(source, settings.data, network, progress_fn)
+    with progress.counting("steps of all pictures") as progress_fn:
+        summary = project_folder.save_projections(
+            network,
+            pictures,
+            folder,
+            space,
+            steps=flags.STEPS.value,
+            label=label,
+            vgg=vgg,
+            start=start,
+            progress_fn=progress_fn,
+        )
+    for remark in project_folder.remarks(summary):
+        print(f"note: {remark}")
+    print(f"{project_folder.as_text(summary)}; {folder / project_folder.SUMMARY} has each picture's numbers")
+
+
+def export() -> None:
+    """Writes the network to --out."""
+    out = options.required("out", "a file such as faces.safetensors")
+    save.check_name(out)
+    network = load.load(options.required("network", flags.A_NETWORK), flags.CHECKPOINT.value)
+    print(network.info, f"wrote {save.save(network, out, flags.LICENSE.value, dtype=flags.DTYPE.value)}", sep="\n")
+
+
+def show_weights() -> None:
+    """Fetches the files of --download, and prints what is in the folder of weights."""
+    folder = options.weights_folder() or shelf.default_folder()
+    for entry in download.entries(flags.DOWNLOAD.value):
+        with progress.counting("bytes") as progress_fn:
+            text = download.fetch(entry, folder, progress_fn)
+        print(text)
+    with progress.counting("files") as progress_fn:
+        text = shelf.report(folder, evaluate.metrics_of_networks(), progress_fn)
+    print(text)
+
+
+def _open_network() -> Network:
+    """Returns the network of --network, and prints what a user should know of it."""
+    return _load(options.required("network", flags.A_NETWORK), flags.CHECKPOINT.value)
+
+
+def _load(path: str, checkpoint: int | None = None) -> Network:
+    network = load.load(path, checkpoint)
+    for note in network.info.notes:
+        print(f"note: {note}")
+    return network
+
+
+def _out_folder() -> pathlib.Path:
+    """Returns the folder of --out, which is made if needed."""
+    folder = workdir.resolve(options.required("out", "a folder such as pictures"), "--out")
+    workdir.check_writable(folder, "--out")
+    return folder
+
+
+MODES: dict[str, Callable[[], None]] = {
+    "generate": make_images,
+    "figures": draw_figures,
+    "interpolate": interpolate_seeds,
+    "directions": find_directions,
+    "edit": edit_images,
+    "explore": explore,
+    "project": project_pictures,
+    "export": export,
+    "weights": show_weights,
+}
