@@ -6,7 +6,7 @@ It labels style-mixed images and finds a direction for each attribute, as --mode
 For each attribute it then measures on other faces what two edits change. "held": the direction with all others held
 (`directions.held`). "tuned": a combination of the machines' directions, resolution by resolution, whose weights begin
 with the held one and are trained on what the attribute network says of edited images. It prints a table, and leaves the
-edits as files for --mode=edit. What is in the folder is not made again.
+edits as files for --mode=edit. The same command goes on with the edits that are not clean yet.
 """
 
 import argparse
@@ -55,12 +55,13 @@ def main() -> None:
     tuning, test = (faces(network, asked, seeds) for seeds in (TUNING, TEST))
     step = step_fn(network, asked, found)
     for name in arguments.attributes or asked.names:
-        if name not in results:
-            k = asked.names.index(name)
+        k, edit_path = asked.names.index(name), arguments.out / f"{name}.safetensors"
+        if name not in results or not is_clean(results[name]["tuned"], k):
             held = scaled(directions.held(found[k], found), STRENGTH)
-            edits = {"held": held, "tuned": tuned(step, tuning, found, held, k)}
+            (start,) = direction_files.load(edit_path, network) if edit_path.exists() else (held,)
+            edits = {"held": held, "tuned": tuned(step, tuning, found, start, k)}
             results[name] = {way: measured(network, asked, test, edit) for way, edit in edits.items()}
-            direction_files.save(arguments.out / f"{name}.safetensors", [edits["tuned"]])
+            direction_files.save(edit_path, [edits["tuned"]])
             with whole.writing(path, "w") as file:
                 json.dump(results, file, indent=1)
         for way, result in results[name].items():
@@ -137,12 +138,12 @@ def tuned(
     Adam lowers the loss of `step_fn`, beginning with `start`. An attribute that most faces have is taken away.
     """
     ws, before = tuning[0], sigmoid(tuning[1])
-    vectors, normals = (np.stack([getattr(d, part) for d in found]) for part in ("vector", "normal"))
     target = np.zeros(len(found), np.float32)
     target[k] = 1 if before[:, k].mean() < 0.55 else -1
-    products = np.einsum("ild,jld->ij", normals, vectors)
-    weights = np.linalg.solve(products, target[k] * np.einsum("ild,ld->i", normals, start.vector))
-    weights = jnp.repeat(jnp.asarray(weights, jnp.float32)[:, None], vectors.shape[1] // 2, axis=1)
+    vectors = np.stack([d.vector for d in found])
+    edit = start.vector * np.sign(target[k] * np.sum(found[k].normal * start.vector))
+    each = [np.linalg.lstsq(vectors[:, r].T, edit[r])[0] for r in range(0, len(edit), 2)]
+    weights = jnp.asarray(np.stack(each, axis=1), jnp.float32)  # [num, num_resolutions]
     optimizer = optax.adam(optax.cosine_decay_schedule(RATE, STEPS))
     state = optimizer.init(weights)
     for i in range(STEPS):
