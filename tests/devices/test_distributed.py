@@ -71,7 +71,8 @@ def test_who_this_process_is_needs_no_devices():
 # Joins a run that others do not come to, and ends as main does.
 WAITING = """
 import functools
-from stylegan_jax import main, options
+from stylegan_jax import main
+from stylegan_jax.command_line import flags, options
 from stylegan_jax.devices import distributed
 distributed.NOTICE_SEC = 0.5
 distributed.start = functools.partial(distributed.start, wait_sec={wait_sec})
@@ -416,7 +417,8 @@ MEASURING = """
 import sys
 import jax.numpy as jnp
 import numpy as np
-from stylegan_jax import main, options
+from stylegan_jax import main
+from stylegan_jax.command_line import flags, options
 from stylegan_jax.devices import mesh
 from stylegan_jax.metrics import feature_networks, image_sets
 from stylegan_jax.metrics.features import vgg

@@ -15,7 +15,7 @@ from absl import flags
 
 from experiments.benchmark import work
 from experiments.cloud_tpu import cost, is_complete
-from stylegan_jax import options
+from stylegan_jax.command_line import options
 from stylegan_jax.config import Config, checks, default, schedule
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
