@@ -56,8 +56,13 @@ def by_lpips(params: Mapping[str, Array]) -> Likeness:
 
 def by_discriminator(params: Any, alpha: Array | None, model: Model, resolution: int) -> Likeness:
     """Returns a likeness by the features of a discriminator; arguments as of `discriminator_features`."""
-    features_fn = functools.partial(discriminator_features, model=model, resolution=resolution)
-    return Likeness(Partial(features_fn, params, alpha=alpha), None, DISCRIMINATOR_WEIGHT)
+    return Likeness(Partial(_discriminator_fn(model, resolution), params, alpha=alpha), None, DISCRIMINATOR_WEIGHT)
+
+
+@functools.cache
+def _discriminator_fn(model: Model, resolution: int) -> functools.partial:
+    """Returns one function for each model, so that programs that it is a part of are compiled once."""
+    return functools.partial(discriminator_features, model=model, resolution=resolution)
 
 
 def by_pixels() -> Likeness:

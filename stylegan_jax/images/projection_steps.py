@@ -38,7 +38,7 @@ def optimize(
     problem = {
         "params": {"synthesis": jax.device_put(network.params["synthesis"])},
         "targets": targets,
-        "target_features": jax.jit(Likeness.features)(compared, targets),
+        "target_features": _features(compared, targets),
         "noise": constant,
         "alpha": None if network.alpha == 1 else np.float32(network.alpha),
         "center": styles.center,
@@ -51,6 +51,9 @@ def optimize(
         jax.block_until_ready(state)
         report_fn(last)
     return jax.device_get(state[0])
+
+
+_features = jax.jit(Likeness.features)
 
 
 @functools.partial(jax.jit, static_argnames=("model", "resolution"))

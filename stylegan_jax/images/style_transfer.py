@@ -82,7 +82,7 @@ def transfer_style(
         vgg_params: VGG16, from vgg.read.
         content: the picture that is kept. uint8 [h, w, 3], h and w at least 16
         style: the picture whose style it takes. uint8 [h', w', 3], at least 16 px too
-        style_weight: of the style beside the content; 0 gives the content back, 10 a strong style.
+        style_weight: of the style beside the content; 0 leaves the content as it is, but for rounding.
         steps: of the optimization.
         progress_fn: called with (steps done, all steps).
 

@@ -100,6 +100,13 @@ def test_it_goes_on_from_another_projection(network, pictures, styles):
     np.testing.assert_allclose(on.ws, first.ws, atol=1e-3)  # The first step has a learning rate of 0.
 
 
+def test_pictures_of_another_call_need_no_other_program(network, pictures, styles):
+    project.project(network, pictures[:1], steps=1, styles=styles)
+    before = projection_steps._advance._cache_size()
+    project.project(network, pictures[1:2], steps=2, styles=styles)
+    assert projection_steps._advance._cache_size() == before
+
+
 def test_progress_counts_the_steps_of_all_pictures(network, pictures, styles):
     seen = []
     project.project(network, pictures[:2], steps=30, progress_fn=lambda *now: seen.append(now), styles=styles)

@@ -59,9 +59,9 @@ def test_the_error_of_styles_is_that_of_their_statistics():
 
 
 def pictures() -> tuple[np.ndarray, np.ndarray]:
-    y, x = np.mgrid[:32, :32]
-    content = np.where(((x - 16) ** 2 + (y - 16) ** 2 < 80)[..., None], (230, 200, 60), (40, 60, 160)).astype(np.uint8)
-    style = np.random.default_rng(0).integers(0, 256, (24, 24, 3)).astype(np.uint8)
+    y, x = np.mgrid[:16, :16]
+    content = np.where(((x - 8) ** 2 + (y - 8) ** 2 < 20)[..., None], (230, 200, 60), (40, 60, 160)).astype(np.uint8)
+    style = np.random.default_rng(0).integers(0, 256, (20, 20, 3)).astype(np.uint8)
     return content, style
 
 
@@ -79,12 +79,6 @@ def test_a_picture_comes_nearer_to_the_style_of_another(random_vgg):
     assert made.shape == content.shape and made.dtype == np.uint8
     assert error(made) < 0.9 * error(content)
     assert seen == [(6, 6)]
-
-
-def test_without_style_a_picture_stays_as_it_is(random_vgg):
-    content, style = pictures()
-    made = style_transfer.transfer_style(random_vgg, content, style, style_weight=0.0, steps=2)
-    assert np.abs(made.astype(int) - content).max() <= 1
 
 
 @pytest.mark.parametrize(
