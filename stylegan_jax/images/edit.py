@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax.images import direction_files, directions, generate, outputs
+from stylegan_jax.images import direction_files, directions, generate, outputs, projection_files
 from stylegan_jax.images.directions import Direction
 from stylegan_jax.runs import grid
 from stylegan_jax.weights import trees
@@ -121,10 +121,12 @@ def open_pictures(
 
 
 def _ws(path: str, network: Network) -> np.ndarray:
-    """Returns the styles of a file: an array "ws" in a .npz, or that of a .npy. float32 [num_layers, w_size]"""
+    """Returns the styles of a projection, an array "ws" in a .npz, or that of a .npy. float32 [num_layers, w_size]"""
     file, model = pathlib.Path(path), network.model
+    if file.suffix == ".safetensors":
+        return projection_files.read(file, network).ws[0]
     if file.suffix not in (".npy", ".npz"):
-        raise ValueError(f"{path}: styles come in .npy or .npz files.")
+        raise ValueError(f"{path}: styles come in projections (.safetensors), .npy or .npz files.")
     arrays = npz.load(file) if file.suffix == ".npz" else {"ws": direction_files.read_npy(file)}
     if "ws" not in arrays:
         raise ValueError(f"{path} has no array 'ws', but {', '.join(arrays) or 'nothing'}.")
