@@ -39,7 +39,7 @@ def write(path: str | os.PathLike, network: Network, projection: Projection, abo
     }
     arrays = {"ws": np.ascontiguousarray(projection.ws[0], np.float32)}
     arrays |= {f"noise/{i}": np.ascontiguousarray(m[0], np.float32) for i, m in enumerate(projection.noise or ())}
-    data = safetensors.numpy.save(arrays, metadata={"format": "np", KEY: json.dumps(text)})
+    data = safetensors.numpy.save(arrays, metadata={KEY: json.dumps(text)})  # One entry: their order is random.
     with whole.writing(path) as file:
         file.write(data)
 

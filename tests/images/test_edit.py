@@ -174,7 +174,7 @@ def test_files_without_styles_are_refused(network, tmp_path):
     np.savez(tmp_path / "p.npz", w=np.ones(3))
     with pytest.raises(ValueError, match="p.npz has no array 'ws', but w"):
         edit.open_pictures(network, [str(tmp_path / "p.npz")], [])
-    with pytest.raises(ValueError, match=r"p.png: styles come in .npy or .npz files"):
+    with pytest.raises(ValueError, match=r"p.png: styles come in projections .* .npy or .npz files"):
         edit.open_pictures(network, ["p.png"], [])
 
 
