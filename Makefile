@@ -42,7 +42,7 @@ parity: .venv-parity/.installed
 	$(INSTALL) --editable .
 	@touch $@
 
-.venv/.installed-dev: .venv/.installed requirements-dev.txt requirements-hub.txt requirements-onnx.txt
+.venv/.installed-dev: .venv/.installed requirements-dev.txt requirements-hub.txt requirements-notebooks.txt requirements-onnx.txt
 	$(INSTALL) --editable '.[dev]'
 	@touch $@
 

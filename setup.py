@@ -13,7 +13,7 @@ def read_requirements(name: str) -> list[str]:
     return [line for line in lines if line]
 
 
-EXTRAS = {extra: read_requirements(f"requirements-{extra}.txt") for extra in ("hub", "onnx")}
+EXTRAS = {extra: read_requirements(f"requirements-{extra}.txt") for extra in ("hub", "notebooks", "onnx")}
 
 setuptools.setup(
     name="stylegan_jax",
