@@ -100,7 +100,7 @@ def main() -> None:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
             page = browser.new_page()
             page.goto(url)
-            page.wait_for_selector("#times:not(:empty)", timeout=300_000)
+            page.wait_for_selector("#times:not(:empty)", timeout=120_000)
             before = os.getloadavg()
             found = drag(page, flags.seconds)
             browser.close()

@@ -59,7 +59,7 @@ def application(networks: Networks, own_names: frozenset[str] = frozenset()) -> 
             WebSocketRoute("/draw", server.draw),
         ],
         middleware=[Middleware(access.Guard, own_names=own_names)],
-        exception_handlers={ValueError: _refused},
+        exception_handlers={ValueError: _refused, Exception: _failed},
         lifespan=server.lifespan,
     )
 
@@ -70,6 +70,10 @@ async def _file(name: str, kind: str, request: Request) -> Response:
 
 async def _refused(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": _sentence(error)}, 400, HEADERS)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": _sentence(error)}, 500, HEADERS)
 
 
 def _sentence(error: Exception) -> str:

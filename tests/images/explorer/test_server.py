@@ -181,6 +181,14 @@ def test_a_network_that_cannot_be_loaded_is_answered_in_a_sentence():
         assert client.get("/about/0").json() == {"error": "a.pkl is damaged. Download it anew."}
 
 
+def test_an_error_of_ours_is_answered_over_http_too(caplog):
+    application = server.application(Networks({"a": ""}, lambda path: 1 / 0))
+    with TestClient(application, base_url="http://localhost", raise_server_exceptions=False) as client:
+        answer = client.get("/about/0")
+    assert answer.status_code == 500
+    assert answer.json() == {"error": "the server failed (ZeroDivisionError); its terminal says more."}
+
+
 @pytest.mark.parametrize("headers", [{"host": "evil.com"}, HOST | {"origin": "http://evil.com"}])
 @pytest.mark.parametrize("path", ["/", "/networks", "/about/0", "/png", "/latent", "/upload/0"])
 def test_another_site_is_refused_with_a_sentence(client, path, headers):
