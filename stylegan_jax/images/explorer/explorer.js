@@ -12,6 +12,7 @@ const MOST_HISTORY = 100, MOST_UPLOAD_BYTES = 20 * 2 ** 20, AGAIN_MS = 1000;
 
 const $ = (id) => document.getElementById(id);
 let state = BEGIN, about = null, names = [], past = [], place = -1;
+const abouts = new Map(); // What is known of each network that was shown.
 
 // ---- the state and its address
 
@@ -56,7 +57,7 @@ function say(text, isError = false) {
 // ---- pictures
 
 const LOST = "The server cannot be reached; trying again.";
-let socket = null, inFlight = null, waiting = null, number = 0;
+let socket = null, inFlight = null, waiting = null, number = 0, shownText = "";
 
 function connect() {
   socket = new WebSocket(`${location.protocol.replace("http", "ws")}//${location.host}/draw`);
@@ -101,7 +102,8 @@ async function paint(sent, head, parts) {
     canvas.getContext("2d").drawImage(images[i], 0, 0);
     canvas.setAttribute("aria-label", `Picture of ${names[sent.state.networks[i]]}, ${describe(sent.state)}`);
   });
-  const entry = past.find((one) => !one.picture && one.text === JSON.stringify(sent.state));
+  shownText = JSON.stringify(sent.state);
+  const entry = past.find((one) => !one.picture && one.text === shownText);
   if (entry) { entry.picture = small(canvases[0]); showHistory(); }
   await new Promise(requestAnimationFrame);
   await new Promise((done) => { const { port1, port2 } = new MessageChannel(); port1.onmessage = done; port2.postMessage(0); });
@@ -127,7 +129,8 @@ function small(canvas) {
 function remember() {
   const text = JSON.stringify(state);
   if (past[place]?.text !== text) {
-    past = [...past.slice(0, place + 1), { text, state, picture: null }].slice(-MOST_HISTORY);
+    const picture = text === shownText ? small(document.querySelector("canvas")) : null;
+    past = [...past.slice(0, place + 1), { text, state, picture }].slice(-MOST_HISTORY);
     place = past.length - 1;
   }
   writeAddress();
@@ -167,7 +170,7 @@ function showHistory() {
 
 function show() {
   const { x, y } = state;
-  for (const name of ["x", "y"]) if (document.activeElement !== $(name)) $(name).value = +state[name].toFixed(3);
+  for (const name of ["x", "y"]) if (document.activeElement !== $(name)) $(name).value = +state[name].toFixed(2);
   if (document.activeElement !== $("seed")) $("seed").value = seedAt(x, y);
   $("label").value = state.label ?? 0;
   $("psi").value = state.psi;
@@ -251,20 +254,26 @@ function buildLayers(row) {
 
 // ---- the network's own controls
 
-async function setState(next) {
-  const isOther = next.networks[0] !== state.networks[0] || about === null;
-  state = next;
-  if (isOther) {
-    say("compiling ...");
-    try {
-      about = await json(await fetch(`about/${state.networks[0]}`));
-    } catch (error) {
-      return say(error.message, true);
+// Takes changes that may name other networks; other controls can change the state until those are known.
+async function setState(changes) {
+  const { networks } = { ...state, ...changes };
+  $("networks").inert = true;
+  try {
+    for (const network of networks.filter((one) => !abouts.has(one))) {
+      say("compiling ...");
+      abouts.set(network, await json(await fetch(`about/${network}`)));
+      say("");
     }
-    say("");
-    state = fitting(state);
-    build();
+  } catch (error) {
+    if (about) show();
+    return say(error.message, true);
+  } finally {
+    $("networks").inert = false;
   }
+  const first = abouts.get(networks[0]), isOther = about !== first;
+  about = first;
+  state = fitting({ ...state, ...changes });
+  if (isOther) build();
   buildPictures();
   show();
   if (!socket) connect();
@@ -324,7 +333,8 @@ function buildNetworks(most) {
         say(`Choose 1 to ${most} networks.`, true);
         return show();
       }
-      await setState({ ...state, networks: chosen.toSorted((a, b) => a - b) });
+      say("");
+      await setState({ networks: chosen.toSorted((a, b) => a - b) });
       remember();
     };
     label.append(box, name);

@@ -37,6 +37,7 @@ MOST_MESSAGE_BYTES = 2**20  # A longer message closes its socket.
 MOST_PAGES = 64
 MOST_NUMBER = 2**53 - 1  # The largest that JavaScript counts to.
 BODY_SEC = 120.0  # Time that an upload may take to arrive.
+PATIENCE_SEC = 5.0  # Time that an upload waits for the one before, which may have been stopped.
 
 
 def application(networks: Networks, own_names: frozenset[str] = frozenset()) -> Starlette:
@@ -88,7 +89,7 @@ class Server:
     """What the page's addresses answer. The event loop only waits: the studio's threads do the work."""
 
     def __init__(self, studio: Studio) -> None:
-        self._studio, self._num_pages, self._is_uploading = studio, 0, False
+        self._studio, self._num_pages, self._uploading = studio, 0, asyncio.Lock()
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
@@ -176,20 +177,21 @@ class Server:
 
         The last line is {"latent": name} or {"error": "..."}, those before it {"done": 7, "all": 300}.
         """
-        if self._is_uploading:
-            raise ValueError("another upload is being worked on; try again when it is done.")
-        self._is_uploading = True
+        try:
+            await asyncio.wait_for(self._uploading.acquire(), PATIENCE_SEC)
+        except TimeoutError:
+            raise ValueError("another upload is being worked on; try again when it is done.") from None
         try:
             content = await asyncio.wait_for(_body(request, uploads.MOST_BYTES), BODY_SEC)
             number = request.path_params["number"]
             if uploads.is_latent_file(content):
                 name = await self._drawn(self._studio.keep_latent_file, number, content)
-                self._is_uploading = False
+                self._uploading.release()
                 return JSONResponse({"latent": name}, headers=HEADERS)
             opened = await self._drawn(self._studio.networks.open, number)
             lines, is_left = self._begin_projection(opened, content)
         except BaseException as error:
-            self._is_uploading = False
+            self._uploading.release()
             if isinstance(error, TimeoutError):
                 raise ValueError("the upload did not arrive in time; try again.") from None
             raise
@@ -211,7 +213,7 @@ class Server:
                 last = {"latent": await loop.run_in_executor(self._studio.projecting, work)}
             except Exception as error:
                 last = {"error": _sentence(error)}
-            self._is_uploading = False
+            self._uploading.release()
             lines.put_nowait(last)
 
         self._projection = asyncio.create_task(project())  # A task that nobody holds may vanish.

@@ -261,8 +261,8 @@ def test_two_browsers_at_once_each_show_their_own(open_page, opened):
 def test_changes_are_undone_and_done_again(page, opened):
     for seed in ("5", "6"):
         page.get_by_label("Seed", exact=True).fill(seed)
-        page.get_by_label("Seed", exact=True).blur()
         wait_for(page, picture(opened[0], x=int(seed)))
+        page.get_by_label("Seed", exact=True).blur()
     history = page.get_by_role("list", name="History").get_by_role("button")
     expect(history).to_have_count(3)
     page.get_by_role("button", name="Undo").click()
@@ -286,6 +286,7 @@ def test_a_new_tab_shows_the_state_of_the_address(page, open_page, opened, url):
     page.get_by_label("Class", exact=True).select_option("class 1")
     page.get_by_role("group", name="Layers that take its styles").get_by_role("button", name="fine").click()
     page.get_by_role("checkbox", name="second.safetensors").check()
+    expect(page.locator("canvas")).to_have_count(2)
     other = open_page(page.url.removeprefix(url))
     for number in (0, 1):
         wait_for(other, picture(opened[number], x=77, label=1, mix_layers=(4, 5)), number)
@@ -354,6 +355,16 @@ def test_a_wrong_upload_is_refused_in_a_sentence(page, opened, name, content, se
     says(page, sentence)
     page.get_by_label("Seed", exact=True).fill("2")
     wait_for(page, picture(opened[0], x=2))
+
+
+def test_a_projection_that_is_stopped_makes_room_for_another_upload(page):
+    unfold(page, "uploads")
+    face = {"name": "face.png", "mimeType": "image/png", "buffer": _png(Image.effect_noise((64, 64), 50))}
+    page.locator("#file").set_input_files(face)
+    page.get_by_role("button", name="Stop").click()
+    says(page, "The projection was stopped.")
+    page.locator("#file").set_input_files(face)
+    expect(page.get_by_role("button", name="Back to seeds")).to_be_visible(timeout=WAIT_MS)
 
 
 def test_an_upload_is_projected_and_shown(page, opened):

@@ -287,6 +287,7 @@ def test_an_upload_is_cut_off_at_its_limit(client, monkeypatch):
 
 def test_two_uploads_at_once_are_refused_with_a_sentence(client, monkeypatch):
     begun, go_on = threading.Event(), threading.Event()
+    monkeypatch.setattr(server, "PATIENCE_SEC", 0.1)
     monkeypatch.setattr(drawing.Studio, "project", lambda *arguments: begun.set() or go_on.wait(60) and "name")
     answers = []
     first = threading.Thread(target=lambda: answers.append(client.post("/upload/0", content=b"picture").text))
