@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stylegan_jax.images import directions
 from stylegan_jax.weights import hub
 from stylegan_jax.weights.network import Network
 
@@ -96,11 +97,8 @@ def directions_of(network: Network) -> tuple[tuple[str, ...], np.ndarray]:
     """Returns names and directions [k, 1, w_size] of sliders: principal components of w, a standard deviation long."""
     num_classes, n = network.model.num_labels, NUM_LATENTS_OF_PCA
     w = network.map(network.latents(range(n)), np.arange(n) % num_classes if num_classes else None)[:, 0]
-    _, sizes, components = np.linalg.svd(w - w.mean(axis=0), full_matrices=False)
-    k = min(NUM_DIRECTIONS, int(np.sum(sizes > 1e-6 * sizes[0])))
-    signs = np.sign(components[np.arange(k), np.abs(components[:k]).argmax(axis=1)])  # A component has none of its own.
-    scales = signs * sizes[:k] / np.sqrt(n - 1)
-    return tuple(f"component {i + 1}" for i in range(k)), (scales[:, None] * components[:k])[:, None].astype(np.float32)
+    found = directions.pca_directions(w, NUM_DIRECTIONS)
+    return tuple(one.name for one in found), np.stack([one.vector for one in found])[:, None]
 
 
 class Latents:

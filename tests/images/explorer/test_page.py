@@ -226,7 +226,7 @@ def test_the_menu_has_the_classes(page, opened):
 
 def test_sliders_move_along_directions_in_layers(page, opened):
     unfold(page, "directions")
-    slide(page, page.get_by_label("component 2"), -1.5)
+    slide(page, page.get_by_label("pca1"), -1.5)
     wait_for(page, picture(opened[0], strengths=(0.0, -1.5)))
     page.get_by_role("group", name="Layers that move").get_by_role("button", name="fine").click()
     wait_for(page, picture(opened[0], strengths=(0.0, -1.5), direction_layers=(4, 5)))
