@@ -4,21 +4,17 @@ import io
 import json
 from collections.abc import Callable
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 import safetensors.numpy
 from PIL import Image
 
 from stylegan_jax.data import decode, square
+from stylegan_jax.images import project
 from stylegan_jax.images.explorer.gallery import Latent
-from stylegan_jax.networks import ops, sampling
 from stylegan_jax.weights.network import Network
 
 MOST_BYTES = 20 * 2**20
 MOST_PIXELS = 30_000_000
-NUM_STEPS, LEARNING_RATE = 300, 0.05  # Of the projection.
 WHAT = "upload a picture (PNG, JPEG, WebP) or a .safetensors of this page"
 
 Progress = Callable[[int, int], None]
@@ -50,51 +46,15 @@ def read_picture(content: bytes, network: Network) -> np.ndarray:
 
 
 def project_upload(network: Network, image: np.ndarray, progress_fn: Progress) -> Latent:
-    """Returns a latent whose picture is like `image`: Adam on the styles of all layers, from the mean of w.
-
-    It minimizes the mean squared difference of pixels at full resolution and at each half of it down to 8 px.
+    """Returns a latent whose picture is like `image`: styles for each layer, by `images.project.project`.
 
     Args:
         network: network that draws.
         image: uint8 [resolution, resolution, channels]
         progress_fn: called with the number of steps that are done, and of all; what it raises ends the projection.
     """
-    model, resolution = network.model, network.resolution
-    target = ops.downscale(jnp.float32(image)[None] / 127.5 - 1, model.resolution // resolution)
-    params = {"synthesis": jax.device_put(network.params["synthesis"])}
-    num_maps = 2 * sum(r <= resolution for r in model.resolutions)
-    noise = network.const_noise()[:num_maps] if model.use_noise else (None,) * num_maps
-    alpha = None if network.alpha == 1 else np.float32(network.alpha)
-    optimizer = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, NUM_STEPS))
-
-    def difference(ws: jax.Array) -> jax.Array:
-        error, total = sampling.synthesize(params, ws, noise, alpha, model, resolution) - target, 0.0
-        while True:
-            total += jnp.mean(error**2)
-            if error.shape[1] <= 8:
-                return total
-            error = ops.downscale(error, 2)
-
-    @jax.jit
-    def step(ws: jax.Array, moments: optax.OptState) -> tuple[jax.Array, optax.OptState]:
-        updates, moments = optimizer.update(jax.grad(difference)(ws), moments)
-        return optax.apply_updates(ws, updates), moments
-
-    ws = jnp.array(_start(network))
-    moments = optimizer.init(ws)
-    for i in range(NUM_STEPS):
-        progress_fn(i, NUM_STEPS)
-        ws, moments = jax.block_until_ready(step(ws, moments))
-    return Latent(np.asarray(ws), None, network.sha256)
-
-
-def _start(network: Network) -> np.ndarray:
-    """Returns the mean of w in all layers, or that of 500 latents where the network has none."""
-    model, w = network.model, network.w_avg
-    if w is None:
-        label = 0 if model.num_labels else None
-        w = network.map(network.latents(range(500)), label)[:, 0].mean(axis=0)
-    return np.broadcast_to(w, (1, model.num_layers, model.w_size))
+    found = project.project(network, image[None], progress_fn=progress_fn)
+    return Latent(found.ws, found.noise, network.sha256)
 
 
 # ---- files of latents

@@ -265,7 +265,8 @@ def test_a_picture_is_projected_and_its_progress_told(client, socket, network):
     file = io.BytesIO()
     Image.fromarray(network(3, labels=0, psi=0.5)[0]).save(file, "PNG")
     *steps, last = [json.loads(line) for line in client.post("/upload/0", content=file.getvalue()).text.splitlines()]
-    assert [step["done"] for step in steps] == list(range(300)) and all(step["all"] == 300 for step in steps)
+    done = [step["done"] for step in steps]
+    assert len(done) > 4 and done == sorted(done) and all(step["all"] == done[-1] for step in steps)
     _, (picture,) = ask(socket, latent=last["latent"])
     assert picture.shape == (16, 16, 3)
 

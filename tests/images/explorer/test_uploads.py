@@ -111,7 +111,7 @@ def test_a_projected_picture_is_nearer_than_where_it_began(network, changes):
     network, steps = dataclasses.replace(network, **changes), []
     image = network(3, psi=0.5)[0] if network.w_avg is not None else network(3)[0]
     latent = uploads.project_upload(network, image, lambda done, total: steps.append((done, total)))
-    assert steps == [(i, uploads.NUM_STEPS) for i in range(uploads.NUM_STEPS)]
+    assert len(steps) > 4 and steps == sorted(steps) and steps[-1][0] == steps[-1][1]
     assert latent.network == network.sha256
 
     def error(ws: np.ndarray) -> float:
@@ -124,7 +124,7 @@ def test_a_projected_picture_is_nearer_than_where_it_began(network, changes):
 
 def test_a_projection_ends_when_its_page_goes_away(network):
     def leave(done: int, total: int) -> None:
-        if done == 2:
+        if done:
             raise ConnectionAbortedError
 
     with pytest.raises(ConnectionAbortedError):
