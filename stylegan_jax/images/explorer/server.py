@@ -37,7 +37,7 @@ MOST_MESSAGE_BYTES = 2**20  # A longer message closes its socket.
 MOST_PAGES = 64
 MOST_NUMBER = 2**53 - 1  # The largest that JavaScript counts to.
 BODY_SEC = 120.0  # Time that an upload may take to arrive.
-PATIENCE_SEC = 5.0  # Time that an upload waits for the one before, which may have been stopped.
+PATIENCE_SEC = 60.0  # Time that an upload waits for the one before; a stopped one first compiles its programs.
 
 
 def application(networks: Networks, own_names: frozenset[str] = frozenset()) -> Starlette:

@@ -364,7 +364,7 @@ def test_a_projection_that_is_stopped_makes_room_for_another_upload(page):
     page.get_by_role("button", name="Stop").click()
     says(page, "The projection was stopped.")
     page.locator("#file").set_input_files(face)
-    expect(page.get_by_role("button", name="Back to seeds")).to_be_visible(timeout=WAIT_MS)
+    expect(page.get_by_role("button", name="Back to seeds")).to_be_visible(timeout=4 * WAIT_MS)
 
 
 def test_an_upload_is_projected_and_shown(page, opened):
