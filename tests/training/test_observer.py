@@ -2,12 +2,14 @@
 
 import types
 
+import jax
 import numpy as np
 import pytest
 
 from stylegan_jax.config import schedule
 from stylegan_jax.data import dataset, images, labels
 from stylegan_jax.devices import mesh
+from stylegan_jax.images import figures
 from stylegan_jax.networks import sampling
 from stylegan_jax.training import observer
 from tests.small import settings
@@ -126,3 +128,25 @@ def test_metrics_are_measured_every_kth_tick_and_at_the_end(monkeypatch):
     for tick in range(1, 6):
         watcher.tick(at_start, schedule.Chunk(0, 100 * tick, PHASE, False, tick, True, tick == 5), {})
     assert log.measured == [200, 400, 500]
+
+
+def test_figures_are_drawn_at_the_end_and_every_figure_ticks_of_the_classes_that_have_pictures(monkeypatch):
+    drawn = []
+
+    def draw(name):
+        return lambda network, classes, progress_fn: drawn.append((name, network.resolution, network.alpha, classes))
+
+    for name in figures.FIGURES:
+        monkeypatch.setitem(figures.FIGURES, name, draw(name))
+    state = types.SimpleNamespace(
+        ema_params=jax.numpy.zeros(1), w_avg=jax.numpy.zeros(16), num_skipped=jax.numpy.zeros(2)
+    )
+    both = [(name, 16, 0.5, [0, 1]) for name in ("style_mixing", "truncation")]
+    for figure_ticks, expected in ((0, [[], [], [], both]), (2, [[], both, [], both])):
+        watcher, _, _ = opened(report={"metric_ticks": 0, "image_ticks": 10, "figure_ticks": figure_ticks})
+        monkeypatch.setattr(watcher, "_samples", lambda *args: None)
+        phase = schedule.Phase(16, 0.5, 8, 1e-3, 1.0)
+        for tick in range(1, 5):
+            watcher.tick(state, types.SimpleNamespace(end_nimg=tick, tick=tick, phase=phase, is_last=tick == 4), {})
+            assert drawn == expected[tick - 1], (figure_ticks, tick)
+            drawn.clear()
