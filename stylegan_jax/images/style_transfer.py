@@ -1,10 +1,11 @@
 """AdaIN on its own (Huang and Belongie 2017): style statistics, and pictures in the style of others.
 
 StyleGAN took its modulation from there: the mean and the standard deviation of each feature map are what a style is.
-Pictures are made by optimization over VGG16's features, as in Gatys et al. 2016, but with the style loss of Huang and
-Belongie: no decoder has to be trained.
+Differs: where Huang and Belongie train a decoder, the picture itself is optimized, by the same losses. It is a sum of
+pictures of halved sizes: Adam moves each number about as far, so that colours of large areas change as soon as details.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,10 +19,11 @@ from stylegan_jax.metrics.features import vgg
 from stylegan_jax.networks import ops
 
 EPSILON = 1e-5  # Added to variances.
-CONTENT_STAGE = 3  # Stage of VGG16, from 0, whose places are kept: that of relu4_1, which AdaIN was defined on.
-STYLE_STAGES = 4  # The first so many stages decide about the style.
-STEPS, LEARNING_RATE = 300, 0.02
-STEPS_AT_ONCE = 25  # Between two reports of progress.
+NUM_LAYERS = 4  # relu1_1 to relu4_1 of VGG16 decide about the style; the last one, about the content.
+STYLE_WEIGHT = 10.0
+STEPS, LEARNING_RATE = 200, 0.03
+SMALLEST_PX = 8  # Of the pictures whose sum is optimized.
+STEPS_AT_ONCE = 20  # Between two reports of progress.
 
 
 def style_statistics(features: Array) -> tuple[Array, Array]:
@@ -72,7 +74,7 @@ def transfer_style(
     content: np.ndarray,
     style: np.ndarray,
     *,
-    style_weight: float = 1.0,
+    style_weight: float = STYLE_WEIGHT,
     steps: int = STEPS,
     progress_fn: Callable[[int, int], None] = lambda done, total: None,
 ) -> np.ndarray:
@@ -82,7 +84,7 @@ def transfer_style(
         vgg_params: VGG16, from vgg.read.
         content: the picture that is kept. uint8 [h, w, 3], h and w at least 16
         style: the picture whose style it takes. uint8 [h', w', 3], at least 16 px too
-        style_weight: of the style beside the content; 0 leaves the content as it is, but for rounding.
+        style_weight: of the style of all layers, beside the content with the style of relu4_1 (Eq. 11).
         steps: of the optimization.
         progress_fn: called with (steps done, all steps).
 
@@ -101,35 +103,64 @@ def transfer_style(
     if not (np.isfinite(style_weight) and style_weight >= 0) or not isinstance(steps, int) or steps < 1:
         raise ValueError(f"style_weight is {style_weight}, steps {steps}; use a number from 0 on, and 1 step or more.")
     x, of_style = (jnp.asarray(image, jnp.float32)[None] / 127.5 - 1 for image in (content, style))
-    features_fn = jax.jit(_features)
-    kept, wanted = features_fn(vgg_params, x)[CONTENT_STAGE], features_fn(vgg_params, of_style)
-    problem = {"params": dict(vgg_params), "kept": kept, "wanted": wanted, "weight": np.float32(style_weight)}
-    state: Any = (x, optax.adam(LEARNING_RATE).init(x))
+    problem = _problem(vgg_params, x, of_style) | {"weight": np.float32(style_weight)}
+    levels = [jnp.zeros((1, h, w, 3)) for h, w in _sizes(*content.shape[:2])]
+    state: Any = (levels, optax.scale_by_adam().init(levels))
     for first in range(0, steps, STEPS_AT_ONCE):
         last = min(first + STEPS_AT_ONCE, steps)
-        state = _advance(problem, state, last - first)
+        state = _advance(problem, state, first, last, steps)
         jax.block_until_ready(state)
         progress_fn(last, steps)
-    return np.asarray(ops.to_uint8(state[0]))[0]
+    return np.asarray(ops.to_uint8(_picture(x, state[0])))[0]
 
 
-def _features(params: Mapping[str, Array], images: Array) -> list[Array]:
-    return vgg.stages(params, images)[: max(STYLE_STAGES, CONTENT_STAGE + 1)]
+def _sizes(h: int, w: int) -> list[tuple[int, int]]:
+    """Returns the size of a picture and its halves, as long as both sides have SMALLEST_PX."""
+    return [(h, w), *(_sizes(h // 2, w // 2) if min(h, w) >= 2 * SMALLEST_PX else [])]
+
+
+def _picture(x: Array, levels: Sequence[Array]) -> Array:
+    """Returns x and all levels, enlarged to its size, added up. [1, h, w, 3]"""
+    return x + sum(jax.image.resize(level, x.shape, "linear") for level in levels)
+
+
+@functools.partial(jax.jit, static_argnames="place")
+def _features(params: Mapping[str, Array], images: Array, place: int = 0) -> list[Array]:
+    """Returns relu1_1 to relu4_1."""
+    return vgg.stages(params, images, place)[:NUM_LAYERS]
+
+
+def _problem(params: Mapping[str, Array], x: Array, style: Array) -> dict[str, Any]:
+    """Returns what the steps compare with.
+
+    Features are divided by the mean activation of their layer in the style, in place of the VGG of Huang and Belongie,
+    whose mean activations are 1.
+    """
+    found, wanted = _features(params, x), _features(params, style)
+    scales = [1 / (jnp.mean(features) + EPSILON) for features in wanted]
+    wanted = [features * scale for features, scale in zip(wanted, scales, strict=True)]
+    return {
+        "params": dict(params), "x": x, "scales": scales, "wanted": wanted,
+        "kept": adain(found[-1] * scales[-1], wanted[-1]),
+    }  # fmt: skip
 
 
 @jax.jit
-def _advance(problem: Any, state: Any, steps: int) -> Any:
-    """Returns the picture and Adam's state after some steps."""
+def _advance(problem: Any, state: Any, first: int, last: int, steps: int) -> Any:
+    """Returns the levels of the picture and Adam's state after the steps from `first` to `last` of all."""
 
-    def error(x: Array) -> Array:
-        found = _features(problem["params"], x)
-        content = jnp.mean(jnp.square(found[CONTENT_STAGE] - problem["kept"]))
-        styles = (found[:STYLE_STAGES], problem["wanted"][:STYLE_STAGES])
-        return content + problem["weight"] * style_error(*styles)[0]
+    def error(levels: Sequence[Array]) -> Array:
+        found = _features(problem["params"], _picture(problem["x"], levels))
+        found = [features * scale for features, scale in zip(found, problem["scales"], strict=True)]
+        content = jnp.mean(jnp.square(found[-1] - problem["kept"]))  # Eq. 12
+        return content + problem["weight"] * style_error(found, problem["wanted"])[0]
 
-    def step(_: Array, state: Any) -> Any:
-        x, moments = state
-        updates, moments = optax.adam(LEARNING_RATE).update(jax.grad(error)(x), moments)
-        return jnp.clip(optax.apply_updates(x, updates), -1, 1), moments
+    def step(i: Array, state: Any) -> Any:
+        levels, moments = state
+        rate = LEARNING_RATE * 0.5 * (1 + jnp.cos(jnp.pi * i / steps))
+        updates, moments = optax.scale_by_adam().update(jax.grad(error)(levels), moments)
+        whole, *others = jax.tree.map(lambda x, change: x - rate * change, levels, updates)
+        picture = _picture(problem["x"], [whole, *others])
+        return [whole + jnp.clip(picture, -1, 1) - picture, *others], moments  # No pixel leaves [-1, 1].
 
-    return jax.lax.fori_loop(0, steps, step, state)
+    return jax.lax.fori_loop(first, last, step, state)

@@ -48,12 +48,14 @@ def lpips(params: Params, first: Array, second: Array) -> Array:
     return perceptual.distances(params, functools.partial(stages, params), first, second, MIN_PX)
 
 
-def stages(params: Params, images: Array) -> list[Array]:
-    """Returns the last activations of each of the five stages.
+def stages(params: Params, images: Array, place: int = -1) -> list[Array]:
+    """Returns activations of each of the five stages.
 
     Args:
         params: from `read`.
         images: in [-1, 1]. [n, h, w, c], c = 1, 3 or 4
+        place: convolution of each stage whose activations are returned: 0 the first (relu1_1, relu2_1, ...), -1 the
+            last.
 
     Returns:
         [n, h / 2**k, w / 2**k, maps], k = 0 to 4, sizes rounded down
@@ -61,12 +63,13 @@ def stages(params: Params, images: Array) -> list[Array]:
     x = perceptual.scaled(images, params["conv1/kernel"].dtype)
     results, number = [], 0
     for stage in STAGES:
-        x = _pool(x) if results else x
+        x, found = _pool(x) if results else x, []
         for _ in stage:
             number += 1
             x = convolution.conv(x, params[f"conv{number}/kernel"])
             x = jax.nn.relu(x + params[f"conv{number}/bias"][None, None, None])
-        results.append(x)
+            found.append(x)
+        results.append(found[place])
     return results
 
 
