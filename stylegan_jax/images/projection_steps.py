@@ -17,9 +17,10 @@ from stylegan_jax.networks import ops, sampling
 from stylegan_jax.weights.network import Network
 
 LEARNING_RATE = 0.2  # Of styles, in units of their standard deviation, and of noise.
+ADAM = {"b1": 0.9, "b2": 0.95}  # A shorter memory of squares than the usual 0.999: the first gradients are far larger.
 RAMP_UP, RAMP_DOWN = 0.05, 0.5  # Parts of the steps in which the learning rate rises and falls.
 NOISE_WEIGHT = 0.1  # Of the correlations of noise.
-STEPS_AT_ONCE = 25  # Between two reports of progress.
+STEPS_AT_ONCE = 5  # Between two reports of progress.
 
 
 def optimize(
@@ -44,7 +45,7 @@ def optimize(
         "center": styles.center,
         "spread": styles.spread,
     }
-    state = (variables, optax.scale_by_adam().init(variables))
+    state = (variables, optax.scale_by_adam(**ADAM).init(variables))
     for first in range(0, steps, STEPS_AT_ONCE):
         last = min(first + STEPS_AT_ONCE, steps)
         state = _advance(problem, compared, state, first, last, steps, model=model, resolution=r)
@@ -76,7 +77,7 @@ def _advance(
     def step(i: Array, state: Any) -> Any:
         variables, moments = state
         rate = learning_rate(i / steps)
-        updates, moments = optax.scale_by_adam().update(jax.grad(error)(variables), moments)
+        updates, moments = optax.scale_by_adam(**ADAM).update(jax.grad(error)(variables), moments)
         variables = jax.tree.map(lambda x, change: x - rate * change, variables, updates)
         return variables | {"noise": tuple(map(_standardized, variables["noise"]))}, moments
 
