@@ -173,7 +173,8 @@ FIND = flags.DEFINE_enum(
 DIRECTIONS = flags.DEFINE_list(
     "directions",
     [],
-    "Files of directions: of --mode=directions, or people's .npy, .npz or .safetensors: [w_size] or [layers, w_size].",
+    "Files of directions: of --mode=directions, or people's .npy, .npz or .safetensors: [w_size] or [layers, w_size]. "
+    "--mode=explore has a slider for each.",
 )
 APPLY = flags.DEFINE_list("apply", [], "Names of the --directions to move along; all without it.")
 HOLD = flags.DEFINE_list(
@@ -202,7 +203,7 @@ MODES_OF_FLAGS = {
     "seeds": ("evaluate", "generate", "interpolate", "directions", "edit"),
     "layers": ("interpolate", "directions", "edit"), "attributes": ("evaluate", "directions"), "find": ("directions",),
     **dict.fromkeys(("metrics", "fakes", "reals"), ("evaluate",)),
-    **dict.fromkeys(("directions", "apply", "hold", "strengths", "ws", "toward"), ("edit",)),
+    **dict.fromkeys(("apply", "hold", "strengths", "ws", "toward"), ("edit",)), "directions": ("edit", "explore"),
     **dict.fromkeys(("psi", "cutoff", "noise", "noise_seed"), ("generate", "interpolate", "edit")),
     **dict.fromkeys(("pictures", "steps", "start"), ("project",)), "space": ("interpolate", "project"),
 }  # fmt: skip

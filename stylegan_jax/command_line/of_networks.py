@@ -169,8 +169,10 @@ def edit_images() -> None:
 
 def explore() -> None:
     """Serves a page to play with --network until it is interrupted."""
-    networks = gallery.Networks(gallery.sources_of(options.required("network", flags.A_NETWORK)), _load)
-    networks.open(0)
+    files = flags.DIRECTIONS.value
+    networks = gallery.Networks(gallery.sources_of(options.required("network", flags.A_NETWORK)), _load, files)
+    for note in edit.open_directions(networks.open(0).network, files, (), (), None)[1]:
+        print(f"note: {note}")
     if backend.devices()[0].platform == "cpu":
         backend.keep_freed_memory()  # A picture of 256 px takes half the time.
     server.serve(

@@ -110,7 +110,7 @@ def open_pictures(
     """
     directions.check_styles(network)
     if files:
-        return [Picture(pathlib.Path(file).stem, _ws(file, network), noise, noise_seed) for file in files]
+        return [_picture(file, network, noise, noise_seed) for file in files]
     found = []
     for number in generate.numbers_of(network, class_names):
         suffix = "" if number is None else f"-class{number}"
@@ -120,11 +120,22 @@ def open_pictures(
     return found
 
 
-def _ws(path: str, network: Network) -> np.ndarray:
-    """Returns the styles of a projection, an array "ws" in a .npz, or that of a .npy. float32 [num_layers, w_size]"""
-    file, model = pathlib.Path(path), network.model
-    if file.suffix == ".safetensors":
-        return projection_files.read(file, network).ws[0]
+def _picture(path: str, network: Network, noise: str, noise_seed: int) -> Picture:
+    """Returns the picture of a file. With "const" noise, a projection keeps the noise maps it was found with."""
+    file = pathlib.Path(path)
+    if file.suffix != ".safetensors":
+        return Picture(file.stem, _ws(file, network), noise, noise_seed)
+    ws, maps, _ = projection_files.decoded(file.read_bytes(), network, path)
+    if maps is None or noise != "const":
+        return Picture(file.stem, ws[0], noise, noise_seed)
+    if noise_seed:
+        raise ValueError(f"--noise_seed={noise_seed} has no effect on {path}, which has noise maps; leave it out.")
+    return Picture(file.stem, ws[0], maps)
+
+
+def _ws(file: pathlib.Path, network: Network) -> np.ndarray:
+    """Returns an array "ws" in a .npz, or that of a .npy. float32 [num_layers, w_size]"""
+    path, model = str(file), network.model
     if file.suffix not in (".npy", ".npz"):
         raise ValueError(f"{path}: styles come in projections (.safetensors), .npy or .npz files.")
     arrays = npz.load(file) if file.suffix == ".npz" else {"ws": direction_files.read_npy(file)}
@@ -195,6 +206,9 @@ def save(
         raise ValueError("two pictures, directions or strengths have one name; give each once.")
     arrays = {k: v for move in moves for k, v in move.arrays.items()} | {
         f"picture {p.name}": p.ws for p in pictures if not p.is_of_seed or is_grid
+    }
+    arrays |= {
+        f"noise {i} of {p.name}": m for p in pictures if not isinstance(p.noise, str) for i, m in enumerate(p.noise)
     }
     about = {"network": network.sha256, "styles": trees.sha256(arrays), **about}
     about |= {"strengths": list(strengths)} if is_grid else {}

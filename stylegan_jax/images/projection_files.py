@@ -30,18 +30,31 @@ def write(path: str | os.PathLike, network: Network, projection: Projection, abo
         about: what else to note, as JSON has it.
     """
     numbers = {name: getattr(projection, name) for name in NUMBERS}
-    text = {
-        "version": VERSION,
-        "network": network.sha256,
-        "space": projection.space,
-        **{name: None if value is None else float(value[0]) for name, value in numbers.items()},
-        "about": dict(about),
-    }
-    arrays = {"ws": np.ascontiguousarray(projection.ws[0], np.float32)}
-    arrays |= {f"noise/{i}": np.ascontiguousarray(m[0], np.float32) for i, m in enumerate(projection.noise or ())}
-    data = safetensors.numpy.save(arrays, metadata={KEY: json.dumps(text)})  # One entry: their order is random.
+    known = {name: None if value is None else float(value[0]) for name, value in numbers.items()}
+    known |= {"space": projection.space, "about": dict(about)}
+    data = encoded(network, projection.ws, projection.noise, known)
     with whole.writing(path) as file:
         file.write(data)
+
+
+def encoded(
+    network: Network, ws: np.ndarray, noise: tuple[np.ndarray, ...] | None, known: Mapping[str, Any] | None = None
+) -> bytes:
+    """Returns the content of a file.
+
+    Args:
+        network: network that the styles are of.
+        ws: styles of one picture. [1, num_layers, w_size]
+        noise: its noise maps, two for each resolution r, at least up to the trained one; None: the network's constant
+            noise. [1, r, r, 1]
+        known: NUMBERS, "space" and "about" of a projection; None: the styles are of no projection.
+    """
+    text = {"version": VERSION, "network": network.sha256, "space": "w+noise" if noise else "w+"}
+    text |= dict.fromkeys(NUMBERS) | {"about": {}} | dict(known or {})
+    arrays = {"ws": np.ascontiguousarray(ws[0], np.float32)}
+    maps = (noise or ())[: len(_sizes(network))]
+    arrays |= {f"noise/{i}": np.ascontiguousarray(m[0], np.float32) for i, m in enumerate(maps)}
+    return safetensors.numpy.save(arrays, metadata={KEY: json.dumps(text)})  # One entry: their order is random.
 
 
 def read(path: str | os.PathLike, network: Network) -> Projection:
@@ -55,23 +68,48 @@ def read(path: str | os.PathLike, network: Network) -> Projection:
         ValueError: it is damaged, of another code, or of another network.
         OSError: it cannot be opened.
     """
-    arrays, text = _arrays(path), about(path)
-    if text["network"] != network.sha256:
-        raise ValueError(
-            f"{path} was projected into another network: its digest is {text['network'][:12]}, and that of "
-            f"{network.info.source} {network.sha256[:12]}. Load that network, or project the picture again."
-        )
-    model = network.model
-    sizes = [r for r in model.resolutions if r <= network.resolution for _ in range(2)]
-    wanted: dict[str, tuple[int, ...]] = {"ws": (model.num_layers, model.w_size)}
-    if text["space"] == "w+noise":
-        wanted |= {f"noise/{i}": (r, r, 1) for i, r in enumerate(sizes)}
-    found = {name: value.shape for name, value in arrays.items()}
-    if found != wanted or not all(np.isfinite(value).all() for value in arrays.values()):
-        raise ValueError(f"{path} is damaged: it has arrays {found}, where finite ones of {wanted} belong.")
-    ws, noise = arrays["ws"][None], tuple(arrays[f"noise/{i}"][None] for i in range(len(arrays) - 1)) or None
+    ws, noise, text = decoded(pathlib.Path(path).read_bytes(), network, str(path))
     numbers = {name: None if text[name] is None else np.asarray([text[name]]) for name in NUMBERS}
     return Projection(ws=ws, noise=noise, images=project.render(network, ws, noise), space=text["space"], **numbers)
+
+
+def decoded(
+    data: bytes, network: Network, name: str
+) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None, dict[str, Any]]:
+    """Returns ws and noise of the content of a file, as `encoded` takes them, and what it says of them.
+
+    Args:
+        data: content.
+        network: the network that it was made with.
+        name: what errors call it.
+
+    Raises:
+        ValueError: it is damaged, of another code, or of another network.
+    """
+    text = _text(data, name)
+    if text["network"] != network.sha256:
+        raise ValueError(
+            f"{name} was made with another network: its digest is {text['network'][:12]}, and that of "
+            f"{network.info.source} {network.sha256[:12]}. Load that network, or project the picture again."
+        )
+    try:
+        arrays = safetensors.numpy.load(data)
+    except (safetensors.SafetensorError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{name} cannot be read as a projection: {error}.") from None
+    model = network.model
+    wanted: dict[str, tuple[int, ...]] = {"ws": (model.num_layers, model.w_size)}
+    if text["space"] == "w+noise":
+        wanted |= {f"noise/{i}": (r, r, 1) for i, r in enumerate(_sizes(network))}
+    found = {name: value.shape for name, value in arrays.items()}
+    if found != wanted or not all(v.dtype == np.float32 and np.isfinite(v).all() for v in arrays.values()):
+        raise ValueError(f"{name} is damaged: it has arrays {found}, where finite ones of {wanted} belong.")
+    return arrays["ws"][None], tuple(arrays[f"noise/{i}"][None] for i in range(len(arrays) - 1)) or None, text
+
+
+def _sizes(network: Network) -> list[int]:
+    """Returns the sizes of noise maps, px; none for a network without noise."""
+    model = network.model
+    return [r for r in model.resolutions if r <= network.resolution for _ in range(2)] if model.use_noise else []
 
 
 def render(network: Network, path: str | os.PathLike) -> np.ndarray:
@@ -99,32 +137,23 @@ def about(path: str | os.PathLike) -> dict[str, Any]:
         ValueError: it is damaged or of another code.
         OSError: it cannot be opened.
     """
-    path = pathlib.Path(path)
+    return _text(pathlib.Path(path).read_bytes(), str(path))
+
+
+def _text(data: bytes, name: str) -> dict[str, Any]:
+    """Returns what the content of a file says of its projection."""
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            text = json.loads((file.metadata() or {}).get(KEY, "null"))
-    except FileNotFoundError:
-        raise
-    except (safetensors.SafetensorError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read as a projection: {error}.") from None
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        text = json.loads(header.get("__metadata__", {}).get(KEY, "null"))
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise ValueError(f"{name} cannot be read as a projection: its first bytes are no safetensors.") from None
     if text is None:
-        raise ValueError(f"{path} is no projection: its metadata has no {KEY!r}. --mode=project writes them.")
+        raise ValueError(f"{name} is no projection: its metadata has no {KEY!r}. --mode=project writes them.")
     kinds = {"version": int, "network": str, "space": str, "about": dict} | dict.fromkeys(NUMBERS, float | int | None)
     wrong = next((n for n, k in kinds.items() if not isinstance(text, dict) or not isinstance(text.get(n, k), k)), None)
     if wrong or text["space"] not in project.SPACES or text["version"] > VERSION:
         raise ValueError(
-            f"{path} is of another version than {VERSION}, or damaged: its metadata has no {wrong or 'space'!r} as "
+            f"{name} is of another version than {VERSION}, or damaged: its metadata has no {wrong or 'space'!r} as "
             "this stylegan_jax writes it."
         )
     return text
-
-
-def _arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise
-    except (safetensors.SafetensorError, ValueError, TypeError) as error:
-        raise ValueError(f"{path} cannot be read as a projection: {error}.") from None
-    return {name: np.asarray(value, np.float32) for name, value in found.items()}

@@ -6,7 +6,7 @@ from absl.testing import flagsaver
 from PIL import Image
 
 from stylegan_jax.command_line import of_networks, options
-from stylegan_jax.images import direction_files, edit
+from stylegan_jax.images import direction_files, edit, projection_files
 from stylegan_jax.images.directions import Direction
 from tests.random_networks import random_network
 
@@ -154,6 +154,44 @@ def test_directions_of_another_or_an_unknown_network_are_noted(path, smile, tmp_
     said = capsys.readouterr().out
     assert "note: hat: found for another network; it may mean something else in this one.\n" in said
     assert "note: beard: the file does not say for which network; strength 1 adds it as it is.\n" in said
+
+
+def projected(network, path) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    """Returns ws and noise of the file of a projection that it writes."""
+    rng = np.random.default_rng(5)
+    noise = tuple(rng.standard_normal(m.shape, np.float32) for m in network.const_noise())
+    ws = network.map(network.latents(7))
+    path.write_bytes(projection_files.encoded(network, ws, noise))
+    return ws, noise
+
+
+def test_a_projection_keeps_its_noise_unless_it_is_to_have_none(network, path, smile, tmp_path):
+    ws, noise = projected(network, tmp_path / "me.safetensors")
+    given = {"network": path, "ws": tmp_path / "me.safetensors", "directions": smile[1], "apply": "smile"}
+    for kind, maps in (("const", noise), ("none", "none")):
+        command(**given, strengths="0,2", noise=kind, out=tmp_path / kind)
+        for strength in (0, 2):
+            expected = network.images(edit.edit(ws, smile[0].vector, strength), maps)[0]
+            np.testing.assert_array_equal(pixels(tmp_path / kind / f"me-smile{strength:+d}.png"), expected)
+    with pytest.raises(ValueError, match="--noise_seed=3 has no effect on .*me.safetensors, which has noise maps"):
+        command(**given, noise_seed="3", out=tmp_path / "seed")
+
+
+def test_a_projection_with_other_noise_is_another_picture(network, path, smile, tmp_path):
+    file = tmp_path / "me.safetensors"
+    ws, noise = projected(network, file)
+    command(network=path, ws=file, directions=smile[1], strengths="1", out=tmp_path / "out")
+    file.write_bytes(projection_files.encoded(network, ws, tuple(2 * m for m in noise)))
+    with pytest.raises(ValueError, match="made otherwise"):
+        command(network=path, ws=file, directions=smile[1], strengths="1", out=tmp_path / "out")
+
+
+def test_a_projection_of_another_network_is_refused(path, smile, tmp_path):
+    projected(random_network(1, resolution=8), tmp_path / "me.safetensors")
+    for given in ({"ws": "me", "directions": smile[1]}, {"seeds": "0", "toward": "me", "strengths": "1"}):
+        given = {name: tmp_path / "me.safetensors" if value == "me" else value for name, value in given.items()}
+        with pytest.raises(ValueError, match="me.safetensors was made with another network: its digest is"):
+            command(network=path, out=tmp_path / "out", **given)
 
 
 @pytest.mark.parametrize(

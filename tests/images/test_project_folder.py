@@ -138,7 +138,7 @@ def test_a_file_renders_the_same_bytes_and_is_read_back_whole(network, one, tmp_
 def test_another_network_is_refused(network, one, tmp_path):
     projection_files.write(tmp_path / "one", network, one, {})
     other = dataclasses.replace(network, w_avg=network.w_avg + 1)
-    with pytest.raises(ValueError, match="was projected into another network: its digest is .* Load that network"):
+    with pytest.raises(ValueError, match="was made with another network: its digest is .* Load that network"):
         projection_files.read(tmp_path / "one", other)
 
 

@@ -85,8 +85,7 @@ class Studio:
     def latent_file(self, state: State) -> bytes:
         """Returns the file of the latent that the first network of a state draws."""
         latent, (first, *_) = self._chosen(state)
-        ws, noise = self._inputs(first, state, latent)
-        return uploads.latent_file(Latent(ws, noise, first.network.sha256))
+        return uploads.latent_file(first.network, *self._inputs(first, state, latent))
 
     def keep_latent_file(self, number: int, content: bytes) -> str:
         """Returns the name of the latent in an uploaded file."""

@@ -440,6 +440,8 @@ async function upload(file) {
   stopping = new AbortController();
   $("projection").hidden = false;
   $("progress").removeAttribute("value");
+  $("left").textContent = "";
+  let first = null;
   try {
     const how = { method: "POST", body: file, signal: stopping.signal };
     const response = await fetch(`upload/${state.networks[0]}`, how), reader = response.body.getReader();
@@ -447,7 +449,7 @@ async function upload(file) {
     for (let part; !(part = await reader.read()).done;) {
       text += new TextDecoder().decode(part.value);
       const lines = text.split("\n"), line = lines.at(-1) || lines.at(-2);
-      if (line?.endsWith("}")) Object.assign($("progress"), toProgress(JSON.parse(line)));
+      if (line?.endsWith("}")) first = showProgress(JSON.parse(line), first);
     }
     const { latent, error } = JSON.parse(text.trim().split("\n").at(-1));
     if (error) say(`${file.name}: ${error}`, true);
@@ -459,7 +461,18 @@ async function upload(file) {
   $("file").value = "";
 }
 
-const toProgress = ({ done, all }) => (all ? { value: done, max: all } : {});
+// Returns the first progress that was told, from which the time that is left is reckoned.
+function showProgress({ done, all }, first) {
+  if (!done) return first;
+  Object.assign($("progress"), { value: done, max: all });
+  const now = { done, ms: performance.now() };
+  if (!first) return now;
+  if (done > first.done) {
+    const secondsLeft = (now.ms - first.ms) / (done - first.done) * (all - done) / 1000;
+    $("left").textContent = `${Math.ceil(secondsLeft)} s left`;
+  }
+  return first;
+}
 
 // ---- the start
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stylegan_jax.images import directions
+from stylegan_jax.images import direction_files, directions
 from stylegan_jax.weights import hub
 from stylegan_jax.weights.network import Network
 
@@ -25,7 +25,7 @@ class Opened(NamedTuple):
     name: str
     network: Network
     names: tuple[str, ...]  # Of the directions.
-    directions: np.ndarray  # A standard deviation long each, one for all layers. float32 [k, 1, w_size]
+    directions: np.ndarray  # float32 [k, num_layers, w_size]
 
 
 class Latent(NamedTuple):
@@ -71,8 +71,10 @@ def sources_of(text: str) -> dict[str, str]:
 class Networks:
     """The networks that the page can show. Only the thread that draws opens them."""
 
-    def __init__(self, sources: dict[str, str], load_fn: Callable[[str], Network]) -> None:
-        self.names = tuple(sources)
+    def __init__(
+        self, sources: dict[str, str], load_fn: Callable[[str], Network], files: Sequence[str] = ()
+    ) -> None:
+        self.names, self._files = tuple(sources), files
         self._sources, self._load_fn = tuple(sources.values()), load_fn
         self._open: collections.OrderedDict[int, Opened] = collections.OrderedDict()
 
@@ -86,19 +88,27 @@ class Networks:
             raise ValueError(f"there is no network {number}; there are {len(self.names)}, counted from 0.")
         if number not in self._open:
             network = self._load_fn(self._sources[number])
-            self._open[number] = Opened(self.names[number], network, *directions_of(network))
+            self._open[number] = Opened(self.names[number], network, *directions_of(network, self._files))
             if len(self._open) > MOST_OPEN:
                 self._open.popitem(last=False)
         self._open.move_to_end(number)
         return self._open[number]
 
 
-def directions_of(network: Network) -> tuple[tuple[str, ...], np.ndarray]:
-    """Returns names and directions [k, 1, w_size] of sliders: principal components of w, a standard deviation long."""
+def directions_of(network: Network, files: Sequence[str] = ()) -> tuple[tuple[str, ...], np.ndarray]:
+    """Returns names and directions [k, num_layers, w_size] of sliders: principal components of w, and those of files.
+
+    A direction of a file takes the place of a component of its name.
+
+    Raises:
+        ValueError: a file is damaged, or does not fit the network.
+        OSError: a file cannot be opened.
+    """
     num_classes, n = network.model.num_labels, NUM_LATENTS_OF_PCA
     w = network.map(network.latents(range(n)), np.arange(n) % num_classes if num_classes else None)[:, 0]
-    found = directions.pca_directions(w, NUM_DIRECTIONS)
-    return tuple(one.name for one in found), np.stack([one.vector for one in found])[:, None]
+    found = [*directions.pca_directions(w, NUM_DIRECTIONS), *direction_files.chosen(files, (), network)[0]]
+    vectors = {one.name: np.broadcast_to(one.vector, (network.model.num_layers, w.shape[1])) for one in found}
+    return tuple(vectors), np.stack([*vectors.values()])
 
 
 class Latents:

@@ -1,21 +1,20 @@
 """Uploads to the page, a picture or a latent, and the files of latents that the page gives."""
 
 import io
-import json
 from collections.abc import Callable
 
 import numpy as np
-import safetensors.numpy
 from PIL import Image
 
 from stylegan_jax.data import decode, square
-from stylegan_jax.images import project
+from stylegan_jax.images import project, projection_files
 from stylegan_jax.images.explorer.gallery import Latent
 from stylegan_jax.weights.network import Network
 
 MOST_BYTES = 20 * 2**20
 MOST_PIXELS = 30_000_000
-WHAT = "upload a picture (PNG, JPEG, WebP) or a .safetensors of this page"
+STEPS = 150  # Of the projection.
+WHAT = "upload a picture (PNG, JPEG, WebP) or a .safetensors of this page or of --mode=project"
 
 Progress = Callable[[int, int], None]
 
@@ -53,17 +52,17 @@ def project_upload(network: Network, image: np.ndarray, progress_fn: Progress) -
         image: uint8 [resolution, resolution, channels]
         progress_fn: called with the number of steps that are done, and of all; what it raises ends the projection.
     """
-    found = project.project(network, image[None], progress_fn=progress_fn)
+    progress_fn(0, STEPS)
+    found = project.project(network, image[None], steps=STEPS, progress_fn=progress_fn)
     return Latent(found.ws, found.noise, network.sha256)
 
 
 # ---- files of latents
 
 
-def latent_file(latent: Latent) -> bytes:
-    """Returns a .safetensors of a latent: the arrays ws, noise0, noise1, ..., and in its metadata the network."""
-    arrays = {"ws": latent.ws} | {f"noise{i}": np.ascontiguousarray(m) for i, m in enumerate(latent.noise or ())}
-    return safetensors.numpy.save(arrays, metadata={"network": latent.network})
+def latent_file(network: Network, ws: np.ndarray, noise: tuple[np.ndarray, ...] | None) -> bytes:
+    """Returns the content of a file of --mode=project with these styles and noise maps."""
+    return projection_files.encoded(network, ws, noise)
 
 
 def is_latent_file(content: bytes) -> bool:
@@ -72,25 +71,10 @@ def is_latent_file(content: bytes) -> bool:
 
 
 def read_latent_file(content: bytes, network: Network) -> Latent:
-    """Returns the latent of a file.
+    """Returns the latent of a file that was saved on the page, or of --mode=project.
 
     Raises:
-        ValueError: it is damaged, of another code, or was made for another network.
+        ValueError: it is damaged, of another code, or was made with another network.
     """
-    model = network.model
-    try:
-        arrays = safetensors.numpy.load(content)
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        made_for = header["__metadata__"]["network"]
-        ws = arrays.pop("ws")
-        noise = tuple(arrays.pop(f"noise{i}") for i in range(len(arrays))) or None
-    except (safetensors.SafetensorError, ValueError, TypeError, KeyError):
-        raise ValueError("the upload is no latent of this page: it has no ws, or no digest of its network.") from None
-    if made_for != network.sha256:
-        raise ValueError("the latent was made for another network than the one that is shown; choose that one first.")
-    shapes = [(1, r, r, 1) for r in model.resolutions for _ in range(2)] if model.use_noise else []
-    found = (ws, *(noise or ()))
-    wanted = [(1, model.num_layers, model.w_size), *(shapes if noise else [])]
-    if [a.shape for a in found] != wanted or any(a.dtype != np.float32 or not np.isfinite(a).all() for a in found):
-        raise ValueError("the latent does not fit its network: its arrays have other shapes, or are not finite.")
-    return Latent(ws, noise, made_for)
+    ws, noise, _ = projection_files.decoded(content, network, "the upload")
+    return Latent(ws, noise, network.sha256)

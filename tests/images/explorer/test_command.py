@@ -28,6 +28,7 @@ def run(*flags: str) -> subprocess.CompletedProcess:
     ("flags", "message"),
     [
         (["--network=NETWORK", "--out=x"], "--out is for"),
+        (["--network=NETWORK", "--directions=nowhere.npy"], "nowhere.npy"),
         (["--network=NETWORK", "--checkpoint=5"], "--checkpoint is for"),
         ([], "--network is missing, which --mode=explore needs"),
         (["--network=nowhere.pkl"], "nowhere.pkl does not exist"),

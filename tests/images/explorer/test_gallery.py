@@ -78,13 +78,24 @@ def test_directions_are_principal_components_a_standard_deviation_long(num_label
     names, directions = gallery.directions_of(network)
     labels = np.arange(2000) % num_labels if num_labels else None
     w = network.map(network.latents(range(2000)), labels)[:, 0]
-    assert names[0] == "pca0" and directions.shape == (10, 1, 14) and directions.dtype == np.float32
+    assert names[0] == "pca0" and directions.shape == (10, 4, 14) and directions.dtype == np.float32
     lengths = np.linalg.norm(directions[:, 0], axis=1)
     assert (np.diff(lengths) <= 1e-4 * lengths[0]).all()
     units = directions[:, 0] / lengths[:, None]
     np.testing.assert_allclose(units @ units.T, np.eye(10), atol=1e-4)
     np.testing.assert_allclose(((w - w.mean(axis=0)) @ units.T).std(axis=0, ddof=1), lengths, rtol=1e-3)
     assert all(one[np.abs(one).argmax()] > 0 for one in units)
+
+
+def test_directions_of_files_follow_the_components_and_take_the_place_of_their_names(tmp_path):
+    network, vectors = random_network(resolution=8), np.random.default_rng(0).standard_normal((2, 4, 14), np.float32)
+    for name, vector in zip(("smile", "pca1"), (vectors[0], vectors[1, 0]), strict=True):
+        np.save(tmp_path / f"{name}.npy", vector)
+    names, found = gallery.directions_of(network, [str(tmp_path / "smile.npy"), str(tmp_path / "pca1.npy")])
+    assert names == (*(f"pca{i}" for i in range(10)), "smile") and found.shape == (11, 4, 14)
+    np.testing.assert_array_equal(found[10], vectors[0])
+    np.testing.assert_array_equal(found[1], np.broadcast_to(vectors[1, 0], (4, 14)))
+    np.testing.assert_array_equal(found[0], gallery.directions_of(network)[1][0])
 
 
 def test_a_latent_has_a_name_of_its_content_and_the_oldest_is_forgotten():

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import safetensors.numpy
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from stylegan_jax.images import projection_files
 from stylegan_jax.images.explorer import gallery, state
 from stylegan_jax.images.explorer.gallery import Opened
 from stylegan_jax.images.explorer.state import State
@@ -46,15 +46,23 @@ def files(tmp_path_factory) -> list[pathlib.Path]:
 
 
 @pytest.fixture(scope="module")
-def opened(files) -> list[Opened]:
-    networks = [load.load(path) for path in files]
-    return [Opened(path.name, one, *gallery.directions_of(one)) for path, one in zip(files, networks, strict=True)]
+def smile(tmp_path_factory) -> str:
+    """Returns a file with a direction of its own for each layer."""
+    path = tmp_path_factory.mktemp("directions") / "smile.npy"
+    np.save(path, np.random.default_rng(0).standard_normal((6, 14), np.float32))
+    return str(path)
 
 
 @pytest.fixture(scope="module")
-def url(files) -> Iterator[str]:
+def opened(files, smile) -> list[Opened]:
+    networks = zip(files, map(load.load, files), strict=True)
+    return [Opened(path.name, one, *gallery.directions_of(one, [smile])) for path, one in networks]
+
+
+@pytest.fixture(scope="module")
+def url(files, smile) -> Iterator[str]:
     """Address of the page, from a process as a user starts it."""
-    flags = ["--mode=explore", f"--network={','.join(map(str, files))}", "--port=0"]
+    flags = ["--mode=explore", f"--network={','.join(map(str, files))}", f"--directions={smile}", "--port=0"]
     command = [sys.executable, "-m", "stylegan_jax.main", *flags]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -230,6 +238,9 @@ def test_sliders_move_along_directions_in_layers(page, opened):
     wait_for(page, picture(opened[0], strengths=(0.0, -1.5)))
     page.get_by_role("group", name="Layers that move").get_by_role("button", name="fine").click()
     wait_for(page, picture(opened[0], strengths=(0.0, -1.5), direction_layers=(4, 5)))
+    page.get_by_role("group", name="Layers that move").get_by_role("button", name="all").click()
+    slide(page, page.get_by_label("smile"), 0.5)
+    wait_for(page, picture(opened[0], strengths=(0.0, -1.5, *[0.0] * 8, 0.5)))
     page.get_by_role("button", name="All to 0").click()
     wait_for(page, picture(opened[0]))
 
@@ -322,7 +333,7 @@ def test_the_picture_and_the_latent_are_saved_and_the_latent_is_shown_again(page
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save latent").click()
     content = pathlib.Path(saved.value.path()).read_bytes()
-    assert_near(opened[0].network.images(safetensors.numpy.load(content)["ws"])[0], expected)
+    assert_near(opened[0].network.images(projection_files.decoded(content, opened[0].network, "")[0])[0], expected)
     page.get_by_role("button", name="Begin anew").click()
     wait_for(page, picture(opened[0]))
     unfold(page, "uploads")

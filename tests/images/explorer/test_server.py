@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import safetensors.numpy
 from PIL import Image
 from starlette.testclient import TestClient, WebSocketDenialResponse, WebSocketTestSession
 
+from stylegan_jax.images import projection_files
 from stylegan_jax.images.explorer import drawing, server
 from stylegan_jax.images.explorer.gallery import Networks
 from stylegan_jax.images.explorer.state import State
@@ -246,9 +246,8 @@ def test_a_saved_latent_is_rendered_again_to_the_same_pixels(client, socket, net
     state = {"x": 0.3, "psi": 0.5, "mix_layers": [1], "noise_off": [2], "strengths": [1.5]}
     _, (expected,) = ask(socket, **state)
     content = client.post("/latent", content=json.dumps(state)).content
-    arrays = safetensors.numpy.load(content)
-    noise = [arrays[f"noise{i}"] for i in range(6)]
-    np.testing.assert_array_equal(network.images(arrays["ws"], noise)[0], expected)
+    ws, noise, _ = projection_files.decoded(content, network, "the file")
+    np.testing.assert_array_equal(network.images(ws, noise)[0], expected)
     name = client.post("/upload/0", content=content).json()["latent"]
     np.testing.assert_array_equal(ask(socket, latent=name, x=5, psi=0.1)[1][0], expected)
 

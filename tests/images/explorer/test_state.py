@@ -150,7 +150,7 @@ def test_directions_move_their_layers_by_standard_deviations(opened, layers, mov
     still = state.ws_of(opened, State(x=3))
     found = state.ws_of(opened, State(x=3, strengths=(0.0, 2.0, -1.5), direction_layers=layers))
     expected = still.copy()
-    expected[:, list(moved)] += 2 * opened.directions[1] - 1.5 * opened.directions[2]
+    expected[:, list(moved)] += (2 * opened.directions[1] - 1.5 * opened.directions[2])[list(moved)]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 

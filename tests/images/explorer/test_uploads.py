@@ -2,12 +2,14 @@
 
 import dataclasses
 import io
+import json
 
 import numpy as np
 import pytest
 import safetensors.numpy
 from PIL import Image
 
+from stylegan_jax.images import project, projection_files
 from stylegan_jax.images.explorer import uploads
 from stylegan_jax.images.explorer.gallery import Latent
 from stylegan_jax.weights.network import Network
@@ -66,7 +68,7 @@ def test_a_large_picture_is_refused_before_it_is_decoded(network, monkeypatch):
 @pytest.mark.parametrize("with_noise", [True, False])
 def test_a_latent_file_gives_the_same_latent(network, with_noise):
     latent = latent_of(network)._replace(**({} if with_noise else {"noise": None}))
-    content = uploads.latent_file(latent)
+    content = uploads.latent_file(network, latent.ws, latent.noise)
     assert uploads.is_latent_file(content) and not uploads.is_latent_file(encoded(network(3)[0]))
     found = uploads.read_latent_file(content, network)
     np.testing.assert_array_equal(found.ws, latent.ws)
@@ -76,25 +78,40 @@ def test_a_latent_file_gives_the_same_latent(network, with_noise):
 
 
 def test_a_latent_of_another_network_is_refused(network):
-    with pytest.raises(ValueError, match="was made for another network than the one that is shown"):
-        uploads.read_latent_file(uploads.latent_file(latent_of(network)), random_network(1, resolution=16))
+    content = uploads.latent_file(network, *latent_of(network)[:2])
+    with pytest.raises(ValueError, match="the upload was made with another network: its digest is .* Load that network"):
+        uploads.read_latent_file(content, random_network(1, resolution=16))
+
+
+def test_a_file_of_a_projection_is_a_latent(network, tmp_path):
+    found = project.project(network, network(3), "w+noise", steps=1)
+    projection_files.write(tmp_path / "one", network, found, {})
+    latent = uploads.read_latent_file((tmp_path / "one").read_bytes(), network)
+    np.testing.assert_array_equal(network.images(latent.ws, latent.noise), found.images)
 
 
 def damaged_files() -> list:
     net = random_network(resolution=16)
-    latent, whole = latent_of(net), uploads.latent_file(latent_of(net))
-    nan = np.where(latent.ws == latent.ws.max(), np.float32(np.nan), latent.ws)
-    about = {"network": net.sha256}
+    ws, noise, _ = latent_of(net)
+    whole = uploads.latent_file(net, ws, noise)
+    nan = np.where(ws == ws.max(), np.float32(np.nan), ws)
+    arrays = safetensors.numpy.load(whole)
+    about = json.loads(whole[8 : 8 + int.from_bytes(whole[:8], "little")])["__metadata__"]
+
+    def changed(**others: np.ndarray) -> bytes:
+        return safetensors.numpy.save(arrays | others, about)
+
     return [
-        (whole[:100], "no latent of this page"),
-        (b"\xff" * 8 + b"{" + whole[9:], "no latent of this page"),
-        (safetensors.numpy.save({"ws": latent.ws}), "no latent of this page"),
-        (safetensors.numpy.save({"w": latent.ws}, about), "no latent of this page"),
-        (safetensors.numpy.save({"ws": latent.ws, "other": latent.ws}, about), "no latent of this page"),
-        (uploads.latent_file(latent._replace(ws=latent.ws[:, :2])), "does not fit its network"),
-        (uploads.latent_file(latent._replace(ws=latent.ws.astype(np.float64))), "does not fit its network"),
-        (uploads.latent_file(latent._replace(ws=nan)), "does not fit its network"),
-        (uploads.latent_file(latent._replace(noise=latent.noise[:3])), "does not fit its network"),
+        (whole[:100], "the upload cannot be read as a projection"),
+        (whole[:-1], "the upload cannot be read as a projection"),
+        (b"\xff" * 8 + b"{" + whole[9:], "the upload cannot be read as a projection"),
+        (safetensors.numpy.save({"ws": ws}), "the upload is no projection"),
+        (safetensors.numpy.save({"ws": ws}, {"network": net.sha256}), "the upload is no projection"),
+        (changed(other=ws), "the upload is damaged"),
+        (changed(ws=ws[0, :2]), "the upload is damaged"),
+        (changed(ws=ws[0].astype(np.float64)), "the upload is damaged"),
+        (changed(ws=nan[0]), "the upload is damaged"),
+        (changed(**{"noise/2": noise[0][0]}), "the upload is damaged"),
     ]
 
 
