@@ -59,3 +59,27 @@ def test_a_film_is_written_once(file, tmp_path):
     assert result.returncode == 1 and "walk.mp4 is there already" in result.stderr
     result = run(*command[:2], f"--out={tmp_path / 'other.mp4'}", "--seeds=0-2", "--noise=random")
     assert result.returncode == 1 and "--noise=random would flicker" in result.stderr
+
+
+def test_pictures_are_projected_once_and_into_one_network(file, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    for name, size in (("a.png", (8, 8)), ("b.jpg", (30, 20))):
+        Image.effect_noise(size, 80).convert("RGB").save(tmp_path / "pictures" / name)
+    out = tmp_path / "out"
+    command = ["--mode=project", f"--pictures={tmp_path / 'pictures'}", f"--out={out}", "--steps=3"]
+    result = run(*command, f"--network={file}")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "note: pictures are compared by pixels at several scales and " in result.stdout
+    assert "2 pictures are projected: PSNR " in result.stdout
+    assert {path.name for path in out.iterdir()} == {
+        *(f"{name}{end}" for name in "ab" for end in (".png", ".projection.safetensors")),
+        *("project.json", "projections.json"),
+    }
+    assert np.asarray(Image.open(out / "b.png")).shape == (8, 16, 3)
+    before = {path: path.stat().st_mtime_ns for path in out.glob("?.*")}
+    again = run(*command, f"--network={file}")
+    assert (again.returncode, again.stderr) == (0, "") and again.stdout.splitlines()[-1] == result.stdout.splitlines()[-1]
+    assert {path: path.stat().st_mtime_ns for path in out.glob("?.*")} == before
+    other = random_network(1, resolution=8, fmap_base=32).save(tmp_path / "other.safetensors")
+    result = run(*command, f"--network={other}")
+    assert result.returncode == 1 and "made otherwise (network " in result.stderr

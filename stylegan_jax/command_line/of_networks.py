@@ -20,6 +20,7 @@ from stylegan_jax.images import (
     generate,
     interpolate,
     labels,
+    mapped,
     outputs,
     project_folder,
 )
@@ -186,10 +187,11 @@ def project_pictures() -> None:
     space = flags.SPACE.value or "w+"
     if space == "z":
         raise ValueError("--space=z is for --mode=interpolate; pictures are projected into w, w+ or w+noise.")
-    folder, network = _out_folder(), _open_network()
-    label = generate.numbers_of(network, flags.CLASSES.value[:1])[0] if flags.CLASSES.value else None
     if len(flags.CLASSES.value) > 1:
         raise ValueError("--classes names several classes; with --mode=project, random styles are of one, or of all.")
+    folder, network = _out_folder(), _open_network()
+    mapped.check_styles(network)
+    label = generate.numbers_of(network, flags.CLASSES.value)[0] if flags.CLASSES.value else None
     start = None if flags.START.value is None else workdir.resolve(flags.START.value, "--start")
     vgg = project_folder.open_vgg(options.weights_folder())
     print(f"note: pictures are compared by {project_folder.likeness_of(network, vgg)}")

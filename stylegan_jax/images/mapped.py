@@ -87,6 +87,12 @@ def _errors(first: Any, second: Any) -> Any:
     return likeness.pixel_error(*(x.astype(jnp.float32) / 127.5 - 1 for x in (first, second)))
 
 
+def check_styles(network: Network) -> None:
+    """Raises ValueError unless a network has styles."""
+    if not network.model.use_styles:
+        raise ValueError(f"{network.info.source} has no styles, as Progressive GAN; this needs a StyleGAN's network.")
+
+
 def styles_of(network: Network, labels: Any = None, seed: int = 0) -> MappedStyles:
     """Returns random styles of a network.
 
@@ -98,9 +104,8 @@ def styles_of(network: Network, labels: Any = None, seed: int = 0) -> MappedStyl
     Raises:
         ValueError: the network has no styles, or no such class.
     """
+    check_styles(network)
     model = network.model
-    if not model.use_styles:
-        raise ValueError(f"{network.info.source} has no styles, as Progressive GAN; this needs a StyleGAN's network.")
     rng = np.random.default_rng(seed)
     z = rng.standard_normal((NUM_STYLES, model.z_size), np.float32)
     if model.num_labels and labels is None:

@@ -109,8 +109,8 @@ def test_pictures_of_another_call_need_no_other_program(network, pictures, style
 
 def test_progress_counts_the_steps_of_all_pictures(network, pictures, styles):
     seen = []
-    project.project(network, pictures[:2], steps=30, progress_fn=lambda *now: seen.append(now), styles=styles)
-    assert seen == [(25, 60), (30, 60), (55, 60), (60, 60)]
+    project.project(network, pictures[:2], steps=7, progress_fn=lambda *now: seen.append(now), styles=styles)
+    assert seen == [(5, 14), (7, 14), (12, 14), (14, 14)]
 
 
 # ---- networks of all kinds

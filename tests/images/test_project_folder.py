@@ -7,8 +7,10 @@ import pathlib
 import numpy as np
 import pytest
 import safetensors.numpy
+from absl.testing import flagsaver
 from PIL import Image
 
+from stylegan_jax.command_line import of_networks, options
 from stylegan_jax.config import Data
 from stylegan_jax.images import mapped, project, project_folder, projection_files
 from tests.images.test_project import SIZE
@@ -118,6 +120,54 @@ def test_files_are_called_as_their_pictures_and_never_the_same():
     assert project_folder.file_names(names) == ["a", "b.png", "b.jpg", "c-a"]
     with pytest.raises(ValueError, match=r"c/a\.png and c-a\.png would both be written to c-a\.png.png; rename one"):
         project_folder.file_names(["c/a.png", "c-a.png"])
+
+
+# ---- the command line, with networks of all kinds
+
+
+def command(**given):
+    options.absl_flags.FLAGS(["test"])
+    with flagsaver.as_parsed(mode="project", steps="2", **{name: str(value) for name, value in given.items()}):
+        options.check_flags("project")
+        of_networks.MODES["project"]()
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        ({"channels": 1}, {}),
+        ({"num_labels": 3}, {"classes": "class 1"}),
+        ({"num_labels": 3}, {}),
+        ({"use_noise": False}, {}),
+        ({"trained": 8}, {"space": "w+noise"}),
+    ],
+    ids=["gray", "of a class", "of all classes", "without noise", "in a fade"],
+)
+def test_a_folder_is_projected_into_networks_of_other_kinds(source, tmp_path, monkeypatch, kind, given):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    trained = kind.pop("trained", 16)
+    network = random_network(**SIZE | kind)
+    network = dataclasses.replace(network, resolution=trained, alpha=1.0 if trained == 16 else 0.5)
+    file = network.save(tmp_path / "net.safetensors")
+    command(network=file, pictures=source, out=tmp_path / "out", **given)
+    made = projection_files.render(network, tmp_path / "out/a.projection.safetensors")
+    beside = np.asarray(Image.open(tmp_path / "out/a.png"))
+    np.testing.assert_array_equal(beside[:, 16:], made[..., 0] if made.shape[2] == 1 else made)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "message"),
+    [
+        ({"use_styles": False, "z_size": 7, "mapping_layers": 0, "const_input": False}, {}, "has no styles, as Prog"),
+        ({"num_labels": 3}, {"classes": "0,1"}, "--classes names several classes"),
+        ({"num_labels": 3}, {"classes": "cat"}, "cat"),
+        ({}, {"space": "z"}, "--space=z is for --mode=interpolate"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_pictures_are_read(tmp_path, kind, given, message):
+    file = random_network(**SIZE | kind).save(tmp_path / "net.safetensors")
+    with pytest.raises(ValueError, match=message):
+        command(network=file, pictures="nowhere", out=tmp_path / "out", **given)
 
 
 # ---- files
