@@ -13,7 +13,7 @@ from stylegan_jax.weights.network import Network
 
 MOST_BYTES = 20 * 2**20
 MOST_PIXELS = 30_000_000
-STEPS = 150  # Of the projection.
+STEPS = 150  # Of the projection, for which someone waits: --mode=project takes more.
 WHAT = "upload a picture (PNG, JPEG, WebP) or a .safetensors of this page or of --mode=project"
 
 Progress = Callable[[int, int], None]
