@@ -78,7 +78,8 @@ def test_pictures_are_projected_once_and_into_one_network(file, tmp_path):
     assert np.asarray(Image.open(out / "b.png")).shape == (8, 16, 3)
     before = {path: path.stat().st_mtime_ns for path in out.glob("?.*")}
     again = run(*command, f"--network={file}")
-    assert (again.returncode, again.stderr) == (0, "") and again.stdout.splitlines()[-1] == result.stdout.splitlines()[-1]
+    assert (again.returncode, again.stderr) == (0, "")
+    assert again.stdout.splitlines()[-1] == result.stdout.splitlines()[-1]
     assert {path: path.stat().st_mtime_ns for path in out.glob("?.*")} == before
     other = random_network(1, resolution=8, fmap_base=32).save(tmp_path / "other.safetensors")
     result = run(*command, f"--network={other}")

@@ -79,7 +79,7 @@ def test_a_latent_file_gives_the_same_latent(network, with_noise):
 
 def test_a_latent_of_another_network_is_refused(network):
     content = uploads.latent_file(network, *latent_of(network)[:2])
-    with pytest.raises(ValueError, match="the upload was made with another network: its digest is .* Load that network"):
+    with pytest.raises(ValueError, match="the upload was made with another network: .* Load that network"):
         uploads.read_latent_file(content, random_network(1, resolution=16))
 
 
