@@ -30,7 +30,7 @@ def write(path: str | os.PathLike, network: Network, projection: Projection, abo
         about: what else to note, as JSON has it.
     """
     numbers = {name: getattr(projection, name) for name in NUMBERS}
-    known = {name: None if value is None else float(value[0]) for name, value in numbers.items()}
+    known: dict[str, Any] = {name: None if value is None else float(value[0]) for name, value in numbers.items()}
     known |= {"space": projection.space, "about": dict(about)}
     data = encoded(network, projection.ws, projection.noise, known)
     with whole.writing(path) as file:
