@@ -71,9 +71,7 @@ def sources_of(text: str) -> dict[str, str]:
 class Networks:
     """The networks that the page can show. Only the thread that draws opens them."""
 
-    def __init__(
-        self, sources: dict[str, str], load_fn: Callable[[str], Network], files: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, sources: dict[str, str], load_fn: Callable[[str], Network], files: Sequence[str] = ()) -> None:
         self.names, self._files = tuple(sources), files
         self._sources, self._load_fn = tuple(sources.values()), load_fn
         self._open: collections.OrderedDict[int, Opened] = collections.OrderedDict()

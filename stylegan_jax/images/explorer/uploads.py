@@ -1,5 +1,6 @@
 """Uploads to the page, a picture or a latent, and the files of latents that the page gives."""
 
+import functools
 import io
 from collections.abc import Callable
 
@@ -7,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from stylegan_jax.data import decode, square
-from stylegan_jax.images import project, projection_files
+from stylegan_jax.images import mapped, project, projection_files
 from stylegan_jax.images.explorer.gallery import Latent
 from stylegan_jax.weights.network import Network
 
@@ -53,8 +54,12 @@ def project_upload(network: Network, image: np.ndarray, progress_fn: Progress) -
         progress_fn: called with the number of steps that are done, and of all; what it raises ends the projection.
     """
     progress_fn(0, STEPS)
-    found = project.project(network, image[None], steps=STEPS, progress_fn=progress_fn)
+    styles = _styles_of(network)
+    found = project.project(network, image[None], steps=STEPS, styles=styles, progress_fn=progress_fn)
     return Latent(found.ws, found.noise, network.sha256)
+
+
+_styles_of = functools.lru_cache(maxsize=1)(mapped.styles_of)  # They take as long as the steps.
 
 
 # ---- files of latents
