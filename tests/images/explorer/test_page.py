@@ -1,164 +1,15 @@
-"""The page in a real Chromium, served by the command line."""
+"""The page in a real Chromium, served by the command line: what its controls do, and who may use it."""
 
-import io
-import pathlib
-import shutil
-import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import expect
 
-from stylegan_jax.images import projection_files
-from stylegan_jax.images.explorer import gallery, state
-from stylegan_jax.images.explorer.gallery import Opened
-from stylegan_jax.images.explorer.state import State
-from stylegan_jax.weights import load
-from tests.random_networks import random_network
+from tests.images.explorer.clients import IN_CHROMIUM, drag, picture, says, slide, unfold, wait_for
 
-ROOT = pathlib.Path(__file__).parents[3]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: apt-get install chromium"),
-]
-WAIT_MS = 30_000
-LEVELS = 1  # Another process, with another number of threads, may round otherwise.
-# Pixels of a canvas. [h, w, 4]
-PIXELS = """canvas => ({width: canvas.width, data: Array.from(canvas.getContext('2d').getImageData(
-    0, 0, canvas.width, canvas.height).data)})"""
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory) -> list[pathlib.Path]:
-    folder = tmp_path_factory.mktemp("networks")
-    paths = [folder / f"{name}.safetensors" for name in ("first", "second")]
-    for seed, path in enumerate(paths):
-        random_network(seed, resolution=16, num_labels=3).save(path)
-    return paths
-
-
-@pytest.fixture(scope="module")
-def smile(tmp_path_factory) -> str:
-    """Returns a file with a direction of its own for each layer."""
-    path = tmp_path_factory.mktemp("directions") / "smile.npy"
-    np.save(path, np.random.default_rng(0).standard_normal((6, 14), np.float32))
-    return str(path)
-
-
-@pytest.fixture(scope="module")
-def opened(files, smile) -> list[Opened]:
-    networks = zip(files, map(load.load, files), strict=True)
-    return [Opened(path.name, one, *gallery.directions_of(one, [smile])) for path, one in networks]
-
-
-@pytest.fixture(scope="module")
-def url(files, smile) -> Iterator[str]:
-    """Address of the page, from a process as a user starts it."""
-    flags = ["--mode=explore", f"--network={','.join(map(str, files))}", f"--directions={smile}", "--port=0"]
-    command = [sys.executable, "-m", "stylegan_jax.main", *flags]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            line = next(line for line in process.stdout if line.startswith("open "))
-            yield line.split()[1]
-        finally:
-            process.send_signal(signal.SIGINT)
-    assert process.returncode == 130
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
-
-
-@pytest.fixture
-def open_page(browser, url) -> Iterator[Callable[..., Page]]:
-    """Returns a function that opens a page in a window of its own; no page may fail or ask another site."""
-    failed, contexts = [], []
-
-    def open_(address: str = "", **how: Any) -> Page:
-        contexts.append(browser.new_context(accept_downloads=True, **how))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(WAIT_MS)
-        page.on("pageerror", lambda error: failed.append(str(error)))
-        page.on("request", lambda request: failed.append(request.url) if not _is_own(request.url, url) else None)
-        page.goto(url + address)
-        expect(page.locator("#times")).not_to_be_empty(timeout=WAIT_MS)
-        return page
-
-    yield open_
-    for context in contexts:
-        context.close()
-    assert not failed
-
-
-def _is_own(address: str, url: str) -> bool:
-    return address.startswith((f"{url}/", url.replace("http", "ws") + "/", "blob:", "data:"))
-
-
-@pytest.fixture
-def page(open_page) -> Page:
-    return open_page()
-
-
-def pixels(page: Page, number: int = 0) -> np.ndarray:
-    found = page.locator("canvas").nth(number).evaluate(PIXELS)
-    return np.uint8(found["data"]).reshape(-1, found["width"], 4)[..., :3]
-
-
-def picture(one: Opened, **fields: Any) -> np.ndarray:
-    wanted = State(**{"label": 0} | fields)
-    return state.image_of(one.network, state.ws_of(one, wanted), state.noise_of(one.network, wanted))
-
-
-def wait_for(page: Page, expected: np.ndarray, number: int = 0) -> None:
-    """Waits until a picture has the pixels that are expected."""
-    found = np.zeros(0)
-    for _ in range(200):
-        found = pixels(page, number)
-        if found.shape == expected.shape and np.abs(found - expected.astype(int)).max() <= LEVELS:
-            return
-        page.wait_for_timeout(50)
-    assert_near(found, expected)
-
-
-def assert_near(found: np.ndarray, expected: np.ndarray) -> None:
-    np.testing.assert_allclose(found.astype(int), expected, rtol=0, atol=LEVELS)
-
-
-def unfold(page: Page, name: str) -> None:
-    page.locator(f"#of-{name}:not([open]) > summary").click()
-
-
-def says(page: Page, text: str) -> None:
-    expect(page.locator("#message")).to_contain_text(text, timeout=WAIT_MS)
-
-
-def slide(page: Page, slider: Any, value: float) -> None:
-    slider.evaluate(
-        """(slider, value) => { slider.value = value;
-        for (const kind of ["input", "change"]) slider.dispatchEvent(new Event(kind, {bubbles: true})); }""",
-        str(value),
-    )
-
-
-def drag(page: Page, place: str, dx: int, dy: int) -> None:
-    box = page.locator(place).bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.mouse.move(x, y)
-    page.mouse.down()
-    page.mouse.move(x + dx, y + dy, steps=12)
-    page.mouse.up()
+pytestmark = IN_CHROMIUM
 
 
 # ---- what changes a picture
@@ -266,7 +117,7 @@ def test_two_browsers_at_once_each_show_their_own(open_page, opened):
         wait_for(one, picture(opened[0], x=20 + i))
 
 
-# ---- history, address, files
+# ---- history, address
 
 
 def test_changes_are_undone_and_done_again(page, opened):
@@ -318,76 +169,6 @@ def test_a_value_out_of_range_in_the_address_is_answered_in_a_sentence(open_page
     says(page, "psi is 99; give a number from -10 to 10.")
     page.get_by_role("button", name="Begin anew").click()
     wait_for(page, picture(opened[0]))
-
-
-def test_the_picture_and_the_latent_are_saved_and_the_latent_is_shown_again(page, opened):
-    page.get_by_label("Seed", exact=True).fill("31")
-    page.locator("#x").fill("31.5")
-    slide(page, page.locator("#psi"), 0.5)
-    expected = picture(opened[0], x=31.5, psi=0.5)
-    with page.expect_download() as saved:
-        page.get_by_role("button", name="Save PNG").click()
-    with Image.open(saved.value.path()) as image:
-        assert_near(np.asarray(image), expected)
-    assert saved.value.suggested_filename == "between-seeds-at-31.50-0.00.png"
-    with page.expect_download() as saved:
-        page.get_by_role("button", name="Save latent").click()
-    content = pathlib.Path(saved.value.path()).read_bytes()
-    assert_near(opened[0].network.images(projection_files.decoded(content, opened[0].network, "")[0])[0], expected)
-    page.get_by_role("button", name="Begin anew").click()
-    wait_for(page, picture(opened[0]))
-    unfold(page, "uploads")
-    file = {"name": "face.safetensors", "mimeType": "application/octet-stream", "buffer": content}
-    page.get_by_label("Picture, or latent saved here").set_input_files(file)
-    wait_for(page, expected)
-    page.get_by_role("button", name="Back to seeds").click()
-    wait_for(page, picture(opened[0]))
-
-
-def _png(image: Image.Image) -> bytes:
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "sentence"),
-    [
-        ("notes.txt", b"only words", "notes.txt: the upload is no picture of a known format"),
-        ("large.png", _png(Image.new("1", (10_000, 10_000))), "has 10000 x 10000 pixels, and at most 30 million"),
-        ("cut.png", _png(Image.effect_noise((64, 64), 50))[:1000], "cut.png: the picture cannot be read"),
-        ("huge.png", bytes(20 * 2**20 + 1), "huge.png has more than 20 MB"),
-    ],
-    ids=["text", "100 megapixels", "cut short", "21 MB"],
-)
-def test_a_wrong_upload_is_refused_in_a_sentence(page, opened, name, content, sentence):
-    unfold(page, "uploads")
-    page.locator("#file").set_input_files({"name": name, "mimeType": "image/png", "buffer": content})
-    says(page, sentence)
-    page.get_by_label("Seed", exact=True).fill("2")
-    wait_for(page, picture(opened[0], x=2))
-
-
-def test_a_projection_that_is_stopped_makes_room_for_another_upload(page):
-    unfold(page, "uploads")
-    face = {"name": "face.png", "mimeType": "image/png", "buffer": _png(Image.effect_noise((64, 64), 50))}
-    page.locator("#file").set_input_files(face)
-    page.get_by_role("button", name="Stop").click()
-    says(page, "The projection was stopped.")
-    page.locator("#file").set_input_files(face)
-    expect(page.get_by_role("button", name="Back to seeds")).to_be_visible(timeout=4 * WAIT_MS)
-
-
-def test_an_upload_is_projected_and_shown(page, opened):
-    unfold(page, "uploads")
-    target = picture(opened[0], x=3, psi=0.5)
-    content = _png(Image.fromarray(target))
-    page.locator("#file").set_input_files({"name": "face.png", "mimeType": "image/png", "buffer": content})
-    expect(page.get_by_role("progressbar", name="Projection")).to_be_visible()
-    expect(page.get_by_role("button", name="Back to seeds")).to_be_visible(timeout=WAIT_MS)
-    expect(page.get_by_role("img", name="Picture of first.safetensors, an upload")).to_be_visible()
-    mean = opened[0].network.images(np.broadcast_to(opened[0].network.w_avg, (1, 6, 14)))[0]
-    assert np.mean((pixels(page) - target.astype(float)) ** 2) < 0.7 * np.mean((mean - target.astype(float)) ** 2)
 
 
 # ---- who may use it, and how it looks
