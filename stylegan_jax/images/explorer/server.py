@@ -14,7 +14,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
@@ -60,7 +60,7 @@ def application(networks: Networks, own_names: frozenset[str] = frozenset()) -> 
             WebSocketRoute("/draw", server.draw),
         ],
         middleware=[Middleware(access.Guard, own_names=own_names)],
-        exception_handlers={ValueError: _refused, Exception: _failed},
+        exception_handlers={ValueError: _refused, OSError: _refused, Exception: _failed},
         lifespan=server.lifespan,
     )
 
@@ -243,11 +243,14 @@ async def _streamed(lines: asyncio.Queue[dict[str, Any]], is_left: threading.Eve
 async def _body(request: Request, most: int) -> bytes:
     """Returns what was sent. Raises ValueError as soon as it is more than `most` bytes."""
     parts, num_bytes = [], 0
-    async for part in request.stream():
-        num_bytes += len(part)
-        if num_bytes > most:
-            raise ValueError(f"what was sent has more than {most} bytes; send less.")
-        parts.append(part)
+    try:
+        async for part in request.stream():
+            num_bytes += len(part)
+            if num_bytes > most:
+                raise ValueError(f"what was sent has more than {most} bytes; send less.")
+            parts.append(part)
+    except ClientDisconnect:
+        raise ValueError("the page went away before all was sent.") from None  # Nobody reads this.
     return b"".join(parts)
 
 

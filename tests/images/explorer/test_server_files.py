@@ -3,10 +3,12 @@
 import io
 import json
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.testclient import TestClient
 
 from stylegan_jax.images import projection_files
 from stylegan_jax.images.explorer import drawing, server
@@ -110,3 +112,29 @@ def test_a_port_that_is_taken_is_refused_in_a_sentence():
         pytest.raises(ValueError, match="cannot be served at --host"),
     ):
         server.serve(Networks({"a": "a"}, lambda path: None), "127.0.0.1", taken.getsockname()[1], pytest.fail)
+
+
+def test_a_page_that_goes_away_while_it_uploads_makes_room_for_the_next(client, caplog):
+    sent = [{"type": "http.request", "body": b"pict", "more_body": True}, {"type": "http.disconnect"}]
+    answers = []
+
+    async def receive() -> dict[str, Any]:
+        return sent.pop(0)
+
+    async def send(message: dict[str, Any]) -> None:
+        answers.append(message)
+
+    headers = [(b"host", b"localhost")]
+    scope = {"type": "http", "method": "POST", "path": "/upload/0", "query_string": b"", "headers": headers}
+    client.portal.call(client.app, scope, receive, send)
+    assert answers[0]["status"] == 400 and not caplog.records
+    assert "no picture" in client.post("/upload/0", content=b"words").text
+
+
+def test_a_network_that_cannot_be_opened_is_no_error_of_ours():
+    def load(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    with TestClient(server.application(Networks({"a": "a.pkl"}, load)), base_url="http://localhost") as client:
+        answer = client.get("/about/0")
+    assert answer.status_code == 400 and "Permission denied: 'a.pkl'" in answer.json()["error"]
