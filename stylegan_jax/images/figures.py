@@ -89,7 +89,7 @@ def style_mixing(
     Returns:
         uint8 [height, width, channels]; the corner is white.
     """
-    _check_styles(network, "style mixing")
+    _check(network, "style_mixing")
     n, rows = len(source_seeds), len(target_seeds)
     ws = _ws(network, [*source_seeds, *target_seeds], labels)
     sources, targets = ws[:n], ws[n:]
@@ -123,8 +123,7 @@ def stochastic_variation(
     Returns:
         uint8 [height, 3 h, channels]. The deviation is of the mean of the channels, times 4.
     """
-    if not network.model.use_noise:
-        raise ValueError("this network takes no noise, and so has no stochastic variation.")
+    _check(network, "stochastic_variation")
     left, top, right, bottom = (round(side * network.model.resolution) for side in box)
     px, rows = max(network.model.resolution, SMALLEST_CELL_PX), []
     for i, ws in enumerate(_ws(network, seeds, labels)):
@@ -154,8 +153,7 @@ def noise_layers(
     Returns:
         uint8 [height, 4 h, channels]
     """
-    if not network.model.use_noise:
-        raise ValueError("this network takes no noise, and so has no layers of it.")
+    _check(network, "noise_layers")
     ws, maps, fine = _ws(network, seeds, labels), network.const_noise(), style_bounds(network)[1]
     columns = []
     for low, high in ((0, len(maps)), (0, 0), (fine, len(maps)), (0, fine)):
@@ -181,7 +179,7 @@ def truncation(
     Returns:
         uint8 [height, width, channels]
     """
-    _check_styles(network, "truncation")
+    _check(network, "truncation")
     columns = []
     for psi in psis:
         columns.append(network.images(_ws(network, seeds, labels, psi)))
@@ -214,6 +212,7 @@ FIGURES: dict[str, Callable[[Network, Sequence[int], ProgressFn], np.ndarray]] =
     "cars": cars,
     "cats": cats,
 }
+OF_NOISE, OF_STYLES = ("stochastic_variation", "noise_layers"), ("style_mixing", "truncation")
 
 
 def style_bounds(network: Network) -> tuple[int, int]:
@@ -226,9 +225,16 @@ def style_bounds(network: Network) -> tuple[int, int]:
     return min(4, num_layers // 3), min(8, -(-2 * num_layers // 3))
 
 
-def _check_styles(network: Network, what: str) -> None:
-    if network.w_avg is None:
-        raise ValueError(f"this network has no styles with a mean, and so no {what}.")
+def lacking(network: Network, name: str) -> str | None:
+    """Returns what a network lacks for a figure, in words; None if it can draw it."""
+    if name in OF_NOISE and not network.model.use_noise:
+        return "takes no noise"
+    return "has no styles with a mean" if name in OF_STYLES and network.w_avg is None else None
+
+
+def _check(network: Network, name: str) -> None:
+    if why := lacking(network, name):
+        raise ValueError(f"this network {why}, and so cannot draw {name}.")
 
 
 def _size(network: Network) -> tuple[int, int, int]:
