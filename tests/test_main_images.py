@@ -84,3 +84,33 @@ def test_pictures_are_projected_once_and_into_one_network(file, tmp_path):
     other = random_network(1, resolution=8, fmap_base=32).save(tmp_path / "other.safetensors")
     result = run(*command, f"--network={other}")
     assert result.returncode == 1 and "made otherwise (network " in result.stderr
+
+
+def test_figures_that_a_network_cannot_draw_are_told_before_any_is_drawn(tmp_path):
+    network = random_network(resolution=8, fmap_base=32, use_noise=False).save(tmp_path / "network.safetensors")
+    command = ["--mode=figures", f"--network={network}", f"--out={tmp_path / 'out'}"]
+    result = run(*command, "--figures=truncation,noise_layers")
+    text = "--figures=truncation,noise_layers: this network takes no noise, and so cannot draw noise_layers; leave it"
+    assert result.returncode == 1 and text in result.stderr and not list((tmp_path / "out").iterdir())
+    result = run(*command)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "note: this network takes no noise, and so cannot draw stochastic_variation" in result.stdout
+    assert {path.stem for path in (tmp_path / "out").glob("*.png")} == {"uncurated", "style_mixing", "truncation"}
+
+
+@pytest.mark.parametrize("names", ["", "cats,cats"])
+def test_no_figure_or_one_twice_is_refused(tmp_path, names):
+    result = run("--mode=figures", "--network=none", f"--out={tmp_path}", f"--figures={names}")
+    assert result.returncode == 1 and f"--figures={names}: use different figures, at least one." in result.stderr
+
+
+def test_more_classes_than_a_film_has_seeds_are_refused(tmp_path):
+    network = random_network(resolution=8, fmap_base=32, num_labels=3).save(tmp_path / "network.safetensors")
+    command = ["--mode=interpolate", f"--network={network}", f"--out={tmp_path / 'a.mp4'}", "--seeds=0,1"]
+    result = run(*command, "--classes=0,1,2")
+    assert result.returncode == 1 and "--classes names 3 classes for 2 seeds" in result.stderr
+
+
+def test_a_cutoff_of_no_layers_is_refused(file, tmp_path):
+    result = run("--mode=generate", f"--network={file}", f"--out={tmp_path}", "--seeds=0", "--psi=0.5", "--cutoff=0")
+    assert result.returncode == 1 and "--cutoff=0" in result.stderr and not list(tmp_path.iterdir())

@@ -118,7 +118,9 @@ SEEDS = flags.DEFINE_list(
     "over them is shown.",
 )
 PSI = flags.DEFINE_float("psi", 1.0, "Scale of the styles about their mean (truncation): 0.7 for better images.")
-CUTOFF = flags.DEFINE_integer("cutoff", None, "Number of layers that --psi acts on, such as 8; all without it.")
+CUTOFF = flags.DEFINE_integer(
+    "cutoff", None, "Number of layers that --psi acts on, such as 8; all without it.", lower_bound=1
+)
 NOISE = flags.DEFINE_enum(
     "noise",
     "const",

@@ -13,6 +13,7 @@ from stylegan_jax.config import from_dict
 from stylegan_jax.devices import backend
 from stylegan_jax.images import (
     direction_files,
+    directions,
     edit,
     figures,
     film,
@@ -44,14 +45,24 @@ def make_images() -> None:
 
 def draw_figures() -> None:
     """Writes --figures, each to a file of its name."""
-    for name in flags.FIGURES.value:
+    wanted = flags.FIGURES.value
+    for name in wanted:
         if name not in figures.FIGURES:
             raise ValueError(f"--figures={name}: there is no such figure; use {', '.join(figures.FIGURES)}.")
+    if not wanted or len(set(wanted)) < len(wanted):
+        raise ValueError(f"--figures={','.join(wanted)}: use different figures, at least one.")
     folder, network = _out_folder(), _open_network()
+    for name in wanted:
+        if why := figures.lacking(network, name):
+            text = f"this network {why}, and so cannot draw {name}"
+            if absl_flags.FLAGS["figures"].present:
+                raise ValueError(f"--figures={','.join(wanted)}: {text}; leave it out.")
+            print(f"note: {text}")
+    wanted = [name for name in wanted if not figures.lacking(network, name)]
     labels = [] if not flags.CLASSES.value else generate.numbers_of(network, flags.CLASSES.value)
-    names = [f"{name}.png" for name in flags.FIGURES.value]
+    names = [f"{name}.png" for name in wanted]
     present = outputs.begin(folder, "figures", {"network": network.sha256, "classes": labels}, names)
-    for name in flags.FIGURES.value:
+    for name in wanted:
         if f"{name}.png" not in present:
             with progress.counting(name) as progress_fn:
                 picture = figures.FIGURES[name](network, labels, progress_fn)
@@ -69,11 +80,15 @@ def interpolate_seeds() -> None:
         raise ValueError(f"--space={space} is for --mode=project; a film walks in w or z.")
     seeds, layers, look = options.seeds(), options.layers(), options.look()
     out = pathlib.Path(os.path.expanduser(options.required("out", "a file such as walk.mp4")))
-    film.check_name(out)
+    film.check(out, flags.FPS.value)
     network = _open_network()
     labels = None
     if flags.CLASSES.value or network.model.num_labels:
         numbers = generate.numbers_of(network, flags.CLASSES.value)
+        if len(numbers) > len(seeds):
+            raise ValueError(
+                f"--classes names {len(numbers)} classes for {len(seeds)} seeds, which take them in turns."
+            )
         labels = [numbers[i % len(numbers)] for i in range(len(seeds))]
     num_frames, is_loop, noise = flags.FRAMES.value, flags.LOOP.value, (look.pop("noise"), look.pop("noise_seed"))
     walk = interpolate.walk(network, seeds, num_frames, space, is_loop, layers, labels, **look)
@@ -93,8 +108,7 @@ def find_directions() -> None:
     """Writes directions to --out."""
     way, asked = options.required("find", ", ".join(find.WAYS)), flags.ATTRIBUTES.value
     out = pathlib.Path(os.path.expanduser(options.required("out", "a file such as smile.safetensors")))
-    if out.suffix != ".safetensors":
-        raise ValueError(f"--out={out}: directions go to a file whose name ends with .safetensors.")
+    outputs.check_new_file(out, [".safetensors"])
     if (asked is None) == way.startswith("svm"):
         raise ValueError(
             f"--find={way} takes {'--attributes, which are missing' if asked is None else 'no attributes'}."
@@ -150,6 +164,7 @@ def edit_images() -> None:
         options.required("seeds", "numbers of images, such as 0-7; or --ws=FILES")
     seeds, folder, look = options.seeds(flags.MOST_IMAGES), _out_folder(), options.look()
     network = _open_network()
+    directions.check_trained(network, layers)
     pictures = edit.open_pictures(network, flags.WS.value, seeds, flags.CLASSES.value, **look)
     if other:
         target = ([], [int(other)]) if other.isdecimal() else ([other], [])

@@ -1,7 +1,6 @@
 """How the flags are read and checked."""
 
 import difflib
-import math
 import os
 import pathlib
 import sys
@@ -13,6 +12,8 @@ from ml_collections import config_dict
 from stylegan_jax.command_line import flags
 from stylegan_jax.config import default, named
 from stylegan_jax.runs import workdir
+
+MOST_STRENGTH = 1e6  # An edit's numbers stay finite.
 
 
 def _field_names(values: config_dict.ConfigDict, prefix: str = "") -> list[str]:
@@ -108,13 +109,15 @@ def layers() -> list[int] | None:
 
 
 def strengths() -> list[float]:
-    """Returns the numbers of --strengths. Raises ValueError unless they are different finite numbers, at least one."""
+    """Returns the numbers of --strengths. Raises ValueError unless they are different numbers, at least one."""
     try:
         found = [float(text) for text in flags.STRENGTHS.value]
     except ValueError:
         found = []
-    if not found or len(set(found)) < len(found) or not all(map(math.isfinite, found)):
-        raise ValueError(f"--strengths={','.join(flags.STRENGTHS.value)}: use different numbers, such as -3,0,3.")
+    if not found or len(set(found)) < len(found) or not all(abs(x) <= MOST_STRENGTH for x in found):
+        raise ValueError(
+            f"--strengths={','.join(flags.STRENGTHS.value)}: use different numbers from -1e6 to 1e6, such as -3,0,3."
+        )
     return found
 
 

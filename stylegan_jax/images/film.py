@@ -1,7 +1,9 @@
 """Films: frames written as they come, to an .mp4 or a .gif, by the ffmpeg that imageio-ffmpeg brings."""
 
 import contextlib
+import errno
 import itertools
+import os
 import pathlib
 import subprocess
 from collections.abc import Iterable
@@ -9,6 +11,7 @@ from collections.abc import Iterable
 import imageio_ffmpeg
 import numpy as np
 
+from stylegan_jax.images import outputs
 from stylegan_jax.runs import grid, whole
 
 SMALLEST_PX = 256  # Smaller frames are enlarged by repeating pixels: players blur them otherwise.
@@ -17,16 +20,15 @@ ENCODINGS = {
     # Its 256 colors are chosen for the whole film.
     ".gif": ["-filter_complex", "[0:v]split[a][b];[a]palettegen[p];[b][p]paletteuse", "-f", "gif"],
 }
+# A GIF's frames last whole hundredths of a second, and browsers slow down those that last one.
+MOST_FPS = {".mp4": 240, ".gif": 50}
 
 
-def check_name(path: pathlib.Path) -> None:
-    """Raises ValueError if a film of this name cannot be written: its end is unknown, or something is there."""
-    if path.suffix not in ENCODINGS:
-        raise ValueError(f"--out={path}: a film's name ends with {' or '.join(ENCODINGS)}.")
-    if path.exists():
-        raise ValueError(f"--out={path} is there already; choose another name, or delete it.")
-    if not path.parent.is_dir():
-        raise ValueError(f"--out={path}: {path.parent} is no folder; make it first.")
+def check(path: pathlib.Path, fps: int) -> None:
+    """Raises ValueError if a film of this name cannot be written, or is too fast for its format."""
+    outputs.check_new_file(path, list(ENCODINGS))
+    if fps > MOST_FPS[path.suffix]:
+        raise ValueError(f"--fps={fps}: a {path.suffix} has at most {MOST_FPS[path.suffix]} frames a second.")
 
 
 def save(path: pathlib.Path, frames: Iterable[np.ndarray], fps: int) -> None:
@@ -61,6 +63,8 @@ def save(path: pathlib.Path, frames: Iterable[np.ndarray], fps: int) -> None:
                 raise
         if process.returncode:
             text = " ".join(message.decode(errors="replace").split())
+            if os.strerror(errno.ENOSPC) in text:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             raise OSError(f"{path} could not be written: {text}")
         partial.replace(path)
     finally:

@@ -2,10 +2,10 @@
 
 import json
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from stylegan_jax.runs import whole
+from stylegan_jax.runs import whole, workdir
 
 
 def begin(folder: pathlib.Path, mode: str, about: Mapping[str, Any], names: Iterable[str]) -> set[str]:
@@ -40,6 +40,17 @@ def begin(folder: pathlib.Path, mode: str, about: Mapping[str, Any], names: Iter
         with whole.writing(record, "w") as file:
             json.dump(about, file, indent=2)
     return present
+
+
+def check_new_file(path: pathlib.Path, ends: Collection[str]) -> None:
+    """Raises ValueError if a new file of --out cannot be written: its end is another, or something is there already."""
+    if path.suffix not in ends:
+        raise ValueError(f"--out={path}: name a file that ends with {' or '.join(ends)}.")
+    if path.exists():
+        raise ValueError(f"--out={path} is there already; choose another name, or delete it.")
+    if not path.parent.is_dir():
+        raise ValueError(f"--out={path}: {path.parent} is no folder; make it first.")
+    workdir.check_writable(path.parent, "--out")
 
 
 def _text(record: Mapping[str, Any], name: str) -> str:

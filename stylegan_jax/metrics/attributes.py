@@ -49,6 +49,8 @@ def named(name: str, folder: pathlib.Path) -> Attributes:
     """Returns the attributes of --attributes: "faces", "celeba" with files in a folder, or a trained network's file."""
     if name == "faces":
         return faces()
+    if name != "celeba" and not os.path.exists(name):
+        raise ValueError(f"--attributes={name}: there is no such file; name one, or use faces or celeba.")
     return celeba(folder) if name == "celeba" else trained(name)
 
 

@@ -61,10 +61,21 @@ def test_what_ffmpeg_says_is_told(tmp_path, monkeypatch):
 def test_names_that_no_film_can_have_are_refused(tmp_path):
     (tmp_path / "there.mp4").touch()
     for name, message in (
-        ("walk.avi", "a film's name ends with .mp4 or .gif"),
+        ("walk.avi", "name a file that ends with .mp4 or .gif"),
         ("there.mp4", "is there already; choose another name"),
         ("nowhere/walk.gif", "nowhere is no folder; make it first"),
     ):
         with pytest.raises(ValueError, match=message):
-            film.check_name(tmp_path / name)
-    film.check_name(tmp_path / "walk.gif")
+            film.check(tmp_path / name, 30)
+    film.check(tmp_path / "walk.gif", 50)
+    with pytest.raises(ValueError, match="--fps=51: a .gif has at most 50 frames a second"):
+        film.check(tmp_path / "walk.gif", 51)
+
+
+def test_a_full_disk_is_told_in_a_word(tmp_path, monkeypatch):
+    script = tmp_path / "ffmpeg"
+    script.write_text("#!/bin/sh\ncat > /dev/null\necho 'muxer: No space left on device, trailer, -28' >&2\nexit 228\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(film.imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(script))
+    with pytest.raises(OSError, match=r"^\[Errno 28\] No space left on device$"):
+        film.save(tmp_path / "walk.mp4", frames(3), 25)

@@ -105,7 +105,7 @@ def test_a_table_names_the_seeds(network, path, tmp_path, capsys):
     [
         ({}, "--find is missing"),
         ({"find": "pca"}, "--out is missing"),
-        ({"find": "pca", "out": "d.npy"}, "--out=d.npy: directions go to a file whose name ends with .safetensors"),
+        ({"find": "pca", "out": "d.npy"}, "--out=d.npy: name a file that ends with .safetensors"),
         ({"find": "pca", "out": "d.safetensors"}, "--seeds is missing"),
         ({"find": "svm", "out": "d.safetensors", "seeds": "0-9"}, "--find=svm takes --attributes, which are missing"),
         (
@@ -123,3 +123,20 @@ def test_a_table_names_the_seeds(network, path, tmp_path, capsys):
 def test_flags_that_do_not_fit_are_refused_before_the_network_is_opened(given, message):
     with pytest.raises(ValueError, match=message):
         command(network="nowhere", **given)
+
+
+def test_a_file_that_is_there_already_is_not_overwritten_and_a_folder_must_exist(path, tmp_path):
+    there = tmp_path / "network.safetensors"
+    there.write_bytes(b"another file")
+    for out, message in (
+        (there, "network.safetensors is there already"),
+        (tmp_path / "no/d.safetensors", "no is no folder; make it first"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            command(network=path, find="pca", seeds="0-9", out=out)
+    assert there.read_bytes() == b"another file"
+
+
+def test_attributes_that_are_neither_known_nor_a_file_are_refused(path, tmp_path):
+    with pytest.raises(ValueError, match="--attributes=smile: there is no such file; name one, or use faces or celeba"):
+        command(network=path, find="svm", seeds="0-9", attributes="smile", out=tmp_path / "d.safetensors")
