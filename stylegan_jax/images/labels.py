@@ -53,6 +53,9 @@ def read_csv(path: str | os.PathLike) -> tuple[list[int], dict[str, np.ndarray]]
             )
     if not lines:
         raise ValueError(f"{path} has no images; give a line for each.")
+    if len(set(seeds)) < len(seeds):
+        twice = next(seed for i, seed in enumerate(seeds) if seed in seeds[:i])
+        raise ValueError(f"{path} has the seed {twice} in two lines; give each image one.")
     present = np.array(values) > 0
     for name, column in zip(names[1:], present.T, strict=True):
         if column.all() or not column.any():

@@ -90,3 +90,9 @@ def test_classes_take_turns():
     np.testing.assert_array_equal(found, network.map(network.latents([4, 5, 6]), [2, 0, 2])[:, 0])
     mixed = labels.draw_mixed_w(network, [4, 5, 6], [2, 0])
     np.testing.assert_array_equal(mixed[:, 0], found)
+
+
+def test_a_seed_in_two_lines_is_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("seed,old\n7,1\n8,0\n7,0\n")
+    with pytest.raises(ValueError, match="a.csv has the seed 7 in two lines; give each image one"):
+        labels.read_csv(tmp_path / "a.csv")
