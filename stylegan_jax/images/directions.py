@@ -83,6 +83,8 @@ def svm_direction(w: np.ndarray, is_present: np.ndarray, name: str = "svm") -> D
     deviations = np.sqrt(spread)
     whitened = ((w - every.mean(axis=0)) @ axes / deviations).reshape(len(w), -1)
     weights = svm.LinearSVC(C=PENALTY, dual=False, class_weight="balanced").fit(whitened, is_present).coef_
+    if not weights.any():
+        raise TooFew(f"{name}: the images that have it are those that lack it, by their w; check the labels.")
     unit = (weights / np.linalg.norm(weights)).reshape(w.shape[1:])
     source = f"linear SVM on {len(w)} images, {num_present / len(w):.0%} of which have it"
     return _direction(name, unit * deviations @ axes.T, unit / deviations @ axes.T, source)
@@ -104,6 +106,7 @@ def pca_directions(w: np.ndarray, num: int = NUM_DIRECTIONS) -> list[Direction]:
     """
     w = _points(w)
     spread, axes = np.linalg.eigh(np.cov(w, rowvar=False))
+    num = min(num, len(w) - 1)  # Along others, w does not vary.
     units, shares = _with_sign(axes.T[::-1][:num]), spread[::-1] / spread.sum()
     about = "principal component {} of {} w, {:.1%} of their variance"
     return [
@@ -165,6 +168,16 @@ def style_weights(network: Network, layers: Sequence[int] | None = None) -> np.n
 def trained_layers(network: Network) -> range:
     """Returns the layers that have a part in the images: in the middle of training, not all."""
     return range(2 * sum(r <= network.resolution for r in network.model.resolutions))
+
+
+def check_trained(network: Network, layers: Sequence[int] | None) -> None:
+    """Raises ValueError if none of `layers` has a part in the images yet; None: all."""
+    trained = trained_layers(network)
+    if layers is not None and network.resolution < network.model.resolution and not {*layers} & {*trained}:
+        raise ValueError(
+            f"layers {', '.join(map(str, layers))} have no part in the images yet: this network is trained up to "
+            f"{network.resolution} px, which are the layers 0 to {trained[-1]}; name some of these."
+        )
 
 
 def check_styles(network: Network) -> None:

@@ -237,6 +237,8 @@ def open_directions(
         applied = [directions.restricted(d, layers, network.model.num_layers) for d in applied]
     if hold:
         held = every if list(hold) == ["all"] else direction_files.chosen(paths, hold, network)[0]
+        if not any(d.name != other.name for d in applied for other in held):
+            raise ValueError(f"--hold={','.join(hold)} names no direction but the one to move along; name others.")
         applied = [directions.held(d, held) for d in applied]
     foreign = [d.name for d in applied if d.network not in (None, network.sha256)]
     unknown = [d.name for d in applied if d.network is None]

@@ -187,3 +187,21 @@ def test_layers_that_a_direction_does_not_move_stay_so():
 def test_a_direction_of_which_nothing_is_left_is_refused():
     with pytest.raises(ValueError, match="nothing of smile is left without age, hat; hold fewer"):
         directions.held(plain("smile", [1, 1, 0]), [plain("age", [1, 0, 0]), plain("hat", [0, 1, 0])])
+
+
+def test_labels_that_say_nothing_of_w_have_no_direction():
+    w = np.repeat(np.random.default_rng(0).standard_normal((20, SIZE)), 2, axis=0)
+    with pytest.raises(directions.TooFew, match="old: the images that have it are those that lack it"):
+        directions.svm_direction(w, np.arange(40) % 2 == 0, "old")
+
+
+def test_few_w_have_no_more_components_than_they_vary_along(w):
+    found = directions.pca_directions(w[:4])
+    assert len(found) == 3 and all(np.isfinite(one.normal).all() for one in found)
+
+
+def test_layers_that_are_not_trained_yet_are_refused():
+    network = dataclasses.replace(random_network(resolution=16), resolution=8)
+    with pytest.raises(ValueError, match="layers 4, 5 have no part in the images yet: .* 8 px, .* layers 0 to 3"):
+        directions.check_trained(network, [4, 5])
+    directions.check_trained(network, [3, 4])

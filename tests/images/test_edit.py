@@ -1,5 +1,7 @@
 """--mode=edit: styles that move along directions or toward another picture, and the pictures of them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from absl.testing import flagsaver
@@ -248,3 +250,20 @@ def test_a_picture_of_one_name_twice_is_refused(network, tmp_path):
 def test_a_network_without_styles_is_refused():
     with pytest.raises(ValueError, match="has no styles"):
         edit.open_pictures(random_network(use_styles=False, const_input=False), [], [0])
+
+
+def test_a_direction_that_is_held_by_itself_alone_is_refused(network, smile):
+    with pytest.raises(ValueError, match="--hold=smile names no direction but the one to move along; name others"):
+        edit.open_directions(network, [smile[1]], ["smile"], ["smile"], None)
+
+
+@pytest.mark.parametrize("strengths", ["1e39", "-2e6", "inf"])
+def test_strengths_beyond_all_pictures_are_refused_before_a_network_is_opened(strengths):
+    with pytest.raises(ValueError, match="use different numbers from -1e6 to 1e6"):
+        command(network="none", seeds=0, out="none", directions="none.npy", strengths=strengths)
+
+
+def test_layers_that_are_not_trained_yet_are_not_edited(network, smile, tmp_path):
+    path = dataclasses.replace(network, resolution=4).save(tmp_path / "young.npz")
+    with pytest.raises(ValueError, match="layers 2, 3 have no part in the images yet"):
+        command(network=path, seeds=0, out=tmp_path / "out", directions=smile[1], layers="2,3")

@@ -1,5 +1,7 @@
 """Walks between latents: what lies at the keys and between them, and which layers move."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -101,3 +103,9 @@ def test_a_network_without_styles_walks_in_z_alone():
         interpolate.walk(network, [1, 2], 2)
     frames = list(interpolate.walk(network, [1, 2], 2, "z"))
     np.testing.assert_array_equal(network.images(frames[2][None]), network(seeds=2))
+
+
+def test_layers_that_are_not_trained_yet_do_not_walk(network):
+    young = dataclasses.replace(network, resolution=8)
+    with pytest.raises(ValueError, match="layers 4, 5 have no part in the images yet"):
+        interpolate.walk(young, [1, 2], 2, layers=[4, 5])
