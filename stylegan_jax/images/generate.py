@@ -99,7 +99,10 @@ def _suffix(number: int | None) -> str:
 
 def _check(network: Network, class_names: Sequence[str], look: dict[str, Any]) -> None:
     """Raises ValueError if the network does not take the arguments, before anything is written."""
-    network(0, labels=numbers_of(network, class_names)[0], **look)
+    numbers = numbers_of(network, class_names)
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(f"--classes={','.join(class_names)} names a class twice; name each once.")
+    network(0, labels=numbers[0], **look)
 
 
 def numbers_of(network: Network, class_names: Sequence[str]) -> list[int | None]:

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+MOST_PSI = 1e6  # Images of such styles are finite.
+
 
 def floats(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Returns an argument as float32 [n, *shape].
@@ -44,10 +46,10 @@ def _is_whole(number: np.ndarray) -> bool:
 
 
 def check_truncation(psi: Any, cutoff: Any, num_layers: int) -> None:
-    """Raises ValueError unless psi is one finite number, and cutoff a number of layers or None."""
+    """Raises ValueError unless psi is one number of use, and cutoff a number of layers or None."""
     value = np.asarray(psi)
-    if value.ndim or value.dtype.kind not in "fiu" or not np.isfinite(value.astype(np.float32)):
-        raise ValueError(f"psi is {psi!r}; give one number, such as 0.7.")
+    if value.ndim or value.dtype.kind not in "fiu" or not abs(value) <= MOST_PSI:
+        raise ValueError(f"psi is {psi!r}; give one number from {-MOST_PSI:g} to {MOST_PSI:g}, such as 0.7.")
     if cutoff is not None and not (np.ndim(cutoff) == 0 and np.asarray(cutoff).dtype.kind in "iu" and cutoff >= 0):
         raise ValueError(f"cutoff is {cutoff!r}; give a whole number of layers: all are {num_layers}.")
 

@@ -110,3 +110,10 @@ def test_gray_images_are_gray_pngs(tmp_path):
     network = random_network(resolution=8, fmap_base=32, channels=1)
     (path,) = generate.save_images(network, [0], tmp_path)
     np.testing.assert_array_equal(np.asarray(Image.open(path)), network(seeds=0)[0, ..., 0])
+
+
+@pytest.mark.parametrize("save_fn", [generate.save_images, generate.save_grids])
+def test_a_class_that_is_named_twice_is_refused(conditional, tmp_path, save_fn):
+    with pytest.raises(ValueError, match="--classes=class 1,1 names a class twice; name each once"):
+        save_fn(conditional, [0], tmp_path, ["class 1", "1"])
+    assert not list(tmp_path.iterdir())

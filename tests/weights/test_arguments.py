@@ -35,6 +35,7 @@ def test_seeds_beyond_64_bits_are_out_of_range(network, seeds):
         ("psi", "0.7", "psi is '0.7'; give one number"),
         ("psi", None, "psi is None"),
         ("psi", 1j, "psi is 1j"),
+        ("psi", 3e38, "psi is 3e.38; give one number from -1e.06 to 1e.06"),
         ("cutoff", 2.5, "cutoff is 2.5; give a whole number"),
         ("cutoff", float("nan"), "cutoff is nan"),
         ("cutoff", True, "cutoff is True"),
