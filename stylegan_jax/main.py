@@ -79,7 +79,8 @@ def explain(error: Exception) -> str:
             "hosts again: it goes on from the newest checkpoint."
         )
     if is_full and isinstance(error, OSError) and error.filename is None:
-        return f"{error}: make room where --workdir={flags.WORKDIR.value} lies; the same command goes on."
+        where = f"--out={flags.OUT.value}" if flags.WORKDIR.value is None else f"--workdir={flags.WORKDIR.value}"
+        return f"{error}: make room where {where} lies; the same command goes on."
     if isinstance(error, (ValueError, OSError, ModuleNotFoundError)):
         return str(error)
     if is_of_jax and "RESOURCE_EXHAUSTED" in text:
