@@ -40,6 +40,7 @@ def save(path: pathlib.Path, frames: Iterable[np.ndarray], fps: int) -> None:
         fps: frames a second.
 
     Raises:
+        ValueError: a file of this name is there when the film is made.
         OSError: ffmpeg failed.
     """
     frames = iter(frames)
@@ -66,6 +67,8 @@ def save(path: pathlib.Path, frames: Iterable[np.ndarray], fps: int) -> None:
             if os.strerror(errno.ENOSPC) in text:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             raise OSError(f"{path} could not be written: {text}")
+        if path.exists():
+            raise ValueError(f"{path} was written by another program meanwhile, and stays; choose another name.")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -79,3 +79,13 @@ def test_a_full_disk_is_told_in_a_word(tmp_path, monkeypatch):
     monkeypatch.setattr(film.imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(script))
     with pytest.raises(OSError, match=r"^\[Errno 28\] No space left on device$"):
         film.save(tmp_path / "walk.mp4", frames(3), 25)
+
+
+def test_a_film_that_another_program_wrote_meanwhile_stays(tmp_path):
+    def slow():
+        yield from frames(3)
+        (tmp_path / "walk.mp4").write_bytes(b"another's")
+
+    with pytest.raises(ValueError, match="walk.mp4 was written by another program meanwhile, and stays"):
+        film.save(tmp_path / "walk.mp4", slow(), 25)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("walk.mp4", b"another's")]
