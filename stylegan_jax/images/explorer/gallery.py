@@ -62,7 +62,7 @@ def sources_of(text: str) -> dict[str, str]:
         named = {f"{path.name} at {n:,} images": str(folder / str(n)) for n in numbers} or {path.name: part}
         for name, source in named.items():
             name = source if name in found else name
-            if name in found:
+            if source in found.values():
                 raise ValueError(f"--network={text} names {source} twice; name it once.")
             found[name] = source
     return found

@@ -113,3 +113,9 @@ def test_networks_that_differ_in_their_layers_are_not_shown_side_by_side():
     gallery.check_alike([small, small])
     with pytest.raises(ValueError, match="16 px cannot be shown beside 8 px: their layers differ, 6 and 4"):
         gallery.check_alike([small, large])
+
+
+def test_a_file_in_a_folder_that_is_named_twice_is_refused(tmp_path):
+    (path,) = made(tmp_path / "a.pkl")
+    with pytest.raises(ValueError, match="names .*a.pkl twice; name it once"):
+        gallery.sources_of(f"{path},{path}")
