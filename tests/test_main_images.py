@@ -114,3 +114,8 @@ def test_more_classes_than_a_film_has_seeds_are_refused(tmp_path):
 def test_a_cutoff_of_no_layers_is_refused(file, tmp_path):
     result = run("--mode=generate", f"--network={file}", f"--out={tmp_path}", "--seeds=0", "--psi=0.5", "--cutoff=0")
     assert result.returncode == 1 and "--cutoff=0" in result.stderr and not list(tmp_path.iterdir())
+
+
+def test_an_empty_network_is_told_as_such(tmp_path):
+    result = run("--mode=generate", "--network=", f"--out={tmp_path}", "--seeds=0")
+    assert result.returncode == 1 and "--network is empty; name a file of weights, " in result.stderr

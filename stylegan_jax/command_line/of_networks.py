@@ -107,6 +107,7 @@ def interpolate_seeds() -> None:
 def find_directions() -> None:
     """Writes directions to --out."""
     way, asked = options.required("find", ", ".join(find.WAYS)), flags.ATTRIBUTES.value
+    asked = asked and os.path.expanduser(asked)
     out = pathlib.Path(os.path.expanduser(options.required("out", "a file such as smile.safetensors")))
     outputs.check_new_file(out, [".safetensors"])
     if (asked is None) == way.startswith("svm"):
@@ -143,12 +144,9 @@ def find_directions() -> None:
 
 def edit_images() -> None:
     """Writes pictures of --seeds or --ws, moved along --directions or toward another picture."""
-    files, other, layers, strengths = (
-        flags.DIRECTIONS.value,
-        flags.TOWARD.value,
-        options.layers(),
-        options.strengths(),
-    )
+    layers, strengths = options.layers(), options.strengths()
+    files, ws_files = ([*map(os.path.expanduser, flag.value)] for flag in (flags.DIRECTIONS, flags.WS))
+    other = os.path.expanduser(flags.TOWARD.value or "")
     if bool(files) == bool(other):
         raise ValueError("--mode=edit takes --directions=FILES or --toward=FILE_OR_SEED: one of the two.")
     if other and (flags.APPLY.value or flags.HOLD.value):
@@ -158,14 +156,14 @@ def edit_images() -> None:
     if flags.NOISE.value == "random":
         raise ValueError("--noise=random would change pictures where they are not edited; use const or none.")
     for name in ("seeds", "classes", "psi", "cutoff"):
-        if flags.WS.value and absl_flags.FLAGS[name].present and (name == "seeds" or not (other or "").isdecimal()):
+        if ws_files and absl_flags.FLAGS[name].present and (name == "seeds" or not other.isdecimal()):
             raise ValueError(f"--{name} is for pictures of seeds; leave it out with --ws.")
-    if not flags.WS.value:
+    if not ws_files:
         options.required("seeds", "numbers of images, such as 0-7; or --ws=FILES")
     seeds, folder, look = options.seeds(flags.MOST_IMAGES), _out_folder(), options.look()
     network = _open_network()
     directions.check_trained(network, layers)
-    pictures = edit.open_pictures(network, flags.WS.value, seeds, flags.CLASSES.value, **look)
+    pictures = edit.open_pictures(network, ws_files, seeds, flags.CLASSES.value, **look)
     if other:
         target = ([], [int(other)]) if other.isdecimal() else ([other], [])
         moves = [edit.toward(edit.open_pictures(network, *target, flags.CLASSES.value, **look)[0], layers)]

@@ -68,10 +68,13 @@ def check_flags(mode: str) -> None:
 
 
 def required(name: str, what: str) -> str:
-    """Returns the value of a flag that this mode needs. Raises ValueError if it is not given."""
+    """Returns the value of a flag that this mode needs. Raises ValueError if it is not given, or empty."""
     if not absl_flags.FLAGS[name].present:
         raise ValueError(f"--{name} is missing, which --mode={flags.MODE.value} needs: {what}.")
-    return absl_flags.FLAGS[name].value
+    value = absl_flags.FLAGS[name].value
+    if value == "":
+        raise ValueError(f"--{name} is empty; name {what} (a shell variable in it may not be set).")
+    return value
 
 
 def look() -> dict[str, Any]:

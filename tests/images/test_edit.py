@@ -267,3 +267,13 @@ def test_layers_that_are_not_trained_yet_are_not_edited(network, smile, tmp_path
     path = dataclasses.replace(network, resolution=4).save(tmp_path / "young.npz")
     with pytest.raises(ValueError, match="layers 2, 3 have no part in the images yet"):
         command(network=path, seeds=0, out=tmp_path / "out", directions=smile[1], layers="2,3")
+
+
+def test_files_in_the_users_home_are_found(path, smile, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("other", "ws"):
+        np.save(tmp_path / f"{name}.npy", np.full((4, 14), len(name), np.float32))
+    (tmp_path / "d.safetensors").write_bytes(smile[1].read_bytes())
+    command(network=path, ws="~/ws.npy", directions="~/d.safetensors", apply="smile", strengths="1", out="~/out")
+    command(network=path, ws="~/ws.npy", toward="~/other.npy", strengths="1", out="~/toward")
+    assert (tmp_path / "out/ws-smile+1.png").exists() and (tmp_path / "toward/ws-toward-other+1.png").exists()
