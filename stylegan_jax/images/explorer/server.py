@@ -254,6 +254,11 @@ async def _body(request: Request, most: int) -> bytes:
     return b"".join(parts)
 
 
+def _is_told(record: logging.LogRecord) -> bool:
+    """Returns whether the terminal shows a log line; not that a socket sent no UTF-8, for which it is closed."""
+    return not (record.exc_info and isinstance(record.exc_info[1], UnicodeDecodeError))
+
+
 def serve(networks: Networks, host: str, port: int, ready_fn: Callable[[str], None]) -> None:
     """Serves the page until it is interrupted.
 
@@ -283,4 +288,5 @@ def serve(networks: Networks, host: str, port: int, ready_fn: Callable[[str], No
         proxy_headers=False,
         server_header=False,
     )
+    logging.getLogger("uvicorn.error").addFilter(_is_told)
     uvicorn.Server(config).run(sockets=[listener])

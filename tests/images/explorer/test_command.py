@@ -2,11 +2,14 @@
 
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
 
 import pytest
+from websockets.exceptions import ConnectionClosedError
+from websockets.sync.client import connect
 
 from tests.random_networks import random_network
 
@@ -48,3 +51,17 @@ def test_a_port_that_is_taken_is_said_in_one_line(network):
         result = run(f"--network={network}", f"--port={taken.getsockname()[1]}")
     assert result.returncode == 1 and "cannot be served at --host=127.0.0.1" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_message_that_is_no_utf8_closes_its_socket_and_leaves_no_traceback(network):
+    command = [sys.executable, "-m", "stylegan_jax.main", "--mode=explore", f"--network={network}", "--port=0"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env=os.environ | {"JAX_PLATFORMS": "cpu"}, **pipes) as process:
+        address = process.stdout.readline().split()[1].replace("http", "ws")
+        with connect(f"{address}/draw") as page:
+            page.send(b"\xff\xff", text=True)
+            with pytest.raises(ConnectionClosedError, match="1007"):
+                page.recv(timeout=60)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert errors == ""
