@@ -183,7 +183,7 @@ def edit_images() -> None:
 
 def explore() -> None:
     """Serves a page to play with --network until it is interrupted."""
-    files = flags.DIRECTIONS.value
+    files = [*map(os.path.expanduser, flags.DIRECTIONS.value)]
     networks = gallery.Networks(gallery.sources_of(options.required("network", flags.A_NETWORK)), _load, files)
     for note in edit.open_directions(networks.open(0).network, files, (), (), None)[1]:
         print(f"note: {note}")

@@ -2,6 +2,7 @@
 
 import logging
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 
 from stylegan_jax.config import Config, Model, from_dict, schedule
 from stylegan_jax.runs import checkpoint, restoring, workdir
-from stylegan_jax.weights import trees
+from stylegan_jax.weights import classes, trees
 from stylegan_jax.weights.info import Info
 from stylegan_jax.weights.network import Network
 
@@ -47,18 +48,29 @@ def read(path: pathlib.Path, nimg: int | None = None) -> Network:
     phase = schedule.phase_at(restored.nimg, config.schedule, model.resolution)
     place = folder / "checkpoints" / str(restored.nimg)
     arrays = {name: name for name in trees.flat(state)}
+    names = tuple(restored.meta.get("class_names", ()))
+    notes = _notes(names, restored.meta.get("class_counts") or ())
     return Network(
         model,
         state["ema_params"],
-        Info(str(place), "checkpoint of a run", arrays, nimg=restored.nimg),
+        Info(str(place), "checkpoint of a run", arrays, notes=notes, nimg=restored.nimg),
         state["g_params"],
         state["d_params"],
         state["w_avg"] if model.use_styles else None,
         None,
-        tuple(restored.meta.get("class_names", ())),
+        names,
         phase.resolution,
         float(phase.alpha),
     )
+
+
+def _notes(names: Sequence[str], counts: Sequence[int]) -> tuple[str, ...]:
+    """Returns what a user should know of a run's classes: which have no pictures."""
+    empty = [names[i] if names else str(i) for i, count in enumerate(counts) if not count]
+    if not empty:
+        return ()
+    listed = ", ".join(empty[: classes.MAX_LISTED])
+    return (f"no picture that this run was trained on is of {listed}: what is drawn of such a class means nothing",)
 
 
 def settings_of(folder: pathlib.Path) -> Config:
@@ -69,7 +81,9 @@ def settings_of(folder: pathlib.Path) -> Config:
     """
     values = workdir.read_config(folder)
     if values is None:
-        raise ValueError(f"{folder} has no config.json; give the settings of its run with --config.")
+        raise ValueError(
+            f"{folder} has no config.json: its run has only just begun, or the file was moved; restore it."
+        )
     try:
         return from_dict(values)
     except ValueError as error:

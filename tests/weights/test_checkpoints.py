@@ -84,3 +84,15 @@ def test_what_is_not_there_is_said(run, tmp_path):
     workdir.record_config(tmp_path, to_dict(settings()))
     with pytest.raises(ValueError, match="has no checkpoint; train there first"):
         sg.load(tmp_path)
+
+
+def test_classes_without_pictures_are_noted(run, tmp_path):
+    config, _, states = run
+    workdir.record_config(tmp_path, to_dict(config))
+    manager = checkpoint.open_manager(tmp_path / "checkpoints", 3)
+    meta = {"class_names": ["cat", "dog", "cow"], "class_counts": [5, 0, 0]}
+    checkpoint.save(manager, 64, states[64], meta)
+    checkpoint.close(manager)
+    (note,) = sg.load(tmp_path).info.notes
+    assert note.startswith("no picture that this run was trained on is of dog, cow: ")
+    assert sg.load(run[1]).info.notes == ()
