@@ -81,9 +81,7 @@ def settings_of(folder: pathlib.Path) -> Config:
     """
     values = workdir.read_config(folder)
     if values is None:
-        raise ValueError(
-            f"{folder} has no config.json: its run has only just begun, or the file was moved; restore it."
-        )
+        raise ValueError(f"{folder} has no config.json: the run has just begun, or the file was moved.")
     try:
         return from_dict(values)
     except ValueError as error:
