@@ -139,7 +139,7 @@ def _use(model: Model, file: str, name: str | None, class_names: Sequence[str], 
         arguments += ["psi=0.7"]
     shape = f"uint8 [3, {model.resolution}, {model.resolution}, {model.channels}]"
     place = json.dumps(file if name is None else f"{hub.SCHEME}{name}")
-    lines = ["import stylegan_jax as sg", f"network = sg.load({place})"]
+    lines = ["import stylegan_jax as sg", "", f"network = sg.load({place})"]
     return _code(*lines, f"images = network({', '.join(arguments)})  # {shape}")
 
 
