@@ -13,7 +13,6 @@ from stylegan_jax.config import from_dict
 from stylegan_jax.devices import backend
 from stylegan_jax.images import (
     direction_files,
-    directions,
     edit,
     figures,
     film,
@@ -21,9 +20,9 @@ from stylegan_jax.images import (
     generate,
     interpolate,
     labels,
-    mapped,
     outputs,
     project_folder,
+    styles,
 )
 from stylegan_jax.images.explorer import gallery, server
 from stylegan_jax.metrics import attributes, evaluate
@@ -79,7 +78,7 @@ def interpolate_seeds() -> None:
     if space not in ("w", "z"):
         raise ValueError(f"--space={space} is for --mode=project; a film walks in w or z.")
     seeds, layers, look = options.seeds(), options.layers(), options.look()
-    out = pathlib.Path(os.path.expanduser(options.required("out", "a file such as walk.mp4")))
+    out = _out_file("walk.mp4")
     film.check(out, flags.FPS.value)
     network = _open_network()
     labels = None
@@ -108,7 +107,7 @@ def find_directions() -> None:
     """Writes directions to --out."""
     way, asked = options.required("find", ", ".join(find.WAYS)), flags.ATTRIBUTES.value
     asked = asked and os.path.expanduser(asked)
-    out = pathlib.Path(os.path.expanduser(options.required("out", "a file such as smile.safetensors")))
+    out = _out_file("smile.safetensors")
     outputs.check_new_file(out, [".safetensors"])
     if (asked is None) == way.startswith("svm"):
         raise ValueError(
@@ -162,7 +161,7 @@ def edit_images() -> None:
         options.required("seeds", "numbers of images, such as 0-7; or --ws=FILES")
     seeds, folder, look = options.seeds(flags.MOST_IMAGES), _out_folder(), options.look()
     network = _open_network()
-    directions.check_trained(network, layers)
+    styles.check_trained(network, layers)
     pictures = edit.open_pictures(network, ws_files, seeds, flags.CLASSES.value, **look)
     if other:
         target = ([], [int(other)]) if other.isdecimal() else ([other], [])
@@ -203,7 +202,7 @@ def project_pictures() -> None:
     if len(flags.CLASSES.value) > 1:
         raise ValueError("--classes names several classes; with --mode=project, random styles are of one, or of all.")
     folder, network = _out_folder(), _open_network()
-    mapped.check_styles(network)
+    styles.check_styles(network)
     label = generate.numbers_of(network, flags.CLASSES.value)[0] if flags.CLASSES.value else None
     start = None if flags.START.value is None else workdir.resolve(flags.START.value, "--start")
     vgg = project_folder.open_vgg(options.weights_folder())
@@ -266,6 +265,11 @@ def _out_folder() -> pathlib.Path:
     folder = workdir.resolve(options.required("out", "a folder such as pictures"), "--out")
     workdir.check_writable(folder, "--out")
     return folder
+
+
+def _out_file(example: str) -> pathlib.Path:
+    """Returns the path of the file --out."""
+    return pathlib.Path(os.path.expanduser(options.required("out", f"a file such as {example}")))
 
 
 MODES: dict[str, Callable[[], None]] = {

@@ -9,7 +9,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from stylegan_jax.images import directions
+from stylegan_jax.images import styles
 from stylegan_jax.images.directions import Direction
 from stylegan_jax.runs import whole
 from stylegan_jax.weights.files import npz
@@ -47,7 +47,7 @@ def load(path: str | os.PathLike, network: Network) -> list[Direction]:
         OSError: it cannot be opened.
     """
     path = pathlib.Path(path)
-    directions.check_styles(network)
+    styles.check_styles(network)
     about = None
     if path.suffix == ".npy":
         arrays = {path.stem: read_npy(path)}

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from stylegan_jax.images import styles
 from stylegan_jax.networks import growth
 from stylegan_jax.weights.network import Network
 
@@ -154,38 +155,15 @@ def style_weights(network: Network, layers: Sequence[int] | None = None) -> np.n
     Raises:
         ValueError: the network has no styles, or no such layers.
     """
-    check_styles(network)
+    styles.check_styles(network)
     synthesis = network.params["synthesis"]
-    parts = []
-    for layer in trained_layers(network) if layers is None else layers:
-        if layer not in trained_layers(network):
-            raise ValueError(f"there is no layer {layer}; this network has {len(trained_layers(network))}, from 0.")
+    parts, trained = [], styles.trained_layers(network)
+    for layer in trained if layers is None else layers:
+        if layer not in trained:
+            raise ValueError(f"there is no layer {layer}; this network has {len(trained)}, from 0.")
         block = synthesis[growth.module_name("b", network.model.resolutions[layer // 2])]
         parts.append(np.asarray(block[f"epilogue{layer % 2}"]["style"]["weight"], np.float64))
     return np.concatenate(parts, axis=1)
-
-
-def trained_layers(network: Network) -> range:
-    """Returns the layers that have a part in the images: in the middle of training, not all."""
-    return range(2 * sum(r <= network.resolution for r in network.model.resolutions))
-
-
-def check_trained(network: Network, layers: Sequence[int] | None) -> None:
-    """Raises ValueError if none of `layers` has a part in the images yet; None: all."""
-    trained = trained_layers(network)
-    if layers is not None and network.resolution < network.model.resolution and not {*layers} & {*trained}:
-        raise ValueError(
-            f"layers {', '.join(map(str, layers))} have no part in the images yet: this network is trained up to "
-            f"{network.resolution} px, which are the layers 0 to {trained[-1]}; name some of these."
-        )
-
-
-def check_styles(network: Network) -> None:
-    """Raises ValueError unless layers of the network have styles that w can be changed for."""
-    if network.params is None or not network.model.use_styles:
-        raise ValueError(
-            f"{network.info.source} has no styles, which directions are added to; use the network of a StyleGAN."
-        )
 
 
 def held(direction: Direction, others: Sequence[Direction]) -> Direction:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax.images import direction_files, directions, generate, outputs, projection_files
+from stylegan_jax.images import direction_files, directions, generate, outputs, projection_files, styles
 from stylegan_jax.images.directions import Direction
 from stylegan_jax.runs import grid
 from stylegan_jax.weights import trees
@@ -108,7 +108,7 @@ def open_pictures(
         ValueError: an argument or a file that this network cannot take.
         OSError: a file cannot be opened.
     """
-    directions.check_styles(network)
+    styles.check_styles(network)
     if files:
         return [_picture(file, network, noise, noise_seed) for file in files]
     found = []

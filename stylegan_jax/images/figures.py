@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from stylegan_jax.images import styles
 from stylegan_jax.runs import grid
 from stylegan_jax.weights.network import Network
 
@@ -80,7 +81,8 @@ def style_mixing(
 ) -> np.ndarray:
     """Returns images where each row's image takes the styles of each column's (StyleGAN, Fig. 3).
 
-    Half of the rows take the coarse styles, a third the middle ones, and the last the fine ones: see `style_bounds`.
+    Half of the rows take the coarse styles, a third the middle ones, and the last the fine ones: see
+    `styles.style_bounds`.
 
     Args: those of `uncurated`, and
         source_seeds: of the images that give styles, on top.
@@ -93,7 +95,7 @@ def style_mixing(
     n, rows = len(source_seeds), len(target_seeds)
     ws = _ws(network, [*source_seeds, *target_seeds], labels)
     sources, targets = ws[:n], ws[n:]
-    layers, bounds = np.arange(network.model.num_layers), (0, *style_bounds(network), network.model.num_layers)
+    layers, bounds = np.arange(network.model.num_layers), (0, *styles.style_bounds(network), network.model.num_layers)
     total, cells = n + rows * (n + 1), [np.full((1, *_size(network)), 255, np.uint8), network.images(sources)]
     for row in range(rows):
         progress_fn(sum(map(len, cells)) - 1, total)
@@ -154,7 +156,7 @@ def noise_layers(
         uint8 [height, 4 h, channels]
     """
     _check(network, "noise_layers")
-    ws, maps, fine = _ws(network, seeds, labels), network.const_noise(), style_bounds(network)[1]
+    ws, maps, fine = _ws(network, seeds, labels), network.const_noise(), styles.style_bounds(network)[1]
     columns = []
     for low, high in ((0, len(maps)), (0, 0), (fine, len(maps)), (0, fine)):
         noise = [m if low <= layer < high else np.zeros_like(m) for layer, m in enumerate(maps)]
@@ -213,16 +215,6 @@ FIGURES: dict[str, Callable[[Network, Sequence[int], ProgressFn], np.ndarray]] =
     "cats": cats,
 }
 OF_NOISE, OF_STYLES = ("stochastic_variation", "noise_layers"), ("style_mixing", "truncation")
-
-
-def style_bounds(network: Network) -> tuple[int, int]:
-    """Returns the first layer of the middle styles and that of the fine styles.
-
-    They are 4 and 8 from 12 layers on: coarse styles are those of 4 and 8 px, middle ones of 16 and 32 px. With fewer
-    layers, coarse, middle and fine styles have a third of them each. Layers that are not trained yet do not count.
-    """
-    num_layers = 2 * sum(r <= network.resolution for r in network.model.resolutions)
-    return min(4, num_layers // 3), min(8, -(-2 * num_layers // 3))
 
 
 def lacking(network: Network, name: str) -> str | None:

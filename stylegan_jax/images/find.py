@@ -5,17 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from stylegan_jax.images import directions, labels
+from stylegan_jax.images import directions, labels, styles
 from stylegan_jax.images.directions import Direction
 from stylegan_jax.metrics.attributes import Attributes
 from stylegan_jax.weights.network import Network
 
-WAYS = {
-    "svm": "linear SVM of w on --attributes of the images of --seeds (InterFaceGAN)",
-    "svm_layers": "the same on images with a w for each resolution, which tells layers apart",
-    "pca": "principal components of the w of --seeds (GANSpace)",
-    "sefa": "closed form from the style weights of --layers (SeFa)",
-}
+WAYS = ("svm", "svm_layers", "pca", "sefa")
 
 
 def find(
@@ -31,7 +26,8 @@ def find(
 
     Args:
         network: network to find them for.
-        way: one of WAYS.
+        way: "svm", a linear SVM of w on attributes (InterFaceGAN); "svm_layers", the same on images with a w for each
+            resolution, which tells layers apart; "pca" (GANSpace); or "sefa" (SeFa).
         seeds: numbers of the latents.
         class_numbers: classes that take turns, in a conditional network.
         attributes: what is asked of the images; or which of them have each attribute, bool [len(seeds)].
@@ -39,9 +35,11 @@ def find(
         progress_fn: called with the number of images that are done, and of all.
 
     Raises:
-        ValueError: the network has no styles, or no attribute has enough images.
+        ValueError: there is no such way, the network has no styles, or no attribute has enough images.
     """
-    directions.check_styles(network)
+    if way not in WAYS:
+        raise ValueError(f"there is no way {way!r} to find directions; use one of {', '.join(WAYS)}.")
+    styles.check_styles(network)
     draw_fn = labels.draw_mixed_w if way == "svm_layers" else labels.draw_w
     w = draw_fn(network, seeds, class_numbers)
     if way == "pca":

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from stylegan_jax.images import directions
+from stylegan_jax.images import styles
 from stylegan_jax.weights import classes
 from stylegan_jax.weights.network import Network
 
@@ -72,7 +72,7 @@ def walk(
         raise ValueError("this network has no styles to walk between; use space 'z', and no layers.")
     if layers is not None and not set(layers) <= set(range(num_layers)):
         raise ValueError(f"this network's layers are 0 to {num_layers - 1}; found {min(layers)} to {max(layers)}.")
-    directions.check_trained(network, layers)
+    styles.check_trained(network, layers)
     moving = np.isin(np.arange(num_layers), range(num_layers) if layers is None else layers)[:, None]
     z = network.latents(seeds)
     rows = classes.rows(labels, len(z), network.class_names, network.model.num_labels)

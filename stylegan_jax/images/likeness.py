@@ -23,9 +23,8 @@ LPIPS_PX = 256  # Larger images are brought to this size for LPIPS, as in StyleG
 class Likeness(flax.struct.PyTreeNode):
     """What images are compared by, beside pixels at several scales."""
 
-    features_fn: (
-        Partial | None
-    )  # Images [n, r, r, c] in [-1, 1] -> features [n, h, w, c] of layers; None: pixels alone.
+    # From images [n, r, r, c] in [-1, 1] to features [n, h, w, c] of layers; None: pixels alone.
+    features_fn: Partial | None
     heads: Sequence[Array] | None = None  # Weights of each layer's maps; None: all are 1.
     weight: float = 0.0  # Of the features' error.
 

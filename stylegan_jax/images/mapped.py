@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stylegan_jax.data import square
-from stylegan_jax.images import likeness
+from stylegan_jax.images import likeness, styles
 from stylegan_jax.networks import sampling
 from stylegan_jax.weights import classes
 from stylegan_jax.weights.network import Network
@@ -87,12 +87,6 @@ def _errors(first: Any, second: Any) -> Any:
     return likeness.pixel_error(*(x.astype(jnp.float32) / 127.5 - 1 for x in (first, second)))
 
 
-def check_styles(network: Network) -> None:
-    """Raises ValueError unless a network has styles."""
-    if not network.model.use_styles:
-        raise ValueError(f"{network.info.source} has no styles, as Progressive GAN; this needs a StyleGAN's network.")
-
-
 def styles_of(network: Network, labels: Any = None, seed: int = 0) -> MappedStyles:
     """Returns random styles of a network.
 
@@ -104,7 +98,7 @@ def styles_of(network: Network, labels: Any = None, seed: int = 0) -> MappedStyl
     Raises:
         ValueError: the network has no styles, or no such class.
     """
-    check_styles(network)
+    styles.check_styles(network)
     model = network.model
     rng = np.random.default_rng(seed)
     z = rng.standard_normal((NUM_STYLES, model.z_size), np.float32)

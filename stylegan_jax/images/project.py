@@ -18,6 +18,7 @@ from stylegan_jax.devices import mesh
 from stylegan_jax.images import likeness, mapped, projection_steps
 from stylegan_jax.images.likeness import Likeness
 from stylegan_jax.images.mapped import MappedStyles
+from stylegan_jax.images.styles import trained_sizes
 from stylegan_jax.metrics.features import vgg
 from stylegan_jax.networks import ops, sampling
 from stylegan_jax.weights.network import Network
@@ -180,7 +181,7 @@ def _begin(
     noise: tuple = ()
     if space == "w+noise":
         maps = network.const_noise() if start is None or start.noise is None else start.noise
-        sizes = [r for r in model.resolutions if r <= network.resolution for _ in range(2)]
+        sizes = trained_sizes(network)
         noise = tuple(np.broadcast_to(m, (n, r, r, 1)) for m, r in zip(maps, sizes, strict=False))
     return {"u": styles.to_units(ws), "noise": noise}
 

@@ -12,6 +12,7 @@ import safetensors.numpy
 
 from stylegan_jax.images import project
 from stylegan_jax.images.project import Projection
+from stylegan_jax.images.styles import trained_sizes
 from stylegan_jax.runs import whole
 from stylegan_jax.weights.network import Network
 
@@ -52,7 +53,7 @@ def encoded(
     text = {"version": VERSION, "network": network.sha256, "space": "w+noise" if noise else "w+"}
     text |= dict.fromkeys(NUMBERS) | {"about": {}} | dict(known or {})
     arrays = {"ws": np.ascontiguousarray(ws[0], np.float32)}
-    maps = (noise or ())[: len(_sizes(network))]
+    maps = (noise or ())[: len(trained_sizes(network))]
     arrays |= {f"noise/{i}": np.ascontiguousarray(m[0], np.float32) for i, m in enumerate(maps)}
     return safetensors.numpy.save(arrays, metadata={KEY: json.dumps(text)})  # One entry: their order is random.
 
@@ -99,17 +100,11 @@ def decoded(
     model = network.model
     wanted: dict[str, tuple[int, ...]] = {"ws": (model.num_layers, model.w_size)}
     if text["space"] == "w+noise":
-        wanted |= {f"noise/{i}": (r, r, 1) for i, r in enumerate(_sizes(network))}
+        wanted |= {f"noise/{i}": (r, r, 1) for i, r in enumerate(trained_sizes(network))}
     found = {name: value.shape for name, value in arrays.items()}
     if found != wanted or not all(v.dtype == np.float32 and np.isfinite(v).all() for v in arrays.values()):
         raise ValueError(f"{name} is damaged: it has arrays {found}, where finite ones of {wanted} belong.")
     return arrays["ws"][None], tuple(arrays[f"noise/{i}"][None] for i in range(len(arrays) - 1)) or None, text
-
-
-def _sizes(network: Network) -> list[int]:
-    """Returns the sizes of noise maps, px; none for a network without noise."""
-    model = network.model
-    return [r for r in model.resolutions if r <= network.resolution for _ in range(2)] if model.use_noise else []
 
 
 def render(network: Network, path: str | os.PathLike) -> np.ndarray:

@@ -13,6 +13,7 @@ from jax import Array
 from stylegan_jax.config import Model
 from stylegan_jax.images.likeness import Likeness
 from stylegan_jax.images.mapped import MappedStyles
+from stylegan_jax.images.styles import trained_sizes
 from stylegan_jax.networks import ops, sampling
 from stylegan_jax.weights.network import Network
 
@@ -34,7 +35,7 @@ def optimize(
 ) -> dict[str, Any]:
     """Returns the variables after all steps."""
     model, r = network.model, network.resolution
-    constant = network.const_noise()[: 2 * sum(size <= r for size in model.resolutions)] if model.use_noise else ()
+    constant = network.const_noise()[: len(trained_sizes(network))] if model.use_noise else ()
     targets = ops.downscale(jnp.asarray(images, jnp.float32) / 127.5 - 1, model.resolution // r)
     problem = {
         "params": {"synthesis": jax.device_put(network.params["synthesis"])},

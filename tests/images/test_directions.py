@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from stylegan_jax.images import directions
+from stylegan_jax.images import directions, styles
 from stylegan_jax.images.directions import Direction
 from tests.random_networks import random_network
 
@@ -153,7 +153,7 @@ def test_strength_one_in_closed_form_is_one_standard_deviation_along_it(w):
 
 def test_a_network_without_styles_is_refused(w):
     network = random_network(use_styles=False, const_input=False)
-    with pytest.raises(ValueError, match="random has no styles, which directions are added to"):
+    with pytest.raises(ValueError, match="random has no styles, as Progressive GAN; this needs a StyleGAN's network"):
         directions.sefa_directions(network, w, 1)
 
 
@@ -203,5 +203,5 @@ def test_few_w_have_no_more_components_than_they_vary_along(w):
 def test_layers_that_are_not_trained_yet_are_refused():
     network = dataclasses.replace(random_network(resolution=16), resolution=8)
     with pytest.raises(ValueError, match="layers 4, 5 have no part in the images yet: .* 8 px, .* layers 0 to 3"):
-        directions.check_trained(network, [4, 5])
-    directions.check_trained(network, [3, 4])
+        styles.check_trained(network, [4, 5])
+    styles.check_trained(network, [3, 4])

@@ -1,15 +1,15 @@
 """--mode=edit: styles that move along directions or toward another picture, and the pictures of them."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
-from absl.testing import flagsaver
 from PIL import Image
 
-from stylegan_jax.command_line import of_networks, options
 from stylegan_jax.images import direction_files, edit, projection_files
 from stylegan_jax.images.directions import Direction
+from tests.images import modes
 from tests.random_networks import random_network
 
 
@@ -37,11 +37,7 @@ def smile(network, tmp_path_factory):
     return found[0], path
 
 
-def command(**given):
-    options.absl_flags.FLAGS(["test"])
-    with flagsaver.as_parsed(mode="edit", **{name: str(value) for name, value in given.items()}):
-        options.check_flags("edit")
-        of_networks.MODES["edit"]()
+command = functools.partial(modes.run, "edit")
 
 
 def pixels(path):
@@ -277,3 +273,12 @@ def test_files_in_the_users_home_are_found(path, smile, tmp_path, monkeypatch):
     command(network=path, ws="~/ws.npy", directions="~/d.safetensors", apply="smile", strengths="1", out="~/out")
     command(network=path, ws="~/ws.npy", toward="~/other.npy", strengths="1", out="~/toward")
     assert (tmp_path / "out/ws-smile+1.png").exists() and (tmp_path / "toward/ws-toward-other+1.png").exists()
+
+
+def test_a_picture_of_a_projection_has_the_pictures_name(network, tmp_path):
+    ws = network.map(network.latents(1))
+    path = tmp_path / "face.projection.safetensors"
+    path.write_bytes(projection_files.encoded(network, ws, None))
+    (picture,) = edit.open_pictures(network, [str(path)], [])
+    assert picture.name == "face"
+    np.testing.assert_array_equal(picture.ws, ws[0])

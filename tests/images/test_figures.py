@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from stylegan_jax.images import figures
+from stylegan_jax.images import figures, styles
 from tests.random_networks import random_network
 
 
@@ -25,7 +25,7 @@ def cell(picture: np.ndarray, row: int, column: int, px: int = figures.SMALLEST_
 )
 def test_coarse_middle_and_fine_styles_have_the_layers_of_the_paper_or_thirds(network, resolution, bounds):
     model = dataclasses.replace(network.model, resolution=1024)
-    assert figures.style_bounds(dataclasses.replace(network, model=model, resolution=resolution)) == bounds
+    assert styles.style_bounds(dataclasses.replace(network, model=model, resolution=resolution)) == bounds
 
 
 def test_each_row_of_style_mixing_takes_its_layers_from_each_columns_image(network):

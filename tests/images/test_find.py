@@ -1,13 +1,14 @@
 """--mode=directions: each way to find them."""
 
+import functools
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from absl.testing import flagsaver
 
-from stylegan_jax.command_line import of_networks, options
 from stylegan_jax.images import direction_files, find, labels
 from stylegan_jax.metrics.attributes import Attributes
+from tests.images import modes
 from tests.random_networks import random_network
 
 
@@ -31,11 +32,7 @@ def red(n):
     )
 
 
-def command(**given):
-    options.absl_flags.FLAGS(["test"])
-    with flagsaver.as_parsed(mode="directions", **{name: str(value) for name, value in given.items()}):
-        options.check_flags("directions")
-        of_networks.MODES["directions"]()
+command = functools.partial(modes.run, "directions")
 
 
 def median_red(network, ws):
@@ -140,3 +137,8 @@ def test_a_file_that_is_there_already_is_not_overwritten_and_a_folder_must_exist
 def test_attributes_that_are_neither_known_nor_a_file_are_refused(path, tmp_path):
     with pytest.raises(ValueError, match="--attributes=smile: there is no such file; name one, or use faces or celeba"):
         command(network=path, find="svm", seeds="0-9", attributes="smile", out=tmp_path / "d.safetensors")
+
+
+def test_an_unknown_way_is_refused(network):
+    with pytest.raises(ValueError, match="no way 'ica' to find directions; use one of svm, svm_layers, pca, sefa"):
+        find.find(network, "ica", [0, 1])

@@ -15,12 +15,7 @@ from tests.random_networks import random_network
 SIZE = {"resolution": 16, "fmap_max": 6, "w_size": 7, "z_size": 5, "mapping_fmaps": 6}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def few_styles():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mapped, "NUM_STYLES", 64)
-        patch.setattr(mapped, "NUM_CANDIDATES", 8)
-        yield
+pytestmark = pytest.mark.usefixtures("few_styles")
 
 
 @pytest.fixture(scope="module")

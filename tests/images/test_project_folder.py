@@ -1,28 +1,22 @@
 """`--mode=project`: a folder of pictures, a file for each, and files that render the same bytes again."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 
 import numpy as np
 import pytest
 import safetensors.numpy
-from absl.testing import flagsaver
 from PIL import Image
 
-from stylegan_jax.command_line import of_networks, options
 from stylegan_jax.config import Data
-from stylegan_jax.images import mapped, project, project_folder, projection_files
+from stylegan_jax.images import project, project_folder, projection_files
+from tests.images import modes
 from tests.images.test_project import SIZE
 from tests.random_networks import random_network
 
-
-@pytest.fixture(scope="module", autouse=True)
-def few_styles():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mapped, "NUM_STYLES", 64)
-        patch.setattr(mapped, "NUM_CANDIDATES", 8)
-        yield
+pytestmark = pytest.mark.usefixtures("few_styles")
 
 
 @pytest.fixture(scope="module")
@@ -125,11 +119,7 @@ def test_files_are_called_as_their_pictures_and_never_the_same():
 # ---- the command line, with networks of all kinds
 
 
-def command(**given):
-    options.absl_flags.FLAGS(["test"])
-    with flagsaver.as_parsed(mode="project", steps="2", **{name: str(value) for name, value in given.items()}):
-        options.check_flags("project")
-        of_networks.MODES["project"]()
+command = functools.partial(modes.run, "project", steps="2")
 
 
 @pytest.mark.parametrize(

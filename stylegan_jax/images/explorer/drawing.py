@@ -9,19 +9,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from stylegan_jax.images import figures
+from stylegan_jax.images import styles
 from stylegan_jax.images.explorer import gallery, uploads
 from stylegan_jax.images.explorer import state as states
 from stylegan_jax.images.explorer.gallery import Latent, Latents, Networks, Opened
 from stylegan_jax.images.explorer.state import State
 from stylegan_jax.runs import grid
 
-WEBP = {
-    "format": "WEBP",
-    "lossless": True,
-    "method": 0,
-    "quality": 0,
-}  # Every pixel as it is, and faster than JPEG-like.
+# Every pixel as it is, and faster than JPEG-like.
+WEBP = {"format": "WEBP", "lossless": True, "method": 0, "quality": 0}
 
 
 class Studio:
@@ -51,7 +47,7 @@ class Studio:
             "trained_px": network.resolution,
             "layers_px": [r for r in model.resolutions for _ in range(2)],
             "num_layers": num_layers,
-            "bounds": figures.style_bounds(network),
+            "bounds": styles.style_bounds(network),
             "classes": list(network.class_names) or [str(i) for i in range(model.num_labels)],
             "directions": list(opened.names),
             "has_mean": network.w_avg is not None,

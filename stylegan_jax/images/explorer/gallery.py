@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stylegan_jax.images import direction_files, directions
+from stylegan_jax.images import direction_files, directions, labels
 from stylegan_jax.weights import hub
 from stylegan_jax.weights.network import Network
 
@@ -102,8 +102,7 @@ def directions_of(network: Network, files: Sequence[str] = ()) -> tuple[tuple[st
         ValueError: a file is damaged, or does not fit the network.
         OSError: a file cannot be opened.
     """
-    num_classes, n = network.model.num_labels, NUM_LATENTS_OF_PCA
-    w = network.map(network.latents(range(n)), np.arange(n) % num_classes if num_classes else None)[:, 0]
+    w = labels.draw_w(network, range(NUM_LATENTS_OF_PCA), range(network.model.num_labels) or (None,))
     found = [*directions.pca_directions(w, NUM_DIRECTIONS), *direction_files.chosen(files, (), network)[0]]
     vectors = {one.name: np.broadcast_to(one.vector, (network.model.num_layers, w.shape[1])) for one in found}
     return tuple(vectors), np.stack([*vectors.values()])
