@@ -123,14 +123,15 @@ def open_pictures(
 def _picture(path: str, network: Network, noise: str, noise_seed: int) -> Picture:
     """Returns the picture of a file. With "const" noise, a projection keeps the noise maps it was found with."""
     file = pathlib.Path(path)
+    name = file.stem.removesuffix(".projection")
     if file.suffix != ".safetensors":
-        return Picture(file.stem.removesuffix(".projection"), _ws(file, network), noise, noise_seed)
+        return Picture(name, _ws(file, network), noise, noise_seed)
     ws, maps, _ = projection_files.decoded(file.read_bytes(), network, path)
     if maps is None or noise != "const":
-        return Picture(file.stem.removesuffix(".projection"), ws[0], noise, noise_seed)
+        return Picture(name, ws[0], noise, noise_seed)
     if noise_seed:
         raise ValueError(f"--noise_seed={noise_seed} has no effect on {path}, which has noise maps; leave it out.")
-    return Picture(file.stem.removesuffix(".projection"), ws[0], maps)
+    return Picture(name, ws[0], maps)
 
 
 def _ws(file: pathlib.Path, network: Network) -> np.ndarray:
