@@ -22,6 +22,7 @@ COPIED, PARTLY, INITIALISED, DROPPED = "copied", "copied in part", "initialised"
 # what the weights were trained under.
 _MAY_DIFFER = frozenset(
     {"resolution", "channels", "num_labels", "z_size", "w_size", "mapping_layers", "mapping_fmaps", "embed_labels"}
+    | {"mapping_lr_multiplier"}
     | {"fmap_base", "fmap_decay", "fmap_max", "fmaps_by_resolution", "stddev_features"}
     | {"remat", "compute_dtype", "matmul_precision"}
 )
@@ -155,6 +156,8 @@ def _array(path: Path, arrays: Mapping[Path, Any], new: np.ndarray, change: _Cha
     if path not in arrays:
         return np.array(new), INITIALISED, _why_absent(path, "network", change.old)
     old, layer = np.asarray(arrays[path]), path[-2]
+    if path[0] == "mapping" and layer.startswith("dense"):  # A stored weight is divided by the multiplier.
+        old = old * np.float32(change.old.mapping_lr_multiplier / change.new.mapping_lr_multiplier)
     depths = change.old.mapping_layers, change.new.mapping_layers
     if path[0] == "mapping" and layer.startswith("dense") and depths[0] != depths[1]:
         return np.array(new), INITIALISED, "the mapping network has {} layers there and {} here".format(*depths)

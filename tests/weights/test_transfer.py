@@ -171,6 +171,17 @@ def test_a_mapping_network_of_another_depth_is_new_and_w_avg_with_it():
     assert same(result["w_avg"], arrays(small({"mapping_layers": 1}), 2)["w_avg"])
 
 
+def test_a_mapping_network_with_another_learning_rate_computes_the_same_w():
+    network, result, rows, model = carried({"mapping_lr_multiplier": 0.01}, {"mapping_lr_multiplier": 0.2})
+    z = np.random.default_rng(0).standard_normal((4, 16), np.float32)
+    old, new = (
+        generator.Mapping(of).apply({"params": params["mapping"]}, z)
+        for of, params in ((network.model, network.params), (model, result["ema_params"]))
+    )
+    np.testing.assert_allclose(new, old, rtol=1e-5, atol=1e-6)
+    assert rows["w_avg"][1:] == (transfer.COPIED, "") and not transfer.differences(network.model, model)
+
+
 def test_a_generator_without_mapping_layers_has_a_place_for_them():
     _, result, _, _ = carried({"mapping_layers": 0}, {"mapping_layers": 0})
     assert result["g_params"]["mapping"] == {}
