@@ -81,6 +81,8 @@ def explain(error: Exception) -> str:
     if is_full and isinstance(error, OSError) and error.filename is None:
         where = f"--out={flags.OUT.value}" if flags.WORKDIR.value is None else f"--workdir={flags.WORKDIR.value}"
         return f"{error}: make room where {where} lies; the same command goes on."
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}."
     if isinstance(error, (ValueError, OSError, ModuleNotFoundError)):
         return str(error)
     if is_of_jax and "RESOURCE_EXHAUSTED" in text:

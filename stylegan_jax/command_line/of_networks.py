@@ -35,7 +35,7 @@ from stylegan_jax.weights.network import Network
 def make_images() -> None:
     """Writes the images of --seeds."""
     options.required("seeds", "numbers of images, such as 0-99")
-    seeds, folder, network = options.seeds(flags.MOST_IMAGES), _out_folder(), _open_network()
+    seeds, network, folder = options.seeds(flags.MOST_IMAGES), *_network_and_out_folder()
     with progress.counting("images") as progress_fn:
         save_fn = generate.save_grids if flags.GRID.value else generate.save_images
         paths = save_fn(network, seeds, folder, flags.CLASSES.value, progress_fn, **options.look())
@@ -50,7 +50,7 @@ def draw_figures() -> None:
             raise ValueError(f"--figures={name}: there is no such figure; use {', '.join(figures.FIGURES)}.")
     if not wanted or len(set(wanted)) < len(wanted):
         raise ValueError(f"--figures={','.join(wanted)}: use different figures, at least one.")
-    folder, network = _out_folder(), _open_network()
+    network, folder = _network_and_out_folder()
     for name in wanted:
         if why := figures.lacking(network, name):
             text = f"this network {why}, and so cannot draw {name}"
@@ -159,8 +159,8 @@ def edit_images() -> None:
             raise ValueError(f"--{name} is for pictures of seeds; leave it out with --ws.")
     if not ws_files:
         options.required("seeds", "numbers of images, such as 0-7; or --ws=FILES")
-    seeds, folder, look = options.seeds(flags.MOST_IMAGES), _out_folder(), options.look()
-    network = _open_network()
+    seeds, look = options.seeds(flags.MOST_IMAGES), options.look()
+    network, folder = _network_and_out_folder()
     styles.check_trained(network, layers)
     pictures = edit.open_pictures(network, ws_files, seeds, flags.CLASSES.value, **look)
     if other:
@@ -201,7 +201,7 @@ def project_pictures() -> None:
         raise ValueError("--space=z is for --mode=interpolate; pictures are projected into w, w+ or w+noise.")
     if len(flags.CLASSES.value) > 1:
         raise ValueError("--classes names several classes; with --mode=project, random styles are of one, or of all.")
-    folder, network = _out_folder(), _open_network()
+    network, folder = _network_and_out_folder()
     styles.check_styles(network)
     label = generate.numbers_of(network, flags.CLASSES.value)[0] if flags.CLASSES.value else None
     start = None if flags.START.value is None else workdir.resolve(flags.START.value, "--start")
@@ -260,11 +260,12 @@ def _load(path: str, checkpoint: int | None = None) -> Network:
     return network
 
 
-def _out_folder() -> pathlib.Path:
-    """Returns the folder of --out, which is made if needed."""
+def _network_and_out_folder() -> tuple[Network, pathlib.Path]:
+    """Returns the network and the folder of --out, which is made if there is such a network."""
     folder = workdir.resolve(options.required("out", "a folder such as pictures"), "--out")
+    network = _open_network()
     workdir.check_writable(folder, "--out")
-    return folder
+    return network, folder
 
 
 def _out_file(example: str) -> pathlib.Path:
