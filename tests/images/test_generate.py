@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from stylegan_jax.images import generate
+from tests.images import modes
 from tests.random_networks import random_network
 
 
@@ -117,3 +118,9 @@ def test_a_class_that_is_named_twice_is_refused(conditional, tmp_path, save_fn):
     with pytest.raises(ValueError, match="--classes=class 1,1 names a class twice; name each once"):
         save_fn(conditional, [0], tmp_path, ["class 1", "1"])
     assert not list(tmp_path.iterdir())
+
+
+def test_a_network_that_is_not_there_leaves_no_folder(tmp_path):
+    with pytest.raises(ValueError, match="none.pkl does not exist"):
+        modes.run("generate", network=tmp_path / "none.pkl", seeds="0", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
