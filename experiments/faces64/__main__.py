@@ -1,4 +1,4 @@
-"""Joins the logs of the runs that made the network: python -m experiments.faces64 --runs=GROWN,REFINED,FINISHED.
+"""Joins the logs of the runs that made the network: python -m experiments.faces64 --runs=GROWN,REFINED,...
 
 It writes log.jsonl, the lines with distances, and curves.png beside this file.
 """
@@ -45,7 +45,7 @@ def plot(lines: list[dict[str, Any]], path: pathlib.Path) -> None:
 def main(argv: list[str]) -> None:
     """Writes both files."""
     if len(argv) > 1 or not RUNS.value:
-        raise app.UsageError("name the runs: --runs=GROWN,REFINED,FINISHED")
+        raise app.UsageError("name the runs: --runs=GROWN,REFINED,...")
     lines = read(RUNS.value)
     (FOLDER / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     plot(lines, FOLDER / "curves.png")

@@ -1,8 +1,11 @@
-"""Procedural faces at 64x64: the network that comes with the repository, in three runs.
+"""Procedural faces at 64x64: the network that comes with the repository, in six runs.
 
     python -m stylegan_jax.main --config=experiments/faces64/config.py:grow --workdir=GROWN
     python -m stylegan_jax.main --config=experiments/faces64/config.py:refine --init_from=GROWN --workdir=REFINED
-    python -m stylegan_jax.main --config=experiments/faces64/config.py:finish --init_from=REFINED --workdir=FINISHED
+    python -m stylegan_jax.main --config=experiments/faces64/config.py:speed --init_from=REFINED --workdir=SPEEDY
+    python -m stylegan_jax.main --config=experiments/faces64/config.py:widen --init_from=SPEEDY --workdir=WIDENED
+    python -m stylegan_jax.main --config=experiments/faces64/config.py:settle --init_from=WIDENED --workdir=SETTLED
+    python -m stylegan_jax.main --config=experiments/faces64/config.py:map --init_from=SETTLED --workdir=MAPPED
 
 README.md beside this file has hours and scores.
 """
@@ -11,7 +14,8 @@ import ml_collections
 
 from stylegan_jax import config
 
-RUNS = ("grow", "refine", "finish")
+RUNS = ("grow", "refine", "speed", "widen", "settle", "map")
+WIDE = ("widen", "settle", "map")
 
 
 def get_config(run: str = "grow") -> ml_collections.ConfigDict:
@@ -39,13 +43,17 @@ def get_config(run: str = "grow") -> ml_collections.ConfigDict:
         settings.report.metric_ticks = 4
         return settings
     settings.schedule.initial_resolution = 64
-    settings.schedule.batch_by_resolution = ((64, 8),)
+    settings.schedule.batch_by_resolution = ((64, 16 if run in WIDE else 8),)
     settings.schedule.total_kimg = 2000.0
-    settings.schedule.lr = 0.002
+    settings.schedule.lr = {"widen": 0.003, "settle": 0.0015, "map": 0.0015}.get(run, 0.002)
     settings.schedule.lr_by_resolution = ()
     settings.train.style_mixing_prob = 0.5
     settings.train.r1_gamma = 2.0
-    settings.train.r1_interval = 8 if run == "finish" else 1  # The same penalty in two thirds of the time.
+    settings.train.r1_interval = 1 if run == "refine" else 8  # The same penalty in two thirds of the time.
     settings.train.ema_halflife_kimg = 5.0
     settings.report.metric_ticks = 2
+    if run in WIDE:
+        settings.model.mapping_layers = 2  # Eight make w narrow, and the faces alike: README.md.
+    if run == "map":
+        settings.model.mapping_lr_multiplier = 0.1
     return settings
