@@ -158,8 +158,8 @@ def shares(
 
 def margin(result: dict, k: int) -> float:
     """Returns by how much an edit is clean: the least distance to WANTED and to ALLOWED; not clean below 0."""
-    change = np.abs(np.subtract(result["after"], result["before"]))
-    return min(change[k] - WANTED + 1e-9, ALLOWED - 1e-9 - np.delete(change, k).max())
+    change = np.abs(np.subtract(result["after"], result["before"])).round(4)  # Shares have as many places.
+    return min(change[k] - WANTED, ALLOWED - 1e-9 - np.delete(change, k).max())
 
 
 def line(name: str, result: dict, names: tuple[str, ...]) -> str:
