@@ -201,6 +201,7 @@ def project_pictures() -> None:
         raise ValueError("--space=z is for --mode=interpolate; pictures are projected into w, w+ or w+noise.")
     if len(flags.CLASSES.value) > 1:
         raise ValueError("--classes names several classes; with --mode=project, random styles are of one, or of all.")
+    options.check_apart(_out_folder(), "--out", source, "--pictures")
     network, folder = _network_and_out_folder()
     styles.check_styles(network)
     label = generate.numbers_of(network, flags.CLASSES.value)[0] if flags.CLASSES.value else None
@@ -262,10 +263,15 @@ def _load(path: str, checkpoint: int | None = None) -> Network:
 
 def _network_and_out_folder() -> tuple[Network, pathlib.Path]:
     """Returns the network and the folder of --out, which is made if there is such a network."""
-    folder = workdir.resolve(options.required("out", "a folder such as pictures"), "--out")
+    folder = _out_folder()
     network = _open_network()
     workdir.check_writable(folder, "--out")
     return network, folder
+
+
+def _out_folder() -> pathlib.Path:
+    """Returns the path of the folder --out."""
+    return workdir.resolve(options.required("out", "a folder such as pictures"), "--out")
 
 
 def _out_file(example: str) -> pathlib.Path:

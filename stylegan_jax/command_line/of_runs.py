@@ -1,6 +1,5 @@
 """What the modes of runs do: each takes the settings and the workdir."""
 
-import os
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -88,9 +87,7 @@ def _prepare_source(config: Config, folder: pathlib.Path) -> None:
     if remote.is_remote(config.data.source):
         with progress.counting("bytes") as progress_fn:
             sources.local_path(config.data.source, config.data, progress_fn)
-    source = pathlib.Path(os.path.expanduser(config.data.source))  # An unknown user stays in the path.
-    if config.data.source and source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
-        raise ValueError(f"--workdir={folder} lies in data.source, among the pictures; choose another.")
+    options.check_apart(folder, "--workdir", config.data.source, "data.source")
 
 
 MODES: dict[str, Callable[[Any, pathlib.Path], None]] = {

@@ -77,6 +77,13 @@ def required(name: str, what: str) -> str:
     return value
 
 
+def check_apart(folder: pathlib.Path, flag: str, source: str, where: str) -> None:
+    """Raises ValueError if what `flag` writes to a folder would lie among the pictures of a source, named `where`."""
+    pictures = pathlib.Path(os.path.expanduser(source))  # An unknown user stays in the path.
+    if source and pictures.is_dir() and folder.resolve().is_relative_to(pictures.resolve()):
+        raise ValueError(f"{flag}={folder} lies in {where}, among the pictures; choose another.")
+
+
 def look() -> dict[str, Any]:
     """Returns how images are made, as `weights.network.Network` takes it."""
     return {

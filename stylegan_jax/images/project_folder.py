@@ -64,13 +64,13 @@ def save_projections(
         Means of psnr, lpips (or None), distance and novelty of project.Projection, and "pictures", a row for each.
 
     Raises:
-        ValueError: an argument is of another kind, or the folder has projections of other pictures.
+        ValueError: an argument is of another kind, or the folder has other pictures, or projections of others.
     """
     names = file_names(pictures.names)
     styles = mapped.styles_of(network, label, seed)
     how = {"network": network.sha256, "space": space, "steps": steps, "seed": seed, "class": label}
     how |= {"likeness": likeness_of(network, vgg), "start": None if start is None else str(start)}
-    present = outputs.begin(folder, "project", how, [name + ENDING for name in names])
+    present = outputs.begin(folder, "project", how, [name + end for name in names for end in (ENDING, ".png")])
     missing = []
     for i, name in enumerate(names):
         if name + ENDING in present:

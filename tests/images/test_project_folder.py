@@ -90,6 +90,13 @@ def test_a_picture_that_has_changed_is_refused(network, source, out):
         run(network, source, out)
 
 
+def test_a_picture_that_is_no_projection_is_not_overwritten(network, source, out):
+    before = (source / "a.png").read_bytes()
+    with pytest.raises(ValueError, match=r"a\.png is there already, and no project\.json says how it was made"):
+        run(network, source, source)
+    assert (source / "a.png").read_bytes() == before
+
+
 def test_it_goes_on_from_an_earlier_folder(network, source, out, tmp_path):
     run(network, source, out, "w")
     (tmp_path / "on").mkdir()
@@ -158,6 +165,13 @@ def test_what_cannot_be_meant_is_refused_before_pictures_are_read(tmp_path, kind
     file = random_network(**SIZE | kind).save(tmp_path / "net.safetensors")
     with pytest.raises(ValueError, match=message):
         command(network=file, pictures="nowhere", out=tmp_path / "out", **given)
+
+
+@pytest.mark.parametrize("out", ["pictures", "pictures/projected"])
+def test_projections_are_not_written_among_the_pictures(source, out):
+    with pytest.raises(ValueError, match=f"--out=.*/{out} lies in --pictures, among the pictures; choose another"):
+        command(network="nowhere", pictures=source, out=source.parent / out)
+    assert {path.name for path in source.iterdir()} == {"a.png", "more"}
 
 
 # ---- files
