@@ -21,6 +21,7 @@ from stylegan_jax.images import (
     interpolate,
     labels,
     outputs,
+    project,
     project_folder,
     styles,
 )
@@ -203,7 +204,7 @@ def project_pictures() -> None:
         raise ValueError("--classes names several classes; with --mode=project, random styles are of one, or of all.")
     options.check_apart(_out_folder(), "--out", source, "--pictures")
     network, folder = _network_and_out_folder()
-    styles.check_styles(network)
+    project.check_settings(network, space, flags.STEPS.value)
     label = generate.numbers_of(network, flags.CLASSES.value)[0] if flags.CLASSES.value else None
     start = None if flags.START.value is None else workdir.resolve(flags.START.value, "--start")
     vgg = project_folder.open_vgg(options.weights_folder())

@@ -18,7 +18,7 @@ from stylegan_jax.devices import mesh
 from stylegan_jax.images import likeness, mapped, projection_steps
 from stylegan_jax.images.likeness import Likeness
 from stylegan_jax.images.mapped import MappedStyles
-from stylegan_jax.images.styles import trained_sizes
+from stylegan_jax.images.styles import check_styles, trained_sizes
 from stylegan_jax.metrics.features import vgg
 from stylegan_jax.networks import ops, sampling
 from stylegan_jax.weights.network import Network
@@ -29,6 +29,7 @@ SPACES = {
     "w+noise": "a style for each layer, and the noise maps",
 }
 STEPS = 400
+MOST_STEPS = 2**31 - 1  # They are counted in int32.
 SAMPLES_PER_GRADIENT = 8  # A gradient takes as much memory as this many samples.
 
 
@@ -189,6 +190,17 @@ def _begin(
 # ---- arguments
 
 
+def check_settings(network: Network, space: str, steps: int) -> None:
+    """Raises ValueError unless pictures can be projected into a space of a network in so many steps."""
+    check_styles(network)
+    if space not in SPACES:
+        raise ValueError(f"space is {space!r}; use one of {', '.join(SPACES)}.")
+    if space == "w+noise" and not network.model.use_noise:
+        raise ValueError("this network takes no noise, so there is no space 'w+noise'; use 'w+'.")
+    if not isinstance(steps, int) or not 1 <= steps <= MOST_STEPS:
+        raise ValueError(f"steps is {steps!r}; use a whole number from 1 to {MOST_STEPS}.")
+
+
 def _checked(network: Network, images: np.ndarray, space: str, steps: int, start: Projection | None) -> np.ndarray:
     """Returns the pictures. Raises ValueError for what cannot be projected."""
     model, images = network.model, np.asarray(images)
@@ -196,12 +208,7 @@ def _checked(network: Network, images: np.ndarray, space: str, steps: int, start
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != size or not len(images):
         wanted = ", ".join(map(str, ("n", *size)))
         raise ValueError(f"images is {images.dtype} {list(images.shape)}; this network takes uint8 [{wanted}].")
-    if space not in SPACES:
-        raise ValueError(f"space is {space!r}; use one of {', '.join(SPACES)}.")
-    if space == "w+noise" and not model.use_noise:
-        raise ValueError("this network takes no noise, so there is no space 'w+noise'; use 'w+'.")
-    if not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps is {steps!r}; use a whole number from 1 on.")
+    check_settings(network, space, steps)
     if start is not None and len(start.ws) != len(images):
         raise ValueError(f"start has {len(start.ws)} pictures, and images {len(images)}; give those of the same.")
     return images

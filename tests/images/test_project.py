@@ -156,7 +156,7 @@ def test_a_network_without_styles_is_refused():
         ({"images": np.zeros((1, 16, 16, 3))}, "images is float64"),
         ({"images": np.zeros((0, 16, 16, 3), np.uint8)}, "images is uint8"),
         ({"space": "z"}, r"space is 'z'; use one of w, w\+, w\+noise"),
-        ({"steps": 0}, "steps is 0; use a whole number from 1 on"),
+        ({"steps": 0}, "steps is 0; use a whole number from 1 to"),
         ({"labels": 1}, "this network has no classes"),
     ],
 )

@@ -159,6 +159,8 @@ def test_a_folder_is_projected_into_networks_of_other_kinds(source, tmp_path, mo
         ({"num_labels": 3}, {"classes": "0,1"}, "--classes names several classes"),
         ({"num_labels": 3}, {"classes": "cat"}, "cat"),
         ({}, {"space": "z"}, "--space=z is for --mode=interpolate"),
+        ({"use_noise": False}, {"space": "w+noise"}, "this network takes no noise"),
+        ({}, {"steps": 2**31}, "steps is 2147483648; use a whole number from 1 to 2147483647"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_pictures_are_read(tmp_path, kind, given, message):
