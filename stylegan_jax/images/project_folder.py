@@ -64,17 +64,23 @@ def save_projections(
         Means of psnr, lpips (or None), distance and novelty of project.Projection, and "pictures", a row for each.
 
     Raises:
-        ValueError: an argument is of another kind, or the folder has other pictures, or projections of others.
+        ValueError: an argument is of another kind, the folder has other pictures, or projections of others or damaged
+            ones, or `start` lacks one of a picture.
     """
     names = file_names(pictures.names)
     styles = mapped.styles_of(network, label, seed)
     how = {"network": network.sha256, "space": space, "steps": steps, "seed": seed, "class": label}
-    how |= {"likeness": likeness_of(network, vgg), "start": None if start is None else str(start)}
+    how |= {"likeness": likeness_of(network, vgg), "start": None if start is None else str(start.resolve())}
+    if start is not None:
+        for i, name in enumerate(names):
+            remedy = "choose as --start a folder that has these pictures' projections, whole"
+            _check_same(start / (name + ENDING), _square(pictures, i, network), network, remedy)
     present = outputs.begin(folder, "project", how, [name + end for name in names for end in (ENDING, ".png")])
     missing = []
     for i, name in enumerate(names):
         if name + ENDING in present:
-            _check_same(folder / (name + ENDING), _square(pictures, i, network))
+            remedy = "remove it to project the picture again, or choose another --out"
+            _check_same(folder / (name + ENDING), _square(pictures, i, network), network, remedy)
         else:
             missing.append(i)
     size = project.batch_of(network)
@@ -154,12 +160,16 @@ def _digest(image: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(image)).hexdigest()
 
 
-def _check_same(path: pathlib.Path, image: np.ndarray) -> None:
-    if projection_files.about(path)["about"].get("picture_sha256") != _digest(image):
-        raise ValueError(
-            f"{path} is of another picture of that name, or of one that has changed; remove it to project the picture "
-            "again, or choose another --out."
-        )
+def _check_same(path: pathlib.Path, image: np.ndarray, network: Network, remedy: str) -> None:
+    """Raises ValueError, which ends with what to do, unless a file has a whole projection of a picture."""
+    try:
+        _, _, text = projection_files.decoded(path.read_bytes(), network, str(path))
+    except FileNotFoundError:
+        raise ValueError(f"{path} is not there; {remedy}.") from None
+    except ValueError as error:
+        raise ValueError(f"{str(error).removesuffix('.')}; {remedy}.") from None
+    if text["about"].get("picture_sha256") != _digest(image):
+        raise ValueError(f"{path} is of another picture of that name, or of one that has changed; {remedy}.")
 
 
 def _joined(paths: Iterable[pathlib.Path], network: Network) -> Projection:

@@ -90,6 +90,14 @@ def test_a_picture_that_has_changed_is_refused(network, source, out):
         run(network, source, out)
 
 
+def test_a_projection_that_is_damaged_is_told_and_not_counted_as_done(network, source, out):
+    run(network, source, out)
+    file = out / "a.projection.safetensors"
+    file.write_bytes(file.read_bytes()[:-4])
+    with pytest.raises(ValueError, match="cannot be read as a projection.*; remove it to project the picture again"):
+        run(network, source, out)
+
+
 def test_a_picture_that_is_no_projection_is_not_overwritten(network, source, out):
     before = (source / "a.png").read_bytes()
     with pytest.raises(ValueError, match=r"a\.png is there already, and no project\.json says how it was made"):
@@ -105,6 +113,28 @@ def test_it_goes_on_from_an_earlier_folder(network, source, out, tmp_path):
         projection_files.read(folder / "a.projection.safetensors", network) for folder in (out, tmp_path / "on")
     )
     np.testing.assert_allclose(on.ws, first.ws, atol=1e-3)  # The first step has a learning rate of 0.
+
+
+@pytest.mark.parametrize("kind", ["is of another picture", "is not there", "cannot be read as a projection"])
+def test_what_does_not_have_the_pictures_projections_is_no_start(network, source, out, tmp_path, kind):
+    run(network, source, tmp_path, steps=1)
+    file = tmp_path / "more-b.projection.safetensors"
+    if kind == "is of another picture":
+        Image.fromarray(network(seeds=[7])[0]).save(source / "more/b.png")
+    elif kind == "is not there":
+        file.unlink()
+    else:
+        file.write_bytes(b"")
+    with pytest.raises(ValueError, match=f"more-b.projection.safetensors {kind}.*; choose as --start"):
+        run(network, source, out, start=tmp_path)
+    assert not list(out.iterdir())
+
+
+def test_a_start_is_the_same_folder_however_it_is_written(network, source, out, tmp_path, monkeypatch):
+    run(network, source, tmp_path, steps=1)
+    run(network, source, out, start=tmp_path, steps=1)
+    monkeypatch.chdir(tmp_path)
+    assert run(network, source, out, start=pathlib.Path("."), steps=1)["pictures"]
 
 
 def test_a_picture_far_from_the_networks_images_is_told():
