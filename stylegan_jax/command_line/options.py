@@ -1,6 +1,7 @@
 """How the flags are read and checked."""
 
 import difflib
+import io
 import os
 import pathlib
 import sys
@@ -49,7 +50,10 @@ def parse_flags(argv: list[str]) -> list[str]:
 
 
 def open_streams() -> None:
-    """Opens standard streams that the process was started without (`>&-`): what is printed there goes nowhere."""
+    """Opens standard streams that the process was started without (`>&-`): what is printed there goes nowhere.
+
+    What a terminal has no letters for, such as bytes of a file's name that are no UTF-8, is printed with escapes.
+    """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
@@ -57,6 +61,8 @@ def open_streams() -> None:
             os.dup2(os.open(os.devnull, os.O_RDWR), number)  # So that no file of the run gets this number.
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def check_flags(mode: str) -> None:

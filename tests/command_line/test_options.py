@@ -1,5 +1,7 @@
 """Flags of the command line: seeds, and which mode takes which."""
 
+import io
+import sys
 import types
 
 import pytest
@@ -78,3 +80,11 @@ def test_layers_are_numbers_and_ranges_and_all_without_the_flag(monkeypatch):
     monkeypatch.setattr(flags, "LAYERS", types.SimpleNamespace(value=["18"], present=1))
     with pytest.raises(ValueError, match="--layers=18: '18' is no range; use numbers from 0 to 17"):
         options.layers()
+
+
+def test_letters_that_the_output_does_not_have_are_printed_with_escapes(monkeypatch):
+    output = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(output, encoding="ascii", errors="strict"))
+    options.open_streams()
+    print("\u00e9\udcff", flush=True)
+    assert output.getvalue() == b"\\xe9\\udcff\n"
