@@ -23,10 +23,12 @@ from stylegan_jax.metrics import feature_networks
 from stylegan_jax.metrics.feature_networks import Opened
 from stylegan_jax.metrics.features import shelf
 from stylegan_jax.runs import grid, whole
+from stylegan_jax.runs.text import printable
 from stylegan_jax.weights.network import Network
 
 ENDING = ".projection.safetensors"
 SUMMARY = "projections.json"
+MOST_NAME_BYTES = 255  # Of a file's name in a folder, on the file systems of Linux, macOS and Windows.
 FAR = 100.0  # Novelty from which a picture is told to be far from what the network makes, percent.
 
 
@@ -120,7 +122,7 @@ def file_names(names: Sequence[str]) -> list[str]:
         names: names of the pictures, with / between folders; unique.
 
     Raises:
-        ValueError: two pictures would have the same.
+        ValueError: two pictures would have the same, or the name of a file would be too long.
     """
     flat = [name.replace("/", "-") for name in names]
     stems = Counter(os.path.splitext(name)[0] for name in flat)
@@ -129,14 +131,21 @@ def file_names(names: Sequence[str]) -> list[str]:
         if count > 1:
             same = [names[i] for i, other in enumerate(found) if other == name][:2]
             raise ValueError(f"{same[0]} and {same[1]} would both be written to {name}.png; rename one.")
+    for name, picture in zip(found, names, strict=True):
+        num_bytes = len(os.fsencode(whole.partial_path(pathlib.Path(name + ENDING)).name))
+        if num_bytes > MOST_NAME_BYTES:
+            raise ValueError(
+                f"{picture}: while its projection is written, the file's name has {num_bytes} bytes, and a folder "
+                f"takes {MOST_NAME_BYTES}; give the picture, or the folders that it lies in, a shorter name."
+            )
     return found
 
 
 def remarks(summary: Mapping[str, Any]) -> list[str]:
     """Returns a sentence for each picture that the network cannot be expected to make."""
     return [
-        f"{row['picture']} is far from what this network makes: none of its random images is as unlike the others as "
-        f"this picture is. Its projection ({row['psnr']:.1f} dB) may be another picture."
+        f"{printable(row['picture'])} is far from what this network makes: none of its random images is as unlike the "
+        f"others as this picture is. Its projection ({row['psnr']:.1f} dB) may be another picture."
         for row in summary["pictures"]
         if row["novelty"] >= FAR
     ]

@@ -146,11 +146,21 @@ def test_a_picture_far_from_the_networks_images_is_told():
     assert remark.startswith("dog.png is far from what this network makes") and "(12.3 dB)" in remark
 
 
+def test_a_picture_whose_name_cannot_be_printed_is_told_with_escapes():
+    (remark,) = project_folder.remarks({"pictures": [{"picture": "a\udcff\n.png", "psnr": 12.3, "novelty": 100.0}]})
+    assert remark.startswith(r"a\xff\n.png is far from")
+
+
 def test_files_are_called_as_their_pictures_and_never_the_same():
     names = ["a.png", "b.png", "b.jpg", "c/a.png"]
     assert project_folder.file_names(names) == ["a", "b.png", "b.jpg", "c-a"]
     with pytest.raises(ValueError, match=r"c/a\.png and c-a\.png would both be written to c-a\.png.png; rename one"):
         project_folder.file_names(["c/a.png", "c-a.png"])
+
+
+def test_a_name_that_is_too_long_for_a_projections_file_is_refused():
+    with pytest.raises(ValueError, match=r"nnn\.png: while its projection is written, .* a shorter name"):
+        project_folder.file_names(["deep/" + 220 * "n" + ".png"])
 
 
 # ---- the command line, with networks of all kinds
