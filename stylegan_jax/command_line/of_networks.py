@@ -114,6 +114,8 @@ def find_directions() -> None:
         raise ValueError(
             f"--find={way} takes {'--attributes, which are missing' if asked is None else 'no attributes'}."
         )
+    if flags.WEIGHTS.present and asked != "celeba":
+        raise ValueError("--weights is for --attributes=celeba, whose files lie there; leave it out.")
     layers = options.layers()
     if layers is not None and way != "sefa":
         raise ValueError(f"--layers is for --find=sefa; with --find={way}, give it to --mode=edit.")
@@ -158,6 +160,8 @@ def edit_images() -> None:
     for name in ("seeds", "classes", "psi", "cutoff"):
         if ws_files and absl_flags.FLAGS[name].present and (name == "seeds" or not other.isdecimal()):
             raise ValueError(f"--{name} is for pictures of seeds; leave it out with --ws.")
+    if ws_files and len(flags.CLASSES.value) > 1:
+        raise ValueError(f"--classes names several classes; with --ws, --toward={other} is of one.")
     if not ws_files:
         options.required("seeds", "numbers of images, such as 0-7; or --ws=FILES")
     seeds, look = options.seeds(flags.MOST_IMAGES), options.look()

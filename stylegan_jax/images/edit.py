@@ -144,12 +144,14 @@ def _ws(file: pathlib.Path, network: Network) -> np.ndarray:
         raise ValueError(f"{path} has no array 'ws', but {', '.join(arrays) or 'nothing'}.")
     found = arrays["ws"]
     ws = found[0] if found.ndim == 3 and len(found) == 1 else found
-    if ws.shape != (model.num_layers, model.w_size) or ws.dtype.kind != "f" or not np.isfinite(ws).all():
+    with np.errstate(over="ignore"):
+        values = ws.astype(np.float32) if ws.dtype.kind == "f" else None
+    if values is None or ws.shape != (model.num_layers, model.w_size) or not np.isfinite(values).all():
         raise ValueError(
             f"{path}: ws is {found.dtype} {list(found.shape)}; a picture of this network has finite floats "
-            f"[{model.num_layers}, {model.w_size}]."
+            f"[{model.num_layers}, {model.w_size}], in float32 too."
         )
-    return ws.astype(np.float32)
+    return values
 
 
 def along(direction: Direction) -> Move:
@@ -213,6 +215,7 @@ def save(
     }
     about = {"network": network.sha256, "styles": trees.sha256(arrays), **about}
     about |= {"strengths": list(strengths)} if is_grid else {}
+    network.images(pictures[0].ws[None], pictures[0].noise, pictures[0].noise_seed)  # Refuses noise before all else.
     present = outputs.begin(folder, "edit", about, names)
     images = []
     for done, (name, picture, move, strength) in enumerate(cells, 1):

@@ -135,6 +135,13 @@ def test_the_same_command_goes_on_and_others_are_refused(path, smile, tmp_path):
             command(**given, **other, strengths="1,2")
 
 
+def test_noise_that_is_refused_leaves_the_folder_to_other_settings(path, smile, tmp_path):
+    given = {"network": path, "directions": smile[1], "seeds": "0", "strengths": "1", "out": tmp_path}
+    with pytest.raises(ValueError, match="noise_seed=5 has no effect"):
+        command(**given, noise="none", noise_seed="5")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_whole_grid_stays(path, smile, tmp_path):
     given = {"network": path, "directions": smile[1], "seeds": "0", "grid": "true", "out": tmp_path}
     command(**given)
@@ -198,6 +205,7 @@ def test_a_projection_of_another_network_is_refused(path, smile, tmp_path):
         (np.ones((18, 14)), r"ws is float64 \[18, 14\]; a picture of this network has finite floats \[4, 14\]"),
         (np.ones((2, 4, 14)), r"ws is float64 \[2, 4, 14\]"),
         (np.full((4, 14), np.inf), "finite floats"),
+        (np.full((4, 14), 1e300), r"p.npy: ws is float64 \[4, 14\]; .* in float32 too"),
     ],
 )
 def test_files_of_other_styles_are_refused(network, tmp_path, value, message):
@@ -227,6 +235,7 @@ def test_files_without_styles_are_refused(network, tmp_path):
         ({"directions": "d.npy", "noise": "random"}, "--noise=random would change pictures"),
         ({"directions": "d.npy", "ws": "p.npy", "seeds": "3"}, "--seeds is for pictures of seeds"),
         ({"directions": "d.npy", "ws": "p.npy", "psi": "0.5"}, "--psi is for pictures of seeds"),
+        ({"toward": "3", "strengths": "1", "ws": "p.npy", "classes": "1,2"}, "--toward=3 is of one"),
         ({"directions": "d.npy"}, "--seeds is missing"),
         ({"directions": "d.npy", "seeds": "3"}, "--out is missing"),
     ],

@@ -114,6 +114,7 @@ def test_a_table_names_the_seeds(network, path, tmp_path, capsys):
             {"find": "svm", "out": "d.safetensors", "seeds": "0-9", "attributes": "t.csv"},
             "t.csv names the seeds of its images",
         ),
+        ({"find": "pca", "out": "d.safetensors", "weights": "w"}, "--weights is for --attributes=celeba"),
         ({"find": "svm_layers", "out": "d.safetensors", "attributes": "t.csv"}, "which have one w: use --find=svm"),
     ],
 )
