@@ -13,6 +13,7 @@ from scipy import ndimage
 NUM_LANDMARKS = 68  # Of dlib's shape predictor (iBUG 300-W).
 LEFT_EYE, RIGHT_EYE = slice(36, 42), slice(42, 48)  # As seen in the picture.
 MOUTH_CORNERS = (48, 54)
+SMALLEST_PX, MOST_PICTURES = 4, 10  # Side of a face's square: in px, and relative to its picture's longer side.
 SUPERSAMPLING = 4  # The square is cut out this many times larger, and then made smaller.
 
 
@@ -91,6 +92,11 @@ def align_face(image: np.ndarray, landmarks: np.ndarray, resolution: int = 1024)
             f"landmarks put the face at {low.round().tolist()} to {high.round().tolist()}, outside of a picture of "
             f"{image.shape[1]}x{image.shape[0]} px; give x and y in its pixels."
         )
+    if not SMALLEST_PX <= size <= MOST_PICTURES * max(image.shape[:2]):
+        raise ValueError(
+            f"landmarks put the face into a square of {size:.3g} px, in a picture of {image.shape[1]}x{image.shape[0]} "
+            "px; give x and y in its pixels."
+        )
     picture = Image.fromarray(image)
     picture, quad, size = _shrunk(picture, quad, size, resolution)
     picture, quad = _cut_out(picture, quad, size)
@@ -108,7 +114,7 @@ def _shrunk(
     factor = int(np.floor(size / resolution * 0.5))
     if factor <= 1:
         return picture, quad, size
-    smaller = (int(np.rint(picture.width / factor)), int(np.rint(picture.height / factor)))
+    smaller = (max(1, int(np.rint(picture.width / factor))), max(1, int(np.rint(picture.height / factor))))
     return picture.resize(smaller, Image.Resampling.LANCZOS), quad / factor, size / factor
 
 

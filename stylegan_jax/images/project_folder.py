@@ -111,7 +111,8 @@ def save_projections(
             projection_files.write(folder / (names[i] + ENDING), network, project.one_of(found, k), about)
     summary = _summary(folder, names, styles)
     with whole.writing(folder / SUMMARY, "w") as file:
-        json.dump(summary, file, indent=2)
+        # JSON has no infinity, which is the psnr of an equal picture: it is a text there.
+        json.dump(json.loads(json.dumps(summary), parse_constant=str), file, indent=2)
     return summary
 
 

@@ -86,6 +86,10 @@ def test_a_large_picture_is_made_smaller_first_with_the_same_result():
     assert np.abs(alignment.align_face(large, 4 * points, 16).astype(int) - small).max() <= 3
 
 
+def test_a_picture_of_a_line_is_not_made_smaller_than_a_pixel():
+    assert alignment.align_face(gradient(height=1), five(center=(100, 0)), 8).shape == (8, 8, 3)
+
+
 @pytest.mark.parametrize(
     ("image", "points", "message"),
     [
@@ -93,6 +97,12 @@ def test_a_large_picture_is_made_smaller_first_with_the_same_result():
         (gradient(), np.full((5, 2), np.nan), "give finite x and y"),
         (gradient(), np.zeros((5, 2)), "the eyes and the mouth at one place"),
         (gradient(), five(center=(2000, 80)), "outside of a picture of 200x240 px; give x and y in its pixels"),
+        (
+            gradient(),
+            five() / (200, 240),
+            "into a square of .* px, in a picture of 200x240 px; give x and y in its pix",
+        ),
+        (gradient(), 100 * five(center=(0, 0)), "into a square of 1.8e\\+04 px, in a picture of 200x240 px"),
         (gradient()[..., :1], five(), r"image is uint8 \[240, 200, 1\]; give uint8 \[h, w, 3\]"),
         (gradient() / 255, five(), "image is float64"),
     ],

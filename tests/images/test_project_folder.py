@@ -66,6 +66,13 @@ def test_each_picture_gets_a_file_and_a_picture_beside_its_projection(network, s
     assert summary["psnr"] == pytest.approx(np.mean([row["psnr"] for row in summary["pictures"]]))
 
 
+def test_the_psnr_of_an_equal_picture_is_a_text_in_json(network, source, out, monkeypatch):
+    monkeypatch.setattr(project, "render", lambda network, ws, noise: network(seeds=[100]))
+    assert run(network, source, out)["pictures"][0]["psnr"] == np.inf
+    found = json.loads((out / "projections.json").read_text(), parse_constant=pytest.fail)
+    assert found["psnr"] == found["pictures"][0]["psnr"] == "Infinity"
+
+
 def test_the_same_command_makes_what_is_missing_alone(network, source, out):
     run(network, source, out)
     kept, again = out / "a.projection.safetensors", out / "more-b.projection.safetensors"
