@@ -86,6 +86,13 @@ def test_pictures_are_projected_once_and_into_one_network(file, tmp_path):
     assert result.returncode == 1 and "made otherwise (network " in result.stderr
 
 
+@pytest.mark.parametrize("setting", ["seed=4", "data.source=faces"])
+def test_settings_that_projection_does_not_take_are_refused(tmp_path, setting):
+    where = [f"--network={tmp_path / 'nowhere'}", f"--pictures={tmp_path}", f"--out={tmp_path / 'out'}"]
+    result = run("--mode=project", *where, "--config=demo", f"--config.{setting}")
+    assert result.returncode == 1 and f"--config.{setting.partition('=')[0]} has no effect with" in result.stderr
+
+
 def test_figures_that_a_network_cannot_draw_are_told_before_any_is_drawn(tmp_path):
     network = random_network(resolution=8, fmap_base=32, use_noise=False).save(tmp_path / "network.safetensors")
     command = ["--mode=figures", f"--network={network}", f"--out={tmp_path / 'out'}"]

@@ -9,7 +9,6 @@ import numpy as np
 from absl import flags as absl_flags
 
 from stylegan_jax.command_line import flags, options
-from stylegan_jax.config import from_dict
 from stylegan_jax.devices import backend
 from stylegan_jax.images import (
     direction_files,
@@ -206,6 +205,7 @@ def project_pictures() -> None:
         raise ValueError("--space=z is for --mode=interpolate; pictures are projected into w, w+ or w+noise.")
     if len(flags.CLASSES.value) > 1:
         raise ValueError("--classes names several classes; with --mode=project, random styles are of one, or of all.")
+    config = options.data_config()
     options.check_apart(_out_folder(), "--out", source, "--pictures")
     network, folder = _network_and_out_folder()
     project.check_settings(network, space, flags.STEPS.value)
@@ -213,7 +213,6 @@ def project_pictures() -> None:
     start = None if flags.START.value is None else workdir.resolve(flags.START.value, "--start")
     vgg = project_folder.open_vgg(options.weights_folder())
     print(f"note: pictures are compared by {project_folder.likeness_of(network, vgg)}")
-    config = None if flags.CONFIG.value is None else from_dict(flags.CONFIG.value.to_dict())
     settings = evaluate.settings_for(config, flags.NETWORK.value)
     with progress.counting("pictures") as progress_fn:
         pictures = project_folder.open_pictures(source, settings.data, network, progress_fn)

@@ -8,10 +8,10 @@ import sys
 from typing import Any
 
 from absl import flags as absl_flags
-from ml_collections import config_dict
+from ml_collections import config_dict, config_flags
 
 from stylegan_jax.command_line import flags
-from stylegan_jax.config import default, named
+from stylegan_jax.config import Config, default, from_dict, named
 from stylegan_jax.runs import workdir
 
 MOST_STRENGTH = 1e6  # An edit's numbers stay finite.
@@ -81,6 +81,23 @@ def required(name: str, what: str) -> str:
     if value == "":
         raise ValueError(f"--{name} is empty; name {what} (a shell variable in it may not be set).")
     return value
+
+
+def data_config() -> Config | None:
+    """Returns --config in a mode that takes from it how pictures become squares; None without it.
+
+    Raises:
+        ValueError: a setting of anything else is changed, or one has a bad value.
+    """
+    if flags.CONFIG.value is None:
+        return None
+    for name in config_flags.get_override_values(absl_flags.FLAGS["config"]):
+        if not name.startswith("data.") or name == "data.source":
+            raise ValueError(
+                f"--config.{name} has no effect with --mode={flags.MODE.value}, which takes from --config how pictures "
+                "become squares (data.fit and the like); leave it out."
+            )
+    return from_dict(flags.CONFIG.value.to_dict())
 
 
 def check_apart(folder: pathlib.Path, flag: str, source: str, where: str) -> None:
