@@ -87,6 +87,7 @@ def run(*arguments: str, platforms: str = "cpu") -> subprocess.CompletedProcess:
         ("--config.data.source=nowhere.zip", "nowhere.zip"),
         ("--config.data.source=~nosuchuser/x", "~nosuchuser/x"),
         ("stray", "stray: not understood"),
+        ("--config=digits", "--config is given twice"),
     ],
 )
 def test_a_wrong_argument_ends_in_one_line(tmp_path, argument, message):
@@ -94,6 +95,12 @@ def test_a_wrong_argument_ends_in_one_line(tmp_path, argument, message):
     assert result.returncode == 1
     assert result.stderr.startswith("error: ") and message in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_config_file_without_get_config_is_named_as_one(tmp_path):
+    (tmp_path / "empty.py").touch()
+    result = run(f"--config={tmp_path / 'empty.py'}")
+    assert result.stderr == "error: --config names a file without a function get_config; see configs/demo.py.\n"
 
 
 def test_a_setting_without_a_config_is_named():

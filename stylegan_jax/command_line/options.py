@@ -36,6 +36,8 @@ def parse_flags(argv: list[str]) -> list[str]:
         sys.exit(f"error: {error}")
     known = _field_names(default())
     names = [argument.lstrip("-").partition("=")[0] for argument in argv[1:] if argument.startswith("-")]
+    if names.count("config") > 1:
+        sys.exit("error: --config is given twice; leave one out. Settings are changed with --config.name=value.")
     for name in names:
         if name.startswith("config.") and "config" not in names:
             sys.exit(f"error: --{name} changes a setting of --config, which is missing.")
@@ -46,6 +48,8 @@ def parse_flags(argv: list[str]) -> list[str]:
         return absl_flags.FLAGS(argv)
     except (absl_flags.Error, OSError, ValueError, TypeError, AttributeError, KeyError, SyntaxError) as error:
         text = str(error)  # After an error in a config file it is a traceback, whose last line says what happened.
+        if isinstance(error, AttributeError) and "get_config" in text:
+            text = "--config names a file without a function get_config; see configs/demo.py."
         sys.exit(f"error: {text.splitlines()[-1] if 'Traceback' in text else ' '.join(text.split())}")
 
 
