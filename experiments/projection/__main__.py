@@ -47,7 +47,7 @@ def main() -> None:
         ("held-out", held, "w+", None, project.STEPS),
         ("generated", made, "w+", ws, project.STEPS),
         ("generated", made, "w", ws, project.STEPS),
-        ("generated", made, "w", ws, 2 * project.STEPS),
+        ("generated", made, "w", ws, 8 * project.STEPS),
     ):
         begin_sec = time.time()
         found = project.project(network, images, space, steps=steps, styles=styles)
