@@ -4,6 +4,7 @@ python -m tests.gpu_cases, with XLA's CUDA plugin installed; test_gpu_program.py
 """
 
 import collections
+import dataclasses
 import functools
 import json
 
@@ -17,6 +18,7 @@ from stylegan_jax.training import programs, state
 
 BATCH, PX = 4, 256  # Batch and resolution; the paper's model has 64 maps there, and 128 at half the resolution.
 MODEL = Model(compute_dtype="bfloat16")
+MODEL2 = dataclasses.replace(MODEL, architecture="stylegan2", conv_clamp=256.0)
 
 
 def penalized(fn, params, x, *others):
@@ -38,31 +40,46 @@ def resampling(name: str, dtype: str, size: int, channels: int, features: int):
     return functools.partial(penalized, lambda weight, x: conv(x, weight, 0.5)), (weight, x)
 
 
-def blocks():
-    """Yields (name, function, arguments) of a block of each network."""
-    features, more = MODEL.fmaps(PX), MODEL.fmaps(PX // 2)
-    g, d = generator.SynthesisBlock(MODEL, PX), discriminator.DiscriminatorBlock(MODEL, PX)
-    x = jnp.zeros((BATCH, PX // 2, PX // 2, more), jnp.bfloat16)
-    ws, noise = jnp.zeros((BATCH, 2, MODEL.w_size)), [jnp.zeros((BATCH, PX, PX, 1))] * 2
+def synthesis_blocks(name: str, model: Model, g):
+    """Yields (name, function, arguments) of the generator's block `g`."""
+    x = jnp.zeros((BATCH, PX // 2, PX // 2, model.fmaps(PX // 2)), jnp.bfloat16)
+    ws, noise = jnp.zeros((BATCH, 2, model.w_size)), [jnp.zeros((BATCH, PX, PX, 1))] * 2
     params = jax.eval_shape(g.init, jax.random.key(0), x, ws, noise)
 
-    def g_gradients(params, x, ws, noise):
+    def gradients(params, x, ws, noise):
         def loss(params, x, ws):
             return jnp.sum(g.apply(params, x, ws, noise).astype(jnp.float32) ** 2)
 
         return jax.grad(loss, argnums=(0, 1, 2))(params, x, ws)
 
-    yield "synthesis block", g_gradients, (params, x, ws, noise)
-    yield "synthesis block, forward", g.apply, (params, x, ws, noise)
-    x = jnp.zeros((BATCH, PX, PX, features), jnp.bfloat16)
-    color, image = layers.FromRGB(features, "lrelu"), jnp.zeros((BATCH, PX, PX, 3), jnp.bfloat16)
+    def path_gradients(params, x, ws, noise):
+        return penalized(lambda params, ws: g.apply(params, x, ws, noise), params, ws)
+
+    yield f"{name}synthesis block", gradients, (params, x, ws, noise)
+    yield f"{name}synthesis block, forward", g.apply, (params, x, ws, noise)
+    if model.architecture == "stylegan2":
+        yield f"{name}synthesis block, path lengths", path_gradients, (params, x, ws, noise)
+
+
+def discriminator_blocks(name: str, model: Model, d, color):
+    """Yields (name, function, arguments) of the discriminator's block `d` and its layer from RGB, with R1."""
+    x, image = (jnp.zeros((BATCH, PX, PX, c), jnp.bfloat16) for c in (model.fmaps(PX), 3))
     params = jax.eval_shape(color.init, jax.random.key(0), image)
-    yield "from RGB, R1", functools.partial(penalized, color.apply), (params, image)
-    yield (
-        "discriminator block, R1",
-        functools.partial(penalized, d.apply),
-        (jax.eval_shape(d.init, jax.random.key(0), x), x),
-    )
+    yield f"{name}from RGB, R1", functools.partial(penalized, color.apply), (params, image)
+    params = jax.eval_shape(d.init, jax.random.key(0), x)
+    yield f"{name}discriminator block, R1", functools.partial(penalized, d.apply), (params, x)
+
+
+def blocks():
+    """Yields (name, function, arguments) of a block of each network."""
+    g, d = generator.stylegan, discriminator.stylegan
+    color = layers.FromRGB(MODEL.fmaps(PX), "lrelu")
+    yield from synthesis_blocks("", MODEL, g.SynthesisBlock(MODEL, PX))
+    yield from discriminator_blocks("", MODEL, d.DiscriminatorBlock(MODEL, PX), color)
+    model, g, d = MODEL2, generator.stylegan2, discriminator.stylegan2
+    color = layers.FromRGB(model.fmaps(PX), "lrelu", clamp=model.conv_clamp)
+    yield from synthesis_blocks("StyleGAN2, ", model, g.SynthesisBlock(model, PX))
+    yield from discriminator_blocks("StyleGAN2, ", model, d.DiscriminatorBlock(model, PX), color)
 
 
 def contents(text: str) -> dict:
@@ -103,7 +120,7 @@ def main() -> None:
         placed = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), args)
         with backend.forms_for(devices.devices.flat[0]):  # In shard_map, as in training: it gives Pallas the device.
             jitted = jax.jit(mesh.per_device(fn, mesh.split(devices), whole.spec, whole.spec))
-            results[name] = contents(jitted.lower(*placed).compile().as_text())
+            results[name] = contents(jitted.lower(*placed).compile(programs.COMPILER_OPTIONS["gpu"]).as_text())
     results["four steps on two devices"] = contents(step_text(mesh.make_mesh(two)))
     print(json.dumps(results, indent=1))
 

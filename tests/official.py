@@ -136,7 +136,7 @@ class Recorded:
             self._errors.append(f"{self.prefix}{name}: shape {ours.shape}, recorded {reference.shape}")
             return
         error = (measure or relative_error)(ours, reference)
-        table = self.file if measure is None and tolerance <= TOLERANCE else f"{self.file}, after training"
+        table = self.file if measure is None and tolerance <= TOLERANCE else f"{self.file}, own tolerance"
         record(table, self.prefix + name, error)
         if not error <= tolerance:  # NaN fails too.
             self._errors.append(f"{self.prefix}{name}: error {error:.2e} of {tolerance:.0e} allowed")
@@ -244,7 +244,7 @@ def d_loss(values: dict[str, Any], train: Train, shape: tuple[int, int], restore
 @functools.partial(jax.jit, static_argnames=("model", "resolution"))
 def synthesize(params: Any, ws: Any, noise: Any, alpha: Any, *, model: Model, resolution: int) -> jax.Array:
     """Returns images of `resolution` px."""
-    return generator.Synthesis(model).apply({"params": params}, ws, noise, alpha, resolution=resolution)
+    return generator.synthesis(model).apply({"params": params}, ws, noise, alpha, resolution=resolution)
 
 
 @functools.partial(jax.jit, static_argnames="model")
@@ -262,7 +262,7 @@ def generate(params: Any, latents: sampling.Latents, labels: Any, alpha: Any, *,
 @functools.partial(jax.jit, static_argnames=("model", "resolution"))
 def discriminate(params: Any, images: Any, labels: Any, alpha: Any, *, model: Model, resolution: int) -> Any:
     """Returns scores of images of `resolution` px."""
-    return discriminator.Discriminator(model).apply({"params": params}, images, labels, alpha, resolution=resolution)
+    return discriminator.discriminator(model).apply({"params": params}, images, labels, alpha, resolution=resolution)
 
 
 def images_at(network: Network, ws: Any, lod: float, size: int | None = None) -> jax.Array:

@@ -28,7 +28,7 @@ def random_network(seed: int = 0, **changes: Any) -> Network:
             tree["mapping"] = jax.tree.map(lambda x: 100 * x, tree["mapping"])
         return tree
 
-    maps = [(1, r, r, 1) for r in model.resolutions for _ in range(2)] if model.use_noise else []
+    maps = [r and rng.standard_normal((1, r, r, 1), dtype=np.float32) for r in model.noise_sizes]
     return Network(
         model,
         drawn(trees.abstract_generator(model)),
@@ -36,7 +36,7 @@ def random_network(seed: int = 0, **changes: Any) -> Network:
         drawn(trees.abstract_generator(model)),
         drawn(trees.abstract_discriminator(model)),
         rng.standard_normal(model.w_size, dtype=np.float32) if model.use_styles else None,
-        tuple(rng.standard_normal(shape, dtype=np.float32) for shape in maps) or None,
+        tuple(maps) if model.use_noise else None,
         tuple(f"class {i}" for i in range(model.num_labels)),
         model.resolution,
         1.0,

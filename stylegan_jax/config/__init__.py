@@ -13,8 +13,9 @@ The defaults are the paper's FFHQ run at 1024x1024 (configuration F).
 """
 
 import dataclasses
+import types
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import ml_collections
 
@@ -25,6 +26,7 @@ from stylegan_jax.config import checks, typed
 class Model:
     """Shape of the networks, the paper's ablations (Tables 1, 2 and 4), and the precision of their arithmetic."""
 
+    architecture: Literal["stylegan", "stylegan2"] = "stylegan"
     resolution: int = 1024  # Height and width of the images, px; a power of two, 8..1024.
     channels: int = 3  # Colour channels: 1 gray, 3 RGB, 4 RGBA.
     num_labels: int = 0  # Classes of a conditional model; 0 is unconditional.
@@ -52,6 +54,15 @@ class Model:
     # outside the picture as zeros, so the borders differ, and through the instance norm the whole picture.
     bias_before_blur: bool = False
     nonlinearity: Literal["lrelu", "relu"] = "lrelu"
+    # StyleGAN2's connections (its Fig. 7): sums of images, residual blocks, or none, as in StyleGAN.
+    g_connections: Literal["skip", "resnet", "orig"] = "skip"
+    d_connections: Literal["skip", "resnet", "orig"] = "resnet"
+    conv_clamp: float | None = None  # StyleGAN2: bound of each layer's features; None: no bound.
+    embed_size: int | None = None  # StyleGAN2: units of the labels' embedding; None: w_size.
+    # StyleGAN2: the discriminator's own mapping network, of labels alone.
+    d_mapping_layers: int = 8  # Its dense layers.
+    d_mapping_lr_multiplier: float = 0.01  # Its learning rate, relative to the others'.
+    d_mapping_size: int | None = None  # Its units; None: fmaps(4).
     use_equalized_lr: bool = True  # Unit-variance weights scaled at run time (Progressive GAN, Sec. 4.1).
     stddev_group: int = 4  # Images in a group of the minibatch standard deviation; 0 leaves it out.
     stddev_features: int = 1  # Feature maps that the minibatch standard deviation appends.
@@ -72,6 +83,12 @@ class Model:
     def num_layers(self) -> int:
         """Number of w's that an image takes: two for each resolution, or one without styles."""
         return 2 * len(self.resolutions) if self.use_styles else 1
+
+    @property
+    def noise_sizes(self) -> tuple[int | None, ...]:
+        """Heights and widths of the noise maps, px: two for each resolution; None where a layer has no noise."""
+        sizes = [r if self.use_noise else None for r in self.resolutions for _ in range(2)]
+        return (None, *sizes[1:]) if self.architecture == "stylegan2" else tuple(sizes)
 
     def fmaps(self, resolution: int) -> int:
         """Returns the number of feature maps at `resolution` px."""
@@ -146,21 +163,35 @@ class Schedule:
 class Train:
     """Losses and updates (Secs. 3, A; Mescheder et al. 2018 for R1 and R2)."""
 
-    g_loss: Literal["logistic_nonsaturating", "logistic_saturating", "wgan"] = "logistic_nonsaturating"
-    d_loss: Literal["logistic", "wgan", "hinge"] = "logistic"  # hinge goes with the wgan generator loss.
+    # hinge goes with the wgan generator loss, relativistic (R3GAN, Huang et al. 2024) with itself.
+    g_loss: Literal["logistic_nonsaturating", "logistic_saturating", "wgan", "relativistic"] = "logistic_nonsaturating"
+    d_loss: Literal["logistic", "wgan", "hinge", "relativistic"] = "logistic"
     r1_gamma: float = 10.0  # Weight of the gradient penalty on reals; 0 leaves it out.
     # Iterations between updates by R1. At 1, R1 is part of every loss. At k (StyleGAN2: 16), an update by k times R1
     # alone comes before every k-th iteration; k is a multiple of schedule.refresh_steps.
     r1_interval: int = 1
+    # Path length regularization (StyleGAN2, Sec. 3.2): an update by pl_interval times its loss alone, with half a
+    # batch, comes before every pl_interval-th iteration (StyleGAN2: 4), a multiple of schedule.refresh_steps.
+    pl_weight: float = 0.0  # Its weight (StyleGAN2: 2); 0 leaves it out.
+    pl_interval: int = 4
+    pl_decay: float = 0.01  # How much of a batch's mean path length goes into the running mean.
     r2_gamma: float = 0.0  # Weight of the gradient penalty on fakes; 0 leaves it out.
     gp_lambda: float = 0.0  # Weight of WGAN-GP's penalty; 10 in the papers, 0 leaves it out.
     gp_target: float = 1.0  # Gradient norm that WGAN-GP pulls towards.
     wgan_drift: float = 0.001  # Weight of the squared real scores in the wgan loss.
+    # Augmentation of all that the discriminator sees, for few pictures: adaptive (ADA, Karras et al. 2020b), or
+    # DiffAugment (Zhao et al. 2020), which is smaller. None: no augmentation.
+    augment: Literal["ada", "diffaugment"] | None = None
+    augment_p: float | None = None  # ADA: a fixed probability of each operation; None: it adapts, from 0 on.
+    ada_target: float = 0.6  # Mean sign of the scores of reals that the probability is moved towards.
+    ada_kimg: float = 500.0  # Thousands of images in which the probability can move by 1.
     adam_beta2: float = 0.99  # Decay of the second moment; beta1 is 0.
     adam_eps: float = 1e-8
+    adam_form: Literal["tensorflow", "pytorch"] = "tensorflow"  # Where Adam adds eps: before or after nu's correction.
     style_mixing_prob: float = 0.9  # Share of images made from two latents.
     w_avg_beta: float = 0.995  # Decay of the running mean of w, for each batch.
     ema_halflife_kimg: float = 10.0  # Half-life of the generator's weight average.
+    ema_rampup: float | None = None  # Greatest half-life, as a share of the images shown so far; None: no such limit.
     # Number of model.resolutions, from the highest down, whose parts of the discriminator are never updated: the block
     # of two layers at that resolution and its fromRGB (FreezeD, Mo et al. 2020; use it with --init_from). 0: none. The
     # layers at 4 px always train. While a run grows, parts of resolutions that are not in use yet are frozen too.
@@ -203,10 +234,13 @@ class Config:
 def default() -> ml_collections.ConfigDict:
     """Returns the defaults as a ConfigDict, for files in configs/ to change."""
     values = ml_collections.ConfigDict(to_dict(Config()))
-    blur_filter = ml_collections.config_dict.placeholder(tuple)  # It can be None, and a tuple again.
-    blur_filter.set(values.model.blur_filter)
-    values.model.blur_filter = blur_filter
-    values.data.white_level = ml_collections.config_dict.placeholder(int)
+    for section in (Model, Data, Train):  # What can be None takes values of its other type too.
+        for name, kind in get_type_hints(section).items():
+            if types.NoneType in get_args(kind):
+                other = get_origin(get_args(kind)[0]) or get_args(kind)[0]
+                place = ml_collections.config_dict.placeholder(str if other is Literal else other)
+                place.set(getattr(section, name))
+                values[section.__name__.lower()][name] = place
     return values.lock()
 
 

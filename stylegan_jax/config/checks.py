@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from stylegan_jax.config import architectures
+
 
 def _require(holds: bool, path: str, value: Any, rule: str) -> None:
     if not holds:
@@ -16,21 +18,23 @@ def _value(config: Any, path: str) -> Any:
     return functools.reduce(getattr, path.split("."), config)
 
 
+_G_LOSSES = {"hinge": ("wgan",), "wgan": ("wgan",), "relativistic": ("relativistic",)}  # Those that go with d_loss.
+
+
 def check(config: Any) -> None:
     """Raises ValueError, naming field and remedy, if the config.Config `config` cannot be trained."""
     check_model(config.model)
     _check_ranges(config)
     _check_schedule(config)
     train = config.train
-    _require(
-        train.d_loss not in ("hinge", "wgan") or train.g_loss == "wgan",
-        "train.g_loss",
-        train.g_loss,
-        f"with d_loss {train.d_loss!r} use 'wgan'",
-    )
+    g_losses = _G_LOSSES.get(train.d_loss, ("logistic_nonsaturating", "logistic_saturating", "wgan"))
+    rule = f"with d_loss {train.d_loss!r} use {' or '.join(map(repr, g_losses))}"
+    _require(train.g_loss in g_losses, "train.g_loss", train.g_loss, rule)
     _require(
         train.r1_interval == 1 or train.r1_gamma > 0, "train.r1_interval", train.r1_interval, "with r1_gamma 0 use 1"
     )
+    for name, value in (("augment_p", train.augment_p), ("ema_rampup", train.ema_rampup)):
+        _require(value is None or 0 <= value <= 1e6, f"train.{name}", value, "use None, or 0 or more")
     num_blocks = len(config.model.resolutions) - 1
     _require(
         0 <= train.freeze_d <= num_blocks,
@@ -40,12 +44,13 @@ def check(config: Any) -> None:
         f"{num_blocks}",
     )
     steps = config.schedule.refresh_steps
-    _require(
-        train.r1_interval == 1 or train.r1_interval % steps == 0,
-        "train.r1_interval",
-        train.r1_interval,
-        f"use 1, or a multiple of schedule.refresh_steps (={steps})",
-    )
+    for name, interval in (("r1_interval", train.r1_interval), ("pl_interval", train.pl_weight and train.pl_interval)):
+        _require(
+            interval in (0, 1) or interval % steps == 0,
+            f"train.{name}",
+            interval,
+            f"use {'1, or ' if name == 'r1_interval' else ''}a multiple of schedule.refresh_steps (={steps})",
+        )
 
 
 # Far above what any network has: units of layers, elements of latents, classes, taps of the filter.
@@ -57,7 +62,9 @@ def check_model(model: Any) -> None:
     _require(8 <= model.resolution <= 1024 and is_power, "model.resolution", model.resolution, "use 8, 16, ... 1024")
     _require(model.channels in (1, 3, 4), "model.channels", model.channels, "use 1 (gray), 3 (RGB) or 4 (RGBA)")
     _require(0 <= model.mapping_layers <= 8, "model.mapping_layers", model.mapping_layers, "use 0 to 8")
-    w_size = model.z_size + (model.z_size if model.embed_labels else model.num_labels) * (model.num_labels > 0)
+    of_label = model.z_size if model.embed_labels else model.num_labels
+    of_label = (model.embed_size or model.w_size) if model.architecture == "stylegan2" else of_label
+    w_size = model.z_size + of_label * (model.num_labels > 0)
     _require(
         model.mapping_layers > 0 or model.w_size == w_size,
         "model.w_size",
@@ -90,7 +97,8 @@ def check_model(model: Any) -> None:
         model.stddev_features,
         f"it must divide the {features} feature maps at 4x4",
     )
-    _check_switches(model)
+    if misfit := architectures.misfit(model):
+        _require(False, f"model.{misfit[0]}", getattr(model, misfit[0]), misfit[1])
     if model.blur_filter is not None:
         _require(
             len(model.blur_filter) <= _MOST_TAPS
@@ -100,32 +108,6 @@ def check_model(model: Any) -> None:
             model.blur_filter,
             f"use at most {_MOST_TAPS} integers; they are divided by their sum, which cannot be 0",
         )
-
-
-_LEAST_EPSILON = 1e-30  # Much smaller numbers are zero in float32, by which a flat map cannot be divided.
-
-
-def _check_switches(model: Any) -> None:
-    """Refuses an epsilon out of range, and switches that would act on a part that the model does not have."""
-    epsilon, default = model.instance_norm_epsilon, type(model).instance_norm_epsilon
-    _require(
-        _LEAST_EPSILON <= epsilon < 1,
-        "model.instance_norm_epsilon",
-        epsilon,
-        f"use {_LEAST_EPSILON:g} or more, and less than 1",
-    )
-    _require(
-        model.use_instance_norm or epsilon == default,
-        "model.instance_norm_epsilon",
-        epsilon,
-        f"with model.use_instance_norm=False it has no effect: use {default:g}",
-    )
-    _require(
-        model.blur_filter is not None or not model.bias_before_blur,
-        "model.bias_before_blur",
-        model.bias_before_blur,
-        "with model.blur_filter=None it has no effect: use False",
-    )
 
 
 # Fields whose range depends on no other field: (path, least, most).
@@ -146,10 +128,15 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("schedule.tick_kimg", 1e-3, 1e9),
     ("train.r1_gamma", 0, 1e9),
     ("train.r1_interval", 1, 10**6),
+    ("train.pl_weight", 0, 1e9),
+    ("train.pl_interval", 2, 10**6),
+    ("train.pl_decay", 0, 1),
     ("train.r2_gamma", 0, 1e9),
     ("train.gp_lambda", 0, 1e9),
     ("train.gp_target", 1e-6, 1e9),
     ("train.wgan_drift", 0, 1e9),
+    ("train.ada_target", -1, 1),
+    ("train.ada_kimg", 1e-3, 1e9),
     ("train.adam_beta2", 0, 1 - 1e-9),
     ("train.adam_eps", 0, 1),
     ("train.style_mixing_prob", 0, 1),
@@ -197,6 +184,12 @@ def _check_schedule(config: Any) -> None:
     initial = schedule.initial_resolution
     _require(initial in model.resolutions, "schedule.initial_resolution", initial, f"use one of {model.resolutions}")
     _require(
+        model.architecture == "stylegan" or initial == model.resolution,
+        "schedule.initial_resolution",
+        initial,
+        f"StyleGAN2 does not grow: use model.resolution (={model.resolution})",
+    )
+    _require(
         schedule.stable_kimg + schedule.fade_kimg > 0 or initial == model.resolution,
         "schedule.stable_kimg",
         schedule.stable_kimg,
@@ -240,10 +233,11 @@ def _divisors(batch: int, group: int) -> list[int]:
 def check_devices(config: Any, num_devices: int) -> None:
     """Raises ValueError if a batch does not divide among the devices; it names the nearest batches that do."""
     lines = []
+    halves = 2 if config.train.pl_weight else 1  # Path lengths take half a batch.
     for r in (r for r in config.model.resolutions if r >= config.schedule.initial_resolution):
         batch, parts = config.schedule.batch_at(r), config.schedule.num_parts(r)
-        if batch % (num_devices * parts):
-            step = math.lcm(num_devices, max(config.model.stddev_group, 1)) * parts
+        if batch % (num_devices * parts * halves):
+            step = math.lcm(num_devices * halves, max(config.model.stddev_group, 1)) * parts
             near = [n for n in (batch // step * step, -(-batch // step) * step) if n]
             of_parts = f" in {parts} parts" if parts > 1 else ""
             lines.append(f"  {batch}{of_parts} at {r}x{r}: use {' or '.join(map(str, near))}")
@@ -264,8 +258,17 @@ def _has_gaps(config: Any, pairs: str) -> bool:
 _ACT_SOMETIMES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("data.num_faces", lambda config: config.data.source == "faces", "data.source is not 'faces'"),
     ("data.split", lambda config: config.data.source.startswith("tfds:"), "data.source is not tfds:NAME"),
-    ("model.embed_labels", lambda config: config.model.num_labels > 0, "model.num_labels is 0"),
+    *(
+        (f"model.{name}", lambda config: config.model.num_labels > 0, "model.num_labels is 0")
+        for name in ("embed_labels", "embed_size", "d_mapping_layers", "d_mapping_lr_multiplier", "d_mapping_size")
+    ),
     ("train.gp_target", lambda config: config.train.gp_lambda > 0, "train.gp_lambda is 0"),
+    ("train.pl_interval", lambda config: config.train.pl_weight > 0, "train.pl_weight is 0"),
+    ("train.pl_decay", lambda config: config.train.pl_weight > 0, "train.pl_weight is 0"),
+    *(
+        (f"train.{name}", lambda config: config.train.augment == "ada", "train.augment is not 'ada'")
+        for name in ("augment_p", "ada_target", "ada_kimg")
+    ),
     ("train.wgan_drift", lambda config: config.train.d_loss == "wgan", "train.d_loss is not 'wgan'"),
     ("report.best_metric", lambda config: config.report.keep_best > 0, "report.keep_best is 0"),
     *(

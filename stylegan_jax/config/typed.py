@@ -43,8 +43,8 @@ def _typed(value: Any, hint: Any, path: str) -> Any:
         if value not in args:
             raise ValueError(f"{path} is {value!r}; it can be {', '.join(map(repr, args))}.")
         return value
-    if origin is types.UnionType:
-        return None if value in (None, (None,)) else _typed(value, args[0], path)  # A flag "None" comes as a tuple.
+    if origin in (types.UnionType, typing.Union):  # A flag "None" comes as a tuple, or as text.
+        return None if value in (None, (None,), "None") else _typed(value, args[0], path)
     if origin is tuple and isinstance(value, tuple | list):
         hints = [args[0]] * len(value) if args[-1] is Ellipsis else args
         if len(hints) != len(value):

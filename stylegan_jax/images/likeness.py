@@ -132,13 +132,13 @@ def discriminator_features(params: Any, images: Array, *, alpha: Array | None, m
     Returns:
         Of `resolution` / 2 px, and so on down to 4 px. [n, r, r, c]
     """
-    _, state = discriminator.Discriminator(model).apply(
+    _, state = discriminator.discriminator(model).apply(
         {"params": params},
         images,
         jnp.zeros((images.shape[0], model.num_labels)) if model.num_labels else None,
         alpha,
         resolution=resolution,
-        capture_intermediates=lambda module, _: isinstance(module, discriminator.DiscriminatorBlock),
+        capture_intermediates=lambda module, _: isinstance(module, discriminator.BLOCKS),
         mutable=["intermediates"],
     )
     found = [part["__call__"][0] for part in state["intermediates"].values() if "__call__" in part]

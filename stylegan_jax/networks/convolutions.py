@@ -29,20 +29,45 @@ def conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
     return plain_conv(x, weight, scale)
 
 
-def upscale_conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
-    """Returns conv(upscale(x), weight, scale): [n, h, w, c] with [k, k, c, d] to [n, 2 h, 2 w, d]."""
+def upscale_conv(x: Array, weight: Array, scale: float = 1.0, ring: int = 0) -> Array:
+    """Returns conv(upscale(x), weight, scale): [n, h, w, c] with [k, k, c, d] to [n, 2 h + 2 ring, 2 w + 2 ring, d].
+
+    Args:
+        x: images, zeros outside.
+        weight: kernel.
+        scale: factor of the kernel.
+        ring: pixels around the images that the result has besides: 0 or 1.
+    """
     if weight.shape[:2] != (3, 3):
-        return plain_upscale_conv(x, weight, scale)
-    return (cpu_convolutions.upscale_conv if backend.platform() == "cpu" else strided_upscale_conv)(x, weight, scale)
+        return plain_upscale_conv(x, weight, scale, ring)
+    return (_cpu_upscale_conv if backend.platform() == "cpu" else strided_upscale_conv)(x, weight, scale, ring)
 
 
-def conv_downscale(x: Array, weight: Array, scale: float = 1.0) -> Array:
-    """Returns downscale(conv(x, weight, scale)): [n, h, w, c] with [k, k, c, d] to [n, h / 2, w / 2, d]."""
+def conv_downscale(x: Array, weight: Array, scale: float = 1.0, ring: int = 0) -> Array:
+    """Returns downscale(conv(x, weight, scale)): [n, 2 h + 2 ring, 2 w + 2 ring, c] with [k, k, c, d] to [n, h, w, d].
+
+    Args:
+        x: images and, with `ring`, the pixels around them; zeros outside.
+        weight: kernel.
+        scale: factor of the kernel.
+        ring: pixels around the images that `x` has besides: 0 or 1.
+    """
     if weight.shape[:2] != (3, 3):
-        return plain_conv_downscale(x, weight, scale)
-    return (cpu_convolutions.conv_downscale if backend.platform() == "cpu" else strided_conv_downscale)(
-        x, weight, scale
-    )
+        return plain_conv_downscale(x, weight, scale, ring)
+    return (_cpu_conv_downscale if backend.platform() == "cpu" else strided_conv_downscale)(x, weight, scale, ring)
+
+
+def _cpu_upscale_conv(x: Array, weight: Array, scale: float, ring: int) -> Array:
+    return _padded(cpu_convolutions.upscale_conv(_padded(x, ring), weight, scale), -ring)
+
+
+def _cpu_conv_downscale(x: Array, weight: Array, scale: float, ring: int) -> Array:
+    return _padded(cpu_convolutions.conv_downscale(_padded(x, ring), weight, scale), -ring)
+
+
+def _padded(x: Array, ring: int) -> Array:
+    """Returns `x` with a ring of zeros, or without a ring of its pixels if the number is negative."""
+    return ops.pad_axis(ops.pad_axis(x, ring, ring, 1), ring, ring, 2) if ring else x
 
 
 def _kernel(x: Array, weight: Array, scale: float) -> Array:
@@ -61,29 +86,29 @@ def plain_conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
     return _convolve(x, _kernel(x, weight, scale), 1, "SAME")
 
 
-def plain_upscale_conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
+def plain_upscale_conv(x: Array, weight: Array, scale: float = 1.0, ring: int = 0) -> Array:
     """Returns what `upscale_conv` does."""
-    return plain_conv(ops.upscale(x), weight, scale)
+    return _padded(plain_conv(ops.upscale(_padded(x, ring)), weight, scale), -ring)
 
 
-def plain_conv_downscale(x: Array, weight: Array, scale: float = 1.0) -> Array:
+def plain_conv_downscale(x: Array, weight: Array, scale: float = 1.0, ring: int = 0) -> Array:
     """Returns what `conv_downscale` does."""
-    return ops.downscale(plain_conv(x, weight, scale))
+    return _padded(ops.downscale(plain_conv(_padded(x, ring), weight, scale)), -ring)
 
 
 # ---- strided forms: one 4x4 kernel, half the multiplications, and no enlarged images (official "fused_scale")
 
 
-def strided_upscale_conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
+def strided_upscale_conv(x: Array, weight: Array, scale: float = 1.0, ring: int = 0) -> Array:
     """Returns what `upscale_conv` does, for a 3x3 kernel: the transpose of a strided convolution."""
     kernel = jnp.swapaxes(_sum_of_shifted(jax.lax.rev(weight, (0, 1))), 2, 3)
-    return _transposed(x, _resampling_kernel(x, kernel, scale), _precision())
+    return _transposed(x, _resampling_kernel(x, kernel, scale), 1 - ring, _precision())
 
 
-def strided_conv_downscale(x: Array, weight: Array, scale: float = 1.0) -> Array:
+def strided_conv_downscale(x: Array, weight: Array, scale: float = 1.0, ring: int = 0) -> Array:
     """Returns what `conv_downscale` does, for a 3x3 kernel: one strided convolution."""
     kernel = _resampling_kernel(x, _sum_of_shifted(weight), scale / 4)
-    return _strided(x, kernel, _precision())
+    return _strided(x, kernel, 1 - ring, _precision())
 
 
 def _precision() -> str | None:
@@ -109,47 +134,48 @@ def _resampling_kernel(x: Array, kernel: Array, scale: float) -> Array:
 # derivatives are traced outside of the context that sets it.
 
 
-def _down(x: Array, kernel: Array, precision: str | None) -> Array:
+def _down(x: Array, kernel: Array, pad: int, precision: str | None) -> Array:
     with jax.default_matmul_precision(precision):
-        return _convolve(x, kernel, 2, ((1, 1), (1, 1)))
+        return _convolve(x, kernel, 2, ((pad, pad), (pad, pad)))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _strided(x: Array, kernel: Array, precision: str | None) -> Array:
-    """Returns `x` [n, 2 h, 2 w, c] convolved with `kernel` [4, 4, c, d] at every second pixel: y [n, h, w, d]."""
-    return _down(x, kernel, precision)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _strided(x: Array, kernel: Array, pad: int, precision: str | None) -> Array:
+    """Returns `x` [n, 2 h + 2 - 2 pad, 2 w + 2 - 2 pad, c] convolved with `kernel` [4, 4, c, d]: y [n, h, w, d]."""
+    return _down(x, kernel, pad, precision)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _transposed(y: Array, kernel: Array, precision: str | None) -> Array:
-    """Returns the adjoint of `_strided` in x, applied to `y` [n, h, w, d]: [n, 2 h, 2 w, c]."""
-    n, h, w, _ = y.shape
-    x = jax.ShapeDtypeStruct((n, 2 * h, 2 * w, kernel.shape[2]), y.dtype)
-    (result,) = jax.linear_transpose(lambda x: _down(x, kernel, precision), x)(y)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _transposed(y: Array, kernel: Array, pad: int, precision: str | None) -> Array:
+    """Returns the adjoint of `_strided` in x, applied to `y` [n, h, w, d]: [n, 2 h + 2 - 2 pad, 2 w + 2 - 2 pad, c]."""
+    n, *sides, _ = y.shape
+    h, w = (2 * side + 2 - 2 * pad for side in sides)
+    x = jax.ShapeDtypeStruct((n, h, w, kernel.shape[2]), y.dtype)
+    (result,) = jax.linear_transpose(lambda x: _down(x, kernel, pad, precision), x)(y)
     return result
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _kernel_gradient(x: Array, y: Array, precision: str | None) -> Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _kernel_gradient(x: Array, y: Array, pad: int, precision: str | None) -> Array:
     """Returns the adjoint of `_strided` in the kernel: [4, 4, c, d]."""
     kernel = jax.ShapeDtypeStruct((4, 4, x.shape[3], y.shape[3]), x.dtype)
-    (result,) = jax.linear_transpose(lambda kernel: _down(x, kernel, precision), kernel)(y)
+    (result,) = jax.linear_transpose(lambda kernel: _down(x, kernel, pad, precision), kernel)(y)
     return result
 
 
-def _with_arguments(map_fn, a: Array, b: Array, precision: str | None):
-    return map_fn(a, b, precision), (a, b)
+def _with_arguments(map_fn, a: Array, b: Array, *how: int | str | None):
+    return map_fn(a, b, *how), (a, b)
 
 
 _strided.defvjp(
     functools.partial(_with_arguments, _strided),
-    lambda how, xk, g: (_transposed(g, xk[1], how), _kernel_gradient(xk[0], g, how)),
+    lambda pad, how, xk, g: (_transposed(g, xk[1], pad, how), _kernel_gradient(xk[0], g, pad, how)),
 )
 _transposed.defvjp(
     functools.partial(_with_arguments, _transposed),
-    lambda how, yk, g: (_strided(g, yk[1], how), _kernel_gradient(g, yk[0], how)),
+    lambda pad, how, yk, g: (_strided(g, yk[1], pad, how), _kernel_gradient(g, yk[0], pad, how)),
 )
 _kernel_gradient.defvjp(
     functools.partial(_with_arguments, _kernel_gradient),
-    lambda how, xy, g: (_transposed(xy[1], g, how), _strided(xy[0], g, how)),
+    lambda pad, how, xy, g: (_transposed(xy[1], g, pad, how), _strided(xy[0], g, pad, how)),
 )

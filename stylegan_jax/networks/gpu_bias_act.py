@@ -36,7 +36,7 @@ def blurred_slope(x: Array, bias: Array, g: Array, nonlinearity: str, taps: Sequ
     return y.reshape(g.shape)
 
 
-def colors_gradient(y: Array, g: Array, kernel: Array, nonlinearity: str) -> Array:
+def colors_gradient(y: Array, g: Array, kernel: Array, nonlinearity: str, clamp: float | None = None) -> Array:
     """Returns (f' g) @ kernel.T, where y = f(...): [n, h, w, c] and kernel [k, c] to [n, h, w, k]."""
 
     def kernel_fn(y_ref, g_ref, kernel_ref, colors_ref, tiles: Tiles):
@@ -45,7 +45,7 @@ def colors_gradient(y: Array, g: Array, kernel: Array, nonlinearity: str) -> Arr
             for first in range(0, c, tiles.maps):
                 maps = pl.ds(first, tiles.maps)
                 sloped = ops.activation_gradient(
-                    y_ref[0, tile, maps], g_ref[0, tile, maps].astype(jnp.float32), nonlinearity
+                    y_ref[0, tile, maps], g_ref[0, tile, maps].astype(jnp.float32), nonlinearity, clamp
                 )
                 sums = [total + jnp.sum(sloped * kernel_ref[i, maps][None, :], axis=1) for i, total in enumerate(sums)]
             for i, total in enumerate(sums):
@@ -59,7 +59,9 @@ def colors_gradient(y: Array, g: Array, kernel: Array, nonlinearity: str) -> Arr
     return colors.reshape(n, h, w, k)
 
 
-def kernel_gradient(y: Array, g: Array, colors: Array, nonlinearity: str) -> tuple[Array, Array]:
+def kernel_gradient(
+    y: Array, g: Array, colors: Array, nonlinearity: str, clamp: float | None = None
+) -> tuple[Array, Array]:
     """Returns colors.T @ (f' g) [k, c] and the sum of f' g [c] in float32, where y = f(...) and g is its gradient.
 
     Args:
@@ -67,11 +69,13 @@ def kernel_gradient(y: Array, g: Array, colors: Array, nonlinearity: str) -> tup
         g: [n, h, w, c]
         colors: [n, h, w, k]
         nonlinearity: "lrelu" or "relu".
+        clamp: as in `ops.activation_gradient`.
     """
 
     def kernel(y_ref, g_ref, colors_ref, *sum_refs, tiles: Tiles):
         def terms(tile):
-            sloped = ops.activation_gradient(y_ref[0, tile, :], g_ref[0, tile, :].astype(jnp.float32), nonlinearity)
+            g = g_ref[0, tile, :].astype(jnp.float32)
+            sloped = ops.activation_gradient(y_ref[0, tile, :], g, nonlinearity, clamp)
             return sloped, *(sloped * colors_ref[0, tile, i].astype(jnp.float32)[:, None] for i in range(k))
 
         for ref, total in zip(sum_refs, tiles.sums(terms, 1 + k), strict=True):

@@ -30,12 +30,21 @@ def relu(x: Array) -> Array:
     return jax.nn.relu(x)
 
 
+def clamp(x: Array, most: float | None) -> Array:
+    """Returns `x` clipped to [-most, most], or as it is without a bound."""
+    return x if most is None else jnp.clip(x, -most, most)
+
+
 NONLINEARITIES: dict[str, Callable[[Array], Array]] = {"lrelu": leaky_relu, "relu": relu}
 
 
-def activation_gradient(y: Array, g: Array, nonlinearity: str) -> Array:
-    """Returns f'(x) g. `y` is f(x), or x itself, which has the same sign; at zero f' is as in the official code."""
-    return jnp.where(y >= 0, g, 0.2 * g) if nonlinearity == "lrelu" else jnp.where(y > 0, g, 0)
+def activation_gradient(y: Array, g: Array, nonlinearity: str, clamp: float | None = None) -> Array:
+    """Returns f'(x) g. `y` is f(x), or x itself, which has the same sign; at zero f' is as in the official code.
+
+    With `clamp`, `y` is f(x) clipped to [-clamp, clamp], and f' is 0 where it was.
+    """
+    g = jnp.where(y >= 0, g, 0.2 * g) if nonlinearity == "lrelu" else jnp.where(y > 0, g, 0)
+    return g if clamp is None else jnp.where((y > -clamp) & (y < clamp), g, 0)
 
 
 def add_bias(x: Array, bias: Array) -> Array:
@@ -96,42 +105,74 @@ def pad_axis(x: Array, before: int, after: int, axis: int) -> Array:
     return jax.lax.pad(x, np.zeros((), x.dtype), edges)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def blur(x: Array, taps: Sequence[int], normalize: bool = True) -> Array:
     """Returns `x` filtered by `taps` along both axes, zeros outside (StyleGAN, Sec. 2: bilinear resampling).
-
-    It is a weighted sum of shifted copies, which XLA fuses; a depthwise convolution is slower on a CPU.
 
     Args:
         x: images. [n, h, w, c]
         taps: filter, from top to bottom and left to right; its middle is at (len(taps) - 1) // 2.
         normalize: divide the taps by their sum, which keeps flat areas as they are.
     """
-    return _filter(x, taps, normalize, (len(taps) - 1) // 2)
+    before = (len(taps) - 1) // 2
+    return fir(x, _weights(taps, normalize), before, len(taps) - 1 - before)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def blur_adjoint(x: Array, taps: Sequence[int], normalize: bool = True) -> Array:
     """Returns the adjoint of `blur`, which is blur itself for symmetric taps of odd length."""
-    return _filter(x, taps[::-1], normalize, len(taps) // 2)
+    before = len(taps) // 2
+    return fir(x, _weights(taps[::-1], normalize), before, len(taps) - 1 - before)
 
 
-def _filter(x: Array, taps: Sequence[int], normalize: bool, before: int) -> Array:
-    """Returns x filtered along both axes by `taps`, of which `before` precede the middle; sums are float32."""
-    weights, dtype = np.asarray(taps, np.float64), x.dtype
-    weights = weights / weights.sum() if normalize else weights
-    x = x.astype(jnp.promote_types(dtype, jnp.float32))
-    _, h, w, _ = x.shape
-    after = len(taps) - 1 - before
+def low_pass(x: Array, taps: Sequence[int], ring: int = 0) -> Array:
+    """Returns `x` filtered by symmetric `taps`: with the 2x2 box of `upscale` and `downscale`, StyleGAN2's resampling.
+
+    Its filter (1, 3, 3, 1) is the box (1, 1) convolved with (1, 2, 1).
+
+    Args:
+        x: images, zeros outside. [n, h, w, c]
+        taps: filter; its middle is at len(taps) // 2. It is divided by its sum.
+        ring: pixels around the images that the result has besides; a negative number crops.
+
+    Returns:
+        [n, h + 2 ring, w + 2 ring, c]
+    """
+    before, after = len(taps) // 2, (len(taps) - 1) // 2
+    return fir(x, _weights(taps, True), before + ring, after + ring)
+
+
+def _weights(taps: Sequence[int], normalize: bool) -> tuple[float, ...]:
+    weights = np.asarray(taps, np.float64)
+    return tuple((weights / weights.sum() if normalize else weights).tolist())
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def fir(x: Array, weights: tuple[float, ...], before: int, after: int) -> Array:
+    """Returns sum_ij weights[i] weights[j] x[h + i - before, w + j - before], in the dtype of `x`; sums are float32.
+
+    It is a weighted sum of shifted copies, which XLA fuses; a depthwise convolution is slower on a CPU.
+
+    Args:
+        x: images. [n, h, w, c]
+        weights: filter, from top to bottom and left to right.
+        before: zeros above and left of the images; a negative number crops.
+        after: likewise, below and right of them.
+
+    Returns:
+        [n, h', w', c], where h' = h + before + after - len(weights) + 1, and w' likewise.
+    """
+    dtype, size = x.dtype, len(weights)
+    h, w = (side + before + after - size + 1 for side in x.shape[1:3])
     padded = jax.lax.pad(x, np.zeros((), x.dtype), ((0, 0, 0), (before, after, 0), (before, after, 0), (0, 0, 0)))
-    x = sum(
-        float(a * b) * padded[:, i : i + h, j : j + w] for i, a in enumerate(weights) for j, b in enumerate(weights)
-    )
+    padded = padded.astype(jnp.promote_types(dtype, jnp.float32))
+    x = sum(a * b * padded[:, i : i + h, j : j + w] for i, a in enumerate(weights) for j, b in enumerate(weights))
     return x.astype(dtype)
 
 
-blur.defvjp(lambda x, *how: (blur(x, *how), None), lambda *args: (blur_adjoint(args[-1], *args[:2]),))
-blur_adjoint.defvjp(lambda x, *how: (blur_adjoint(x, *how), None), lambda *args: (blur(args[-1], *args[:2]),))
+def _fir_backward(weights: tuple[float, ...], before: int, after: int, _: None, g: Array) -> tuple[Array]:
+    return (fir(g, weights[::-1], len(weights) - 1 - before, len(weights) - 1 - after),)
+
+
+fir.defvjp(lambda x, *how: (fir(x, *how), None), _fir_backward)
 
 
 def minibatch_stddev(x: Array, group: int, num_features: int = 1, axis_name: str | None = None) -> Array:

@@ -51,18 +51,22 @@ def synthesize(
     params: Any, ws: Array, noise: Sequence[Array | None], alpha: Array | None, model: Model, resolution: int
 ) -> Array:
     """Returns images [n, r, r, c], not clipped, of ws [n, num_layers, w_size]."""
-    synthesis = generator.Synthesis(model)
-    return synthesis.apply({"params": params["synthesis"]}, ws, noise, alpha, resolution=resolution)
+    return generator.synthesis(model).apply({"params": params["synthesis"]}, ws, noise, alpha, resolution=resolution)
 
 
 def generate(
     params: Any, latents: Latents, labels: Array | None, alpha: Array | None, model: Model, resolution: int
 ) -> tuple[Array, Array]:
     """Returns images [n, r, r, c] and the batch mean of w [w_size], before mixing."""
+    ws, w_mean = mixed_ws(params, latents, labels, model)
+    return synthesize(params, ws, latents.noise, alpha, model, resolution), w_mean
+
+
+def mixed_ws(params: Any, latents: Latents, labels: Array | None, model: Model) -> tuple[Array, Array]:
+    """Returns ws [n, num_layers, w_size] of latents, their styles mixed, and the batch mean of w before mixing."""
     w = map_latents(params, latents.z, labels, model)
     w_mix = w if latents.z_mix is None else map_latents(params, latents.z_mix, labels, model)
-    ws = generator.mix_styles(w, w_mix, latents.cutoff, model.num_layers)
-    return synthesize(params, ws, latents.noise, alpha, model, resolution), jnp.mean(w, axis=0)
+    return generator.mix_styles(w, w_mix, latents.cutoff, model.num_layers), jnp.mean(w, axis=0)
 
 
 # ---- for looking at: uint8
@@ -73,14 +77,6 @@ def draw_ws(params: Any, z: Array, labels: Array | None, *, model: Model) -> Arr
     """Returns ws [n, num_layers, w_size] of latents z [n, z_size], one w for all layers."""
     w = map_latents(params, z, labels, model)
     return jnp.broadcast_to(w[:, None, :], (w.shape[0], model.num_layers, w.shape[1]))
-
-
-@functools.partial(jax.jit, static_argnames=("model", "resolution"))
-def images_of(
-    params: Any, ws: Array, noise: Sequence[Array | None], alpha: Array | None, *, model: Model, resolution: int
-) -> Array:
-    """Returns uint8 images [n, resolution, resolution, channels] of ws [n, num_layers, w_size]."""
-    return ops.to_uint8(synthesize(params, ws, noise, alpha, model, resolution))
 
 
 @functools.partial(jax.jit, static_argnames=("model", "n", "resolution", "batch_sharding"))

@@ -27,7 +27,7 @@ def abstract_discriminator(model: Model) -> Any:
     images = jax.ShapeDtypeStruct((1, model.resolution, model.resolution, model.channels), jnp.float32)
 
     def init(images: Any, labels: Any) -> Any:
-        network = discriminator.Discriminator(model)
+        network = discriminator.discriminator(model)
         return network.init(jax.random.key(0), images, labels, jnp.ones(()), resolution=model.resolution)["params"]
 
     return jax.eval_shape(init, images, labels)

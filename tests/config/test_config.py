@@ -42,6 +42,8 @@ def test_paper_has_18_layers_and_its_feature_maps():
         ({"schedule": {"lr_by_resolution": ((8, 1, 2),)}}, "entries are"),
         ({"schedule": {"lr": 0.0}}, "schedule.lr"),
         ({"train": {"d_loss": "hinge"}}, "with d_loss 'hinge' use 'wgan'"),
+        ({"train": {"d_loss": "relativistic"}}, "with d_loss 'relativistic' use 'relativistic'"),
+        ({"train": {"g_loss": "relativistic"}}, "with d_loss 'logistic' use 'logistic_nonsaturating' or"),
         ({"train": {"adam_beta2": 1.0}}, "train.adam_beta2"),
         ({"schedule": {"accumulation": 0}}, "schedule.accumulation is 0; use more than 0"),
         ({"schedule": {"accumulation": 3}}, r"batch of 256 at 8x8 .* \(=3\) parts .* \(=4\); use 1 or 2 or 4 or 8"),
@@ -77,6 +79,53 @@ def test_paper_has_18_layers_and_its_feature_maps():
 def test_a_wrong_value_is_named_with_its_remedy(values, message):
     with pytest.raises(ValueError, match=message):
         config.from_dict(values)
+
+
+STYLEGAN2 = {"architecture": "stylegan2"}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        *(
+            ({name: value}, f"model.{name} is .*; with model.architecture='stylegan' it has no effect: use")
+            for name, value in {
+                "g_connections": "resnet", "d_connections": "skip", "conv_clamp": 256.0, "embed_size": 8,
+                "d_mapping_layers": 2, "d_mapping_lr_multiplier": 0.1, "d_mapping_size": 8,
+            }.items()
+        ),
+        *(
+            (STYLEGAN2 | {name: value}, f"model.{name} is .*; with model.architecture='stylegan2' it has no effect")
+            for name, value in {
+                "normalize_latents": False, "embed_labels": False, "use_styles": False, "const_input": False,
+                "use_pixel_norm": True, "use_instance_norm": False, "instance_norm_epsilon": 1e-5,
+                "bias_before_blur": True, "use_equalized_lr": False,
+            }.items()
+        ),
+        (STYLEGAN2 | {"blur_filter": (1, 2)}, "takes a symmetric filter"),
+        (STYLEGAN2 | {"blur_filter": None}, "takes a symmetric filter, such as .* for none"),
+        (STYLEGAN2 | {"fmaps_by_resolution": ((2, 8), (4, 8))}, "nothing at 2 px"),
+        (STYLEGAN2 | {"d_mapping_layers": 9}, "model.d_mapping_layers is 9; use 0 to 8"),
+        (STYLEGAN2 | {"conv_clamp": 0.0}, "model.conv_clamp is 0.0; use more than 0"),
+        (STYLEGAN2 | {"embed_size": 0}, "model.embed_size is 0; use more than 0"),
+        (STYLEGAN2 | {"d_mapping_size": -1}, "model.d_mapping_size is -1; use more than 0"),
+        (STYLEGAN2 | {"d_mapping_lr_multiplier": 0.0}, "model.d_mapping_lr_multiplier is 0.0; use more than 0"),
+        (STYLEGAN2 | {"mapping_layers": 0, "z_size": 8}, "model.w_size is 512; .* use 8"),
+        (
+            STYLEGAN2 | {"mapping_layers": 0, "z_size": 8, "num_labels": 3, "embed_size": 4},
+            "model.w_size is 512; .* use 12",
+        ),
+    ],
+)  # fmt: skip
+def test_what_the_architecture_does_not_have_keeps_its_default(values, message):
+    with pytest.raises(ValueError, match=message):
+        checks.check_model(config.Model(**values))
+
+
+def test_a_model_of_stylegan2_may_have_all_that_is_its_own():
+    fields = {"g_connections": "orig", "d_connections": "skip", "conv_clamp": 256.0, "blur_filter": (1,)}
+    labels = {"num_labels": 3, "embed_size": 8, "d_mapping_layers": 0, "d_mapping_size": 16}
+    checks.check_model(config.Model(**STYLEGAN2, **fields, **labels, d_mapping_lr_multiplier=0.1))
 
 
 def test_networks_of_other_codes_have_an_epsilon_and_a_place_of_the_bias():

@@ -121,7 +121,7 @@ def _write_classifiers(folder, names, images=None, **fields):
 
 def _scores(network, images: np.ndarray) -> np.ndarray:
     """Returns a classifier's logits of images of 16 px. [n]"""
-    module = discriminator.Discriminator(network.model)
+    module = discriminator.discriminator(network.model)
     return np.asarray(module.apply({"params": network.d_params}, images, None, None, resolution=16))
 
 

@@ -26,6 +26,26 @@ def discriminator_maps(nonlinearity, taps):
             lambda *s: (normal(*s), normal(s[-1], seed=1)),
         ),
         (
+            "bias_act with a bound",
+            lambda x, b: activations.bias_act(x, b, nonlinearity, 0.7),
+            lambda x, b: jnp.clip(act(ops.add_bias(x, b)), -0.7, 0.7),
+            lambda *s: (normal(*s), normal(s[-1], seed=1)),
+        ),
+        (
+            "demodulated",
+            lambda x, s, n, k, b: activations.demodulated(x, s, n, k, b, nonlinearity, 0.7),
+            lambda x, s, n, k, b: jnp.clip(
+                act(x * s[:, None, None, :] + n * k[None, None, None, :] + b[None, None, None]), -0.7, 0.7
+            ),
+            lambda *s: (
+                normal(*s),
+                normal(s[0], s[-1], seed=1),
+                normal(1, *s[1:3], 1, seed=5),  # With which the gradient of the strength, a sum, does not cancel.
+                normal(1, seed=3),
+                normal(s[-1], seed=4),
+            ),  # fmt: skip
+        ),
+        (
             "bias_act_blur",
             lambda x, b: activations.bias_act_blur(x, b, nonlinearity, taps),
             lambda x, b: plain_blur(act(ops.add_bias(x, b)), taps),
@@ -33,8 +53,8 @@ def discriminator_maps(nonlinearity, taps):
         ),
         (
             "color_act",
-            lambda x, k, b: activations.color_act(x, k, b, nonlinearity),
-            lambda x, k, b: act(x @ k + b[None, None, None]),
+            lambda x, k, b: activations.color_act(x, k, b, nonlinearity, 0.7),
+            lambda x, k, b: jnp.clip(act(x @ k + b[None, None, None]), -0.7, 0.7),
             lambda *s: (normal(*s[:3], 3), normal(3, s[-1], seed=1), normal(s[-1], seed=2)),
         ),
     ]

@@ -58,6 +58,28 @@ def test_fast_forms_and_their_derivatives_equal_the_plain_ones(conv_fn, shape):
         assert np.max(np.abs(a - b)) <= TOLERANCE.get(conv_fn, 2e-6) * np.max(np.abs(b))
 
 
+@pytest.mark.parametrize("ring", [0, 1])
+@pytest.mark.parametrize("kind", ["", "strided_"])
+def test_a_ring_of_pixels_is_what_lies_outside_the_picture(kind, ring):
+    x, larger, weight = normal(2, 4, 6, 3), normal(2, 8 + 2 * ring, 12 + 2 * ring, 3), normal(3, 3, 3, 5)
+    up, down = getattr(convolutions, f"{kind}upscale_conv"), getattr(convolutions, f"{kind}conv_downscale")
+    outside = ((0, 0), (2, 2), (2, 2), (0, 0))
+    wide = convolutions.plain_upscale_conv(np.pad(x, outside), weight, 0.3)  # Exact where it is not at its own border.
+    expected = wide[:, 4 - ring : 12 + ring, 4 - ring : 16 + ring]
+    shrunk = convolutions.plain_conv_downscale(
+        np.pad(larger, ((0, 0), (ring, ring), (ring, ring), (0, 0))), weight, 0.3
+    )
+    with jax.default_matmul_precision("highest"):
+        ours = results(lambda *args: up(*args, ring), x, weight)
+        plain = results(lambda *args: convolutions.plain_upscale_conv(*args, ring), x, weight)
+        ours += results(lambda *args: down(*args, ring), larger, weight)
+        plain += results(lambda *args: convolutions.plain_conv_downscale(*args, ring), larger, weight)
+    np.testing.assert_allclose(ours[0], expected, atol=1e-5)
+    np.testing.assert_allclose(ours[5], shrunk[:, ring : ring + 4, ring : ring + 6], atol=1e-5)
+    for a, b in zip(ours, plain, strict=True):
+        assert a.shape == b.shape and np.max(np.abs(a - b)) <= 2e-6 * np.max(np.abs(b))
+
+
 @pytest.mark.parametrize("conv_fn", PLAIN, ids=lambda f: f.__name__)
 def test_features_stay_float32_where_jax_would_make_float64(conv_fn):
     with jax.enable_x64(True):

@@ -46,7 +46,7 @@ def test_mapping_and_its_gradients_agree_with_the_official_code(case):
 @functools.partial(jax.jit, static_argnames="model")
 def synthesis_gradients(params, ws, noise, dy, *, model):
     def apply(p, w):
-        return generator.Synthesis(model).apply({"params": p}, w, noise, jnp.ones(()), resolution=model.resolution)
+        return generator.synthesis(model).apply({"params": p}, w, noise, jnp.ones(()), resolution=model.resolution)
 
     return jax.vjp(apply, params, ws)[1](dy)
 
@@ -72,7 +72,7 @@ def test_each_layer_of_synthesis_agrees_with_the_official_code(file):
     inputs = official.load("synthesis")
     network = official.Network.read("synthesis", "vars")
     model, ws = network.model, inputs["dlatents_in"]
-    _, captured = generator.Synthesis(model).apply(
+    _, captured = generator.synthesis(model).apply(
         {"params": network.params["synthesis"]}, ws, network.noise, jnp.ones(()), resolution=model.resolution,
         capture_intermediates=True, mutable=["intermediates"],
     )  # fmt: skip
@@ -187,7 +187,7 @@ def variant_network(r, name):
 def r1_and_gradients(params, images, *, model):
     def penalty(params):
         def score(x):
-            d = discriminator.Discriminator(model)
+            d = discriminator.discriminator(model)
             return d.apply({"params": params}, x, None, jnp.ones(()), resolution=model.resolution)
 
         _, gradients = losses.scores_and_gradients(score, images)
@@ -223,7 +223,7 @@ def check_discriminator_layers(r, network, images):
     """Compares features of the first image of the batch."""
     model = network.model
     images = nhwc(images)[names.image_order(len(images), model.stddev_group)]
-    scores, captured = discriminator.Discriminator(model).apply(
+    scores, captured = discriminator.discriminator(model).apply(
         {"params": network.params}, images, None, jnp.ones(()), resolution=model.resolution,
         capture_intermediates=True, mutable=["intermediates"],
     )  # fmt: skip
@@ -264,7 +264,7 @@ def downscale_after_nonlinearity(call, args, kwargs, context):
     Differs: only there does the nonlinearity come before the downscale. Ours is the fused one, the official default.
     """
     block = context.module
-    if not isinstance(block, discriminator.DiscriminatorBlock) or context.method_name != "__call__":
+    if not isinstance(block, discriminator.BLOCKS) or context.method_name != "__call__":
         return call(*args, **kwargs)
     blocks_conv = functools.partial(layers.Conv, use_equalized_lr=block.model.use_equalized_lr)
     act, params, x = ops.NONLINEARITIES[block.model.nonlinearity], block.variables["params"], args[0]

@@ -43,7 +43,7 @@ def given() -> tuple:
 def forward(config, train_state, images, labels, latents):
     """Returns images, their scores, and the gradients of the scores that R1 takes."""
     fakes, _ = sampling.generate(train_state.g_params, latents, labels, ALPHA, config.model, 16)
-    d = discriminator.Discriminator(config.model)
+    d = discriminator.discriminator(config.model)
     scores, gradients = losses.scores_and_gradients(
         lambda x: d.apply({"params": train_state.d_params}, x, labels, ALPHA, resolution=16),
         ops.process_reals(images, None, ALPHA),
@@ -207,7 +207,7 @@ def test_products_of_latents_are_float32_whatever_is_asked_for(part):
     if part == "style":
         module, args = layers.Epilogue(model), (jnp.zeros((1, 4, 4, 8)), jnp.zeros((1, 512)), jnp.zeros((1, 4, 4, 1)))
     else:
-        module, args = generator.Start(model), (jnp.zeros((1, 512)),)
+        module, args = generator.stylegan.Start(model), (jnp.zeros((1, 512)),)
     params = jax.eval_shape(module.init, jax.random.key(0), *args)
     with jax.default_matmul_precision("default"):
         found = equations(jax.make_jaxpr(module.apply)(params, *args).jaxpr)

@@ -65,7 +65,7 @@ def logits(params: Any, images: Array, model: Model) -> Array:
             f"{images.shape[1]}x{images.shape[2]} px."
         )
     with jax.default_matmul_precision("highest"):
-        return discriminator.Discriminator(model).apply({"params": params}, x, None, None, resolution=model.resolution)
+        return discriminator.discriminator(model).apply({"params": params}, x, None, None, resolution=model.resolution)
 
 
 def read(path: str | os.PathLike) -> tuple[known.Weights, Model]:

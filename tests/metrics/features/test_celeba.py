@@ -29,7 +29,7 @@ def test_logits_are_scores_of_the_discriminator(tmp_path):
     assert weights.name == "celebahq-classifier-01-smiling.pkl" and list(weights.left_out)
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
     small = images.reshape(3, 16, 4, 16, 4, 3).mean(axis=(2, 4)).astype(np.float32) / 127.5 - 1
-    expected = discriminator.Discriminator(network.model).apply(
+    expected = discriminator.discriminator(network.model).apply(
         {"params": network.d_params}, small, None, None, resolution=16
     )
     np.testing.assert_allclose(celeba.logits(weights.params, images, model), expected, rtol=1e-4, atol=1e-5)

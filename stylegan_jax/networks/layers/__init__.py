@@ -55,11 +55,12 @@ def _weight(module: nn.Module, shape: tuple[int, ...], lr_multiplier: float = 1.
 BiasFn = Callable[[Array, Array], Array]  # Function of a layer's output and its bias.
 
 
-def _with_bias(module: nn.Module, x: Array, lr_multiplier: float = 1.0) -> Array:
+def _with_bias(module: nn.Module, x: Array, bias_init: float = 0.0, lr_multiplier: float = 1.0) -> Array:
     """Returns the module's bias_fn of `x` and its parameter "bias", or `x` if it has no bias."""
     if module.bias_fn is None:
         return x
-    return module.bias_fn(x, module.param("bias", nn.initializers.zeros, (module.features,)) * lr_multiplier)
+    bias = module.param("bias", nn.initializers.constant(bias_init), (module.features,))
+    return module.bias_fn(x, bias * (lr_multiplier * module.bias_gain))
 
 
 class Dense(nn.Module):
@@ -67,6 +68,8 @@ class Dense(nn.Module):
 
     features: int
     gain: float = RELU_GAIN
+    bias_gain: float = 1.0  # Factor of the bias; in StyleGAN2 the nonlinearity has a gain, which acts on both.
+    bias_init: float = 0.0
     lr_multiplier: float = 1.0
     use_equalized_lr: bool = True
     bias_fn: BiasFn | None = ops.add_bias  # None: no bias.
@@ -76,7 +79,9 @@ class Dense(nn.Module):
     def __call__(self, x: Array) -> Array:
         weight, factor = _weight(self, (x.shape[-1], self.features), self.lr_multiplier)
         product = jnp.matmul(x, weight.astype(x.dtype), precision=self.precision)
-        return _with_bias(self, product * factor, self.lr_multiplier)  # The product is smaller than the weight.
+        return _with_bias(
+            self, product * factor, self.bias_init, self.lr_multiplier
+        )  # The product is smaller than the weight.
 
 
 class Conv(nn.Module):
@@ -85,6 +90,7 @@ class Conv(nn.Module):
     features: int
     kernel_size: int = 3
     gain: float = RELU_GAIN
+    bias_gain: float = 1.0  # As in Dense.
     use_equalized_lr: bool = True
     conv_fn: Callable[[Array, Array, float], Array] = convolutions.conv
     bias_fn: BiasFn | None = ops.add_bias  # None: no bias.
@@ -102,14 +108,16 @@ class FromRGB(nn.Module):
     features: int
     nonlinearity: str
     gain: float = RELU_GAIN
+    bias_gain: float = 1.0  # As in Dense.
     use_equalized_lr: bool = True
+    clamp: float | None = None
 
     @nn.compact
     def __call__(self, images: Array) -> Array:
         weight, factor = _weight(self, (1, 1, images.shape[-1], self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,)) * self.bias_gain
         kernel = (weight[0, 0] * factor).astype(images.dtype)
-        return activations.color_act(images, kernel, bias, self.nonlinearity)
+        return activations.color_act(images, kernel, bias, self.nonlinearity, self.clamp)
 
 
 class Epilogue(nn.Module):
