@@ -112,7 +112,7 @@ def _train(
                 program, taken = next(programs_of_chunks), batches.take(wait_fn)
             if chunk.is_reset:
                 train_state = _reset(train_state)
-            train_state, values = _run_chunk(train_state, chunk, taken, program, devices, _has_lazy_r1(chunk, config))
+            train_state, values = _run_chunk(train_state, chunk, taken, program, devices, config)
             del taken  # Or the devices would keep these batches until they have the next.
             running.add(chunk, values)
             metrics.step(chunk.end_nimg - chunk.start_nimg)
@@ -203,10 +203,10 @@ def _programs(
     return programs.make_ahead(requests, make)
 
 
-def _has_lazy_r1(chunk: schedule.Chunk, config: Config) -> bool:
-    """Returns whether the chunk's first iteration is one that lazy R1 comes before."""
-    interval, num_steps = config.train.r1_interval, config.schedule.refresh_steps
-    return interval > 1 and chunk.start_nimg // (chunk.phase.batch * num_steps) % (interval // num_steps) == 0
+def _is_due(interval: int, chunk: schedule.Chunk, config: Config) -> bool:
+    """Returns whether a lazy step comes before the chunk's first iteration; its interval is a multiple of chunks."""
+    num_steps = config.schedule.refresh_steps
+    return chunk.start_nimg // (chunk.phase.batch * num_steps) % (interval // num_steps) == 0
 
 
 @jax.transfer_guard("disallow")  # Nothing goes to the devices or comes from them unnoticed.
@@ -216,7 +216,7 @@ def _run_chunk(
     batches: Iterable[dataset.Batch],
     program: programs.Programs,
     devices: jax.sharding.Mesh,
-    has_lazy_r1: bool = False,
+    config: Config,
 ) -> tuple[state.TrainState, list[losses.Metrics]]:
     """Returns the state after the chunk's steps, and the metrics of each call, before the devices are done."""
     alpha = np.float32(chunk.phase.alpha) if programs.has_fade(chunk.phase.alpha, devices) else None
@@ -224,9 +224,8 @@ def _run_chunk(
         scalars = mesh.put((alpha, np.float32(chunk.phase.lr)), mesh.replicated(devices))
     metrics: list[losses.Metrics] = []
     for i, batch in enumerate(batches):
-        if has_lazy_r1 and i == 0:
-            train_state, values = program.lazy_r1(train_state, batch.images, batch.labels, *scalars)
+        due = [lazy for interval, lazy in program.lazy if i == 0 and _is_due(interval, chunk, config)]
+        for step in (*due, program.train):
+            train_state, values = step(train_state, batch.images, batch.labels, *scalars)
             metrics.append(values)
-        train_state, values = program.train(train_state, batch.images, batch.labels, *scalars)
-        metrics.append(values)
     return train_state, metrics

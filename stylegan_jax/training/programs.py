@@ -14,15 +14,17 @@ import numpy as np
 from stylegan_jax.config import Config
 from stylegan_jax.devices import backend, mesh
 from stylegan_jax.training import step
+from stylegan_jax.training.step import lazy
 
 Request = TypeVar("Request")
 Made = TypeVar("Made")
 
 # Options of the compiler by backend. CPU: LLVM compiles the training step at 64 px in a fifth less time at its first
-# level than at its second, and the step is as fast. GPU: a network's gradients are reduced in one piece.
+# level than at its second, and the step is as fast. GPU: a network's gradients are reduced in one piece; features
+# are rounded where their dtype says so: XLA would else keep some of them in float32, for the backward pass.
 COMPILER_OPTIONS = {
     "cpu": {"xla_backend_optimization_level": 1},
-    "gpu": {"xla_gpu_all_reduce_combine_threshold_bytes": 2**30},
+    "gpu": {"xla_gpu_all_reduce_combine_threshold_bytes": 2**30, "xla_allow_excess_precision": False},
 }
 
 
@@ -48,20 +50,21 @@ class Programs(NamedTuple):
     """Programs (state, images, labels, alpha, lr) -> (state, metrics), for one resolution, batch and size of images."""
 
     train: jax.stages.Compiled  # step.train_steps.
-    lazy_r1: jax.stages.Compiled | None  # step.lazy_r1_step, for the first batch of the stack; None without lazy R1.
+    lazy: tuple[tuple[int, jax.stages.Compiled], ...]  # (interval, one of lazy.steps, of the stack's first batch).
 
 
 def make(config: Config, *how: Any) -> Programs:
     """Returns the programs of a part of a run; the arguments are those of `train_program` up to is_fading."""
-    lazy_r1_program = functools.partial(train_program, step_fn=_lazy_r1_of_first)
-    return Programs(
-        train_program(config, *how), lazy_r1_program(config, *how) if config.train.r1_interval > 1 else None
+    of_lazy = tuple(
+        (interval, functools.partial(train_program, step_fn=functools.partial(_of_first, step_fn))(config, *how))
+        for interval, step_fn in lazy.steps(config)
     )
+    return Programs(train_program(config, *how), of_lazy)
 
 
-def _lazy_r1_of_first(state: Any, images: Any, labels: Any, alpha: Any, lr: Any, **how: Any) -> Any:
-    first = jax.tree.map(lambda x: x[0], (images, labels))
-    return step.lazy_r1_step(state, *first, alpha, lr, **how)
+def _of_first(step_fn: Callable[..., Any], state: Any, images: Any, labels: Any, *args: Any, **how: Any) -> Any:
+    """Returns a lazy step by the first batch of a stack."""
+    return inspect.unwrap(step_fn)(state, *jax.tree.map(lambda x: x[0], (images, labels)), *args, **how)
 
 
 def train_program(

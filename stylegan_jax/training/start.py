@@ -147,6 +147,11 @@ def import_notes(config: Config, network: Network) -> list[str]:
             f"warning: it is trained at {at} px, and the run begins at {first} px: the layers above come in again as "
             f"new ones would. To begin where it is, use schedule.initial_resolution={min(at, last)}."
         )
+    elif first > at and config.model.architecture == "stylegan2":
+        notes.append(
+            f"note: it is of {at} px, and the run of {first} px: the layers above {at} px begin random; with "
+            "model.g_connections='skip' the first images are the network's own, enlarged."
+        )
     elif first > at:
         notes.append(
             f"warning: it is trained at {at} px, and the run begins at {first} px: the layers above {at} px begin "

@@ -20,11 +20,12 @@ class AdamState(NamedTuple):
     nu: Any  # Mean of squared gradients.
 
 
-def adam(beta2: float, eps: float) -> optax.GradientTransformation:
-    """Returns Adam with beta1 = 0, in TensorFlow's form: g sqrt(1 - beta2**t) / (sqrt(nu) + eps), to be scaled by -lr.
+def adam(beta2: float, eps: float, form: str = "tensorflow") -> optax.GradientTransformation:
+    """Returns Adam with beta1 = 0, to be scaled by -lr: g c / (sqrt(nu) + eps) for c = sqrt(1 - beta2**t).
 
-    optax.adam corrects nu before it adds eps, which changes the step where gradients are tiny, such as those
-    of the mapping network. With beta1 = 0 the first moment is the gradient and needs no memory.
+    That is TensorFlow's form. PyTorch and optax.adam correct nu before they add eps, which is eps c here: it changes
+    the step where gradients are tiny, such as those of the mapping network. With beta1 = 0 the first moment is the
+    gradient and needs no memory.
     """
 
     def init_fn(params: Any) -> AdamState:
@@ -35,7 +36,8 @@ def adam(beta2: float, eps: float) -> optax.GradientTransformation:
         count = state.count + 1
         nu = jax.tree.map(lambda v, g: beta2 * v + (1 - beta2) * g * g, state.nu, grads)
         correction = jnp.sqrt(1 - jnp.float32(beta2) ** count)
-        updates = jax.tree.map(lambda g, v: g * correction / (jnp.sqrt(v) + eps), grads, nu)
+        added = eps * correction if form == "pytorch" else eps
+        updates = jax.tree.map(lambda g, v: g * correction / (jnp.sqrt(v) + added), grads, nu)
         return updates, AdamState(count, nu)
 
     return optax.GradientTransformation(init_fn, update_fn)
@@ -52,6 +54,9 @@ class TrainState(flax.struct.PyTreeNode):
     d_opt: AdamState
     w_avg: Array  # Running mean of w, for truncation. [w_size]
     num_skipped: Array  # Updates of G and of D that were skipped, because a gradient was not finite. int32 [2]
+    pl_mean: Array | None = None  # Running mean of path lengths; None without their regularization. []
+    augment_p: Array | None = None  # Probability of ADA; None without it. []
+    signs: Array | None = None  # Sum and count of the means of sign(D(real)) since augment_p last moved. [2]
 
 
 def create(key: Array, config: Config) -> TrainState:
@@ -61,7 +66,7 @@ def create(key: Array, config: Config) -> TrainState:
     labels = jnp.zeros((1, model.num_labels)) if model.num_labels else None
     images, one = jnp.zeros((1, model.resolution, model.resolution, model.channels)), jnp.ones(())
     g_params = generator.init(mapping_key, synthesis_key, model)
-    d = discriminator.Discriminator(model)
+    d = discriminator.discriminator(model)
     d_params = d.init(d_key, images, labels, one, resolution=model.resolution)["params"]
     optimizer = adam(config.train.adam_beta2, config.train.adam_eps)
     return TrainState(
@@ -73,6 +78,9 @@ def create(key: Array, config: Config) -> TrainState:
         d_opt=optimizer.init(d_params),
         w_avg=jnp.zeros(model.w_size),
         num_skipped=jnp.zeros(2, jnp.int32),
+        pl_mean=jnp.zeros(()) if config.train.pl_weight else None,
+        augment_p=jnp.full((), config.train.augment_p or 0.0) if config.train.augment == "ada" else None,
+        signs=jnp.zeros(2) if config.train.augment == "ada" else None,
     )
 
 

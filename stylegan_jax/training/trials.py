@@ -79,12 +79,10 @@ def try_program(config: Config, devices: jax.sharding.Mesh, is_here: bool, resol
         found = programs.make(config, abstract, devices, resolution, batch, size, num_steps, is_fading)
         compile_sec, each = time.perf_counter() - start_sec, batch // num_devices
         images_shape = num_steps, batch, size, size, config.model.channels
-        memory = [program.memory_analysis() for program in found if program]
+        memory = [program.memory_analysis() for program in (found.train, *(lazy for _, lazy in found.lazy))]
         peak = max(map(_peak_bytes, memory)) + math.prod(images_shape) // num_devices  # Images of the next call.
         work = [(estimate.program_work(found.train, device, each * num_steps, num_steps * parts), 1.0)]
-        if found.lazy_r1:
-            share = 1 / config.train.r1_interval
-            work.append((estimate.program_work(found.lazy_r1, device, each, parts), share))
+        work += [(estimate.program_work(lazy, device, each, parts), 1 / interval) for interval, lazy in found.lazy]
         flops, num_bytes = (sum(getattr(w, name) * share for w, share in work) for name in ("flops", "num_bytes"))
         temp_bytes = max(m.temp_size_in_bytes for m in memory)
         trial = Trial(parts, config.model.remat, compile_sec, temp_bytes, peak, flops, num_bytes)
@@ -128,10 +126,10 @@ def _measured(
     sec_per_image = 0.0
     for program, calls_an_image in (
         (found.train, 1 / math.prod(images_shape[:2])),
-        (found.lazy_r1, 1 / images_shape[1] / config.train.r1_interval),
+        *((lazy, 1 / images_shape[1] / interval) for interval, lazy in found.lazy),
     ):
         seconds: list[float] = []
-        while program and len(seconds) <= NUM_CALLS and max(seconds, default=0.0) < SLOW_SEC:
+        while len(seconds) <= NUM_CALLS and max(seconds, default=0.0) < SLOW_SEC:
             start_sec = time.perf_counter()
             train_state, _ = jax.block_until_ready(program(train_state, images, labels, *scalars))
             seconds.append(time.perf_counter() - start_sec)

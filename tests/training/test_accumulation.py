@@ -10,6 +10,7 @@ import pytest
 from stylegan_jax.devices import mesh
 from stylegan_jax.networks import ops
 from stylegan_jax.training import accumulation, programs, state, step
+from stylegan_jax.training.step import lazy
 from tests.small import MODEL, settings
 
 ALPHA, LR = jnp.float32(0.6), jnp.float32(1e-3)
@@ -102,7 +103,7 @@ def test_lazy_r1_is_accumulated_too():
         config = settings(schedule={"batch": 16, "accumulation": num_parts}, train={"r1_interval": 4})
         train_state = jax.jit(state.create, static_argnums=1)(jax.random.key(0), config)
         images = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), np.uint8)
-        return step.lazy_r1_step(train_state, images, None, ALPHA, LR, config=config, resolution=8)[0]
+        return lazy.r1_step(train_state, images, None, ALPHA, LR, config=config, resolution=8)[0]
 
     _assert_same_gradients(after(2), after(1), "d_opt")
 

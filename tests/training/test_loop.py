@@ -111,15 +111,15 @@ def test_a_chunk_refuses_batches_that_are_not_on_the_devices():
     chunk = next(schedule.chunks(settings().schedule, 16))
     train = jax.jit(lambda s, images, labels, alpha, lr: (s, {"alpha": alpha + images.sum()}))
     lazy_r1 = jax.jit(lambda s, images, labels, alpha, lr: (s, {"r1": images.sum()}))
-    program = programs.Programs(train, lazy_r1)
+    program, config = programs.Programs(train, ((4, lazy_r1),)), settings()
     images = np.ones((1, 8), np.uint8)
     with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
-        loop._run_chunk(None, chunk, [dataset.Batch(images, None)], program, devices)
+        loop._run_chunk(None, chunk, [dataset.Batch(images, None)], program, devices, config)
     batch = dataset.Batch(mesh.put(images, mesh.split_stack(devices)), None)
-    _, metrics = loop._run_chunk(None, chunk, [batch, batch], program, devices)
-    assert metrics == [{"alpha": 9}, {"alpha": 9}]
-    _, metrics = loop._run_chunk(None, chunk, [batch, batch], program, devices, has_lazy_r1=True)
+    _, metrics = loop._run_chunk(None, chunk, [batch, batch], program, devices, config)
     assert metrics == [{"r1": 8}, {"alpha": 9}, {"alpha": 9}]
+    _, metrics = loop._run_chunk(None, chunk, [batch, batch], programs.Programs(train, ()), devices, config)
+    assert metrics == [{"alpha": 9}, {"alpha": 9}]
 
 
 def test_on_a_gpu_programs_are_made_when_they_are_due_and_the_device_is_idle(monkeypatch):
@@ -134,12 +134,11 @@ def test_on_a_gpu_programs_are_made_when_they_are_due_and_the_device_is_idle(mon
     assert events == ["idle", (8, 8, 16, 4, False), "idle", (16, 8, 16, 4, True), "idle", (16, 8, 16, 4, False)]
 
 
-def test_lazy_r1_comes_before_every_kth_iteration():
-    config = settings(train={"r1_interval": 8}, schedule={"batch_by_resolution": ((16, 16),), "total_kimg": 1.0})
+def test_a_lazy_step_comes_before_every_kth_iteration():
+    config = settings(schedule={"batch_by_resolution": ((16, 16),), "total_kimg": 1.0})
     chunks = [chunk for chunk in schedule.chunks(config.schedule, 16) if chunk.phase.batch == 16]
-    iterations = [chunk.start_nimg // 16 for chunk in chunks if loop._has_lazy_r1(chunk, config)]
+    iterations = [chunk.start_nimg // 16 for chunk in chunks if loop._is_due(8, chunk, config)]
     assert len(iterations) > 2 and np.all(np.diff(iterations) == 8)
-    assert not any(loop._has_lazy_r1(chunk, settings()) for chunk in chunks)
 
 
 @pytest.mark.slow

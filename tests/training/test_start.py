@@ -222,6 +222,13 @@ def test_a_run_that_does_not_begin_where_its_network_is_is_told_the_setting(at, 
     assert bool(notes) == (message is not None) and all(re.search(message, note) for note in notes)
 
 
+def test_a_larger_run_of_stylegan2_is_told_of_its_first_images():
+    model = {"architecture": "stylegan2", "resolution": 32}
+    config, smaller = (settings(model=model | {"resolution": r}, schedule={"initial_resolution": r}) for r in (32, 16))
+    (note,) = start.import_notes(config, network_of(smaller))
+    assert note.startswith("note: it is of 16 px, and the run of 32 px: the layers above 16 px begin random")
+
+
 def test_other_settings_a_fade_and_a_missing_generator_are_told():
     config = settings(schedule={"initial_resolution": 16})
     network = network_of(settings(model={"nonlinearity": "relu"}), alpha=0.25, g_params=None)

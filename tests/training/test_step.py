@@ -9,6 +9,7 @@ from stylegan_jax.config import Config, from_dict
 from stylegan_jax.devices import mesh
 from stylegan_jax.networks import discriminator, generator, ops, sampling
 from stylegan_jax.training import losses, state, step
+from stylegan_jax.training.step import lazy, updates
 from tests.small import CONFIGS, MODEL, read_config, settings
 
 ALPHA, LR = np.float32(0.5), np.float32(1e-3)
@@ -201,7 +202,7 @@ def test_a_single_gradient_that_is_not_finite_or_whose_square_is_not_skips_the_u
     if name == "weight":
         broken = fine | {"last": {"weight": fine["last"]["weight"].at[0, : len(values), 2].set(jnp.asarray(values))}}
     for grads, is_wrong in [(fine, False), (broken, True)]:
-        new, new_opt, is_skipped = step._update(config, grads, opt, params, jnp.float32(0.1))
+        new, new_opt, is_skipped = updates.updated(config, grads, opt, params, jnp.float32(0.1))
         assert bool(is_skipped) == is_wrong
         for old, now in ((params, new), (opt, new_opt)):
             unchanged = jax.tree.map(np.array_equal, old, now)
@@ -237,10 +238,10 @@ def test_lazy_r1_equals_two_updates_with_corrected_adam():
     def ours(train_state):
         after, values = step.d_step(train_state, config, 8, reals, None, latents, jnp.zeros(n), ALPHA, LR)
         assert "r1" not in values
-        return step.lazy_r1_step(after, images(n, resolution=8), None, ALPHA, LR, config=config, resolution=8)
+        return lazy.r1_step(after, images(n, resolution=8), None, ALPHA, LR, config=config, resolution=8)
 
     def score(params, x):
-        return discriminator.Discriminator(config.model).apply({"params": params}, x, None, ALPHA, resolution=8)
+        return discriminator.discriminator(config.model).apply({"params": params}, x, None, ALPHA, resolution=8)
 
     @jax.jit
     def by_hand(train_state):
@@ -327,12 +328,12 @@ def changed(before, after) -> set[str]:
     [
         (step.train_step, 1, 8, {"b8", "from_rgb8", "from_rgb4", "conv", "dense0", "dense1"}),  # 16 px is not in use.
         (step.train_step, 2, 8, {"from_rgb4", "conv", "dense0", "dense1"}),
-        (step.lazy_r1_step, 1, 16, {"b8", "from_rgb8", "conv", "dense0", "dense1"}),
-        (step.lazy_r1_step, 2, 16, {"conv", "dense0", "dense1"}),
+        (lazy.r1_step, 1, 16, {"b8", "from_rgb8", "conv", "dense0", "dense1"}),
+        (lazy.r1_step, 2, 16, {"conv", "dense0", "dense1"}),
     ],
 )
 def test_frozen_blocks_keep_their_weights_and_have_no_moments(step_fn, freeze_d, resolution, expected):
-    config = settings(train={"freeze_d": freeze_d, "r1_interval": 4 if step_fn is step.lazy_r1_step else 1})
+    config = settings(train={"freeze_d": freeze_d, "r1_interval": 4 if step_fn is lazy.r1_step else 1})
     train_state = jittered(initial(config))
     before = jax.device_get(train_state.d_params)
     pictures, how = images(8, resolution=resolution), {"config": config, "resolution": resolution}
