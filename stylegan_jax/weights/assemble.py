@@ -180,6 +180,8 @@ def check_shape(stored: str, shape: tuple[int, ...], wanted: Any, kind: str, mod
 
 def _can_lack(place: str, model: Model) -> bool:
     """Returns whether a finished network can do without an array: the ways to and from RGB of lower resolutions."""
+    if model.architecture == "stylegan2":
+        return False
     head = place.removeprefix("synthesis/").partition("/")[0]
     return any(head == f"{way}_rgb{r}" for way in ("to", "from") for r in model.resolutions[:-1])
 
@@ -190,9 +192,9 @@ def _size(model: Model) -> str:
 
 def _noise(
     part: contents.Network, model: Model, source: str, arrays: dict[str, str], root: str = "noise"
-) -> tuple[np.ndarray, ...] | None:
+) -> tuple[np.ndarray | None, ...] | None:
     """Returns the stored noise maps; None if there are none."""
-    sizes = [r for r in model.resolutions for _ in range(2)]
+    sizes = model.noise_sizes
     maps = contents.noise_of(part, len(sizes))
     for name in part.arrays:
         number = name.rpartition("noise")[2]
@@ -205,10 +207,11 @@ def _noise(
     if all(m is None for m in maps):
         return None
     for i, (m, r) in enumerate(zip(maps, sizes, strict=True)):
-        if m is None or m.shape != (1, r, r, 1):
+        if getattr(m, "shape", None) != (None if r is None else (1, r, r, 1)):
             found = "missing" if m is None else list(m.shape)
-            raise ValueError(f"{source}: noise map {i} is {found}, and at {r} px it would be [1, 1, {r}, {r}].")
-    return tuple(map(owned, maps))
+            wanted = "that layer takes none" if r is None else f"at {r} px it would be [1, 1, {r}, {r}]"
+            raise ValueError(f"{source}: noise map {i} is {found}, and {wanted}.")
+    return tuple(None if m is None else owned(m) for m in maps)
 
 
 def owned(value: np.ndarray) -> np.ndarray:

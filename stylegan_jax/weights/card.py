@@ -124,7 +124,8 @@ def _head(model: Model, license: str | None) -> str:
 def _summary(model: Model) -> str:
     size = f"{model.resolution}x{model.resolution} px"
     kind = f"of {model.num_labels} classes" if model.num_labels else "unconditional"
-    return f"A StyleGAN generator of images of {size}, {kind}."
+    name = {"stylegan": "StyleGAN", "stylegan2": "StyleGAN2"}[model.architecture]
+    return f"A {name} generator of images of {size}, {kind}."
 
 
 def _use(model: Model, file: str, name: str | None, class_names: Sequence[str], has_w_avg: bool) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from stylegan_jax.config import Config, Model, from_dict, schedule
+from stylegan_jax.config import Config, from_dict, schedule
 from stylegan_jax.runs import checkpoint, restoring, workdir
 from stylegan_jax.weights import classes, trees
 from stylegan_jax.weights.info import Info
@@ -86,12 +86,6 @@ def settings_of(folder: pathlib.Path) -> Config:
         return from_dict(values)
     except ValueError as error:
         raise ValueError(f"{folder / 'config.json'}: {error}") from None
-
-
-def generator_fields(model: Model) -> dict[str, Any]:
-    """Returns the fields of a training state that images are drawn with, as shapes and dtypes."""
-    w_avg = jax.ShapeDtypeStruct((model.w_size,), np.float32)
-    return {"ema_params": trees.abstract_generator(model), "w_avg": w_avg}
 
 
 def restore(

@@ -41,8 +41,9 @@ def load(path: str | pathlib.Path, checkpoint: int | None = None) -> Network:
 
     Args:
         path: a .safetensors or .npz written here, or hf://OWNER/NAME, one at the Hugging Face hub; an official .pkl of
-            StyleGAN or Progressive GAN; a .pth, .pt or .model of genforce, InterFaceGAN, huangzh13, lernapparat or
-            rosinality; a run's workdir, or a checkpoint in it. The content tells which, not the name.
+            StyleGAN, StyleGAN2, StyleGAN2-ADA or Progressive GAN; a .pth, .pt or .model of genforce, InterFaceGAN,
+            huangzh13, lernapparat or rosinality; a run's workdir, or a checkpoint in it. The content tells which, not
+            the name.
         checkpoint: images of the checkpoint, in a workdir; None for the newest sound one.
 
     Raises:
@@ -128,7 +129,7 @@ def _what(tree: Any) -> str:
     if any("style_mapping." in name for name in names):
         return "is a network of mmgeneration, which is not read; take the network that it was converted from."
     if any(name.startswith(("conv1.conv.modulation", "g_ema.conv1.conv.modulation")) for name in names):
-        return "is a network of StyleGAN2 (rosinality's layout); networks of StyleGAN are read here."
+        return "is a network of StyleGAN2 in rosinality's layout; of StyleGAN2 official pickles alone are read here."
     first = ", ".join(names[:3]) or "none"
     return f"is a PyTorch file of no layout that is known ({known}); its first arrays are {first}."
 

@@ -17,7 +17,8 @@ from stylegan_jax.weights import arguments, classes, trees
 from stylegan_jax.weights.info import Info, one_line
 from stylegan_jax.weights.layouts import official
 
-Noise = str | Sequence[np.ndarray]
+NoiseMaps = tuple[np.ndarray | None, ...]  # None where a layer has no noise.
+Noise = str | Sequence[np.ndarray | None]
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -37,7 +38,8 @@ class Network:
     g_params: Any = None  # Of the generator in training, if the file has it apart.
     d_params: Any = None
     w_avg: np.ndarray | None = None  # Mean of w; None without styles. [w_size]
-    noise: tuple[np.ndarray, ...] | None = None  # Stored maps, two a resolution, if the file has any. [1, r, r, 1]
+    # Stored maps [1, r, r, 1] for model.noise_sizes, None where there is no noise, if the file has any.
+    noise: NoiseMaps | None = None
     class_names: tuple[str, ...] = ()
     resolution: int = 0  # Resolution that it is trained at, px; images are enlarged to model.resolution.
     alpha: float = 1.0  # Weight of `resolution` while it fades in.
@@ -71,7 +73,7 @@ class Network:
             cutoff: number of layers that psi acts on; None: all.
             noise: "const": the stored maps, or, where there are none, one set of maps for all images, drawn from
                 noise_seed. "random": maps of its own for each image, drawn from noise_seed and the image's seed, or
-                its place in z. "none": zeros. Or maps [1 or n, r, r, 1], two for each resolution r from 4 px up.
+                its place in z. "none": zeros. Or maps [1 or n, r, r, 1] for each r of model.noise_sizes.
             noise_seed: seed of the noise that is drawn.
 
         Raises:
@@ -185,8 +187,8 @@ class Network:
         none = dict.fromkeys(("g_params", "g_w_avg", "g_noise"))
         return dataclasses.replace(self, params=self.g_params, w_avg=w_avg, noise=noise, **none)
 
-    def const_noise(self, noise_seed: int = 0) -> tuple[np.ndarray, ...]:
-        """Returns the maps of noise="const": the stored ones, or those drawn from noise_seed. [1, r, r, 1], two each"""
+    def const_noise(self, noise_seed: int = 0) -> NoiseMaps:
+        """Returns the maps of noise="const": the stored ones, or those drawn from noise_seed. Each [1, r, r, 1]"""
         if self.noise is not None:
             return self.noise
         return jax.device_get(_draw_noise(noise_seed, np.uint32(0), model=self.model, resolution=self.model.resolution))
@@ -201,7 +203,7 @@ class Network:
     def sha256(self) -> str:
         """A digest of all that decides which image a latent or ws has: the same for any two files of one network."""
         arrays = trees.flat(jax.device_get(self.params or {})) | {"trained": np.asarray([self.resolution, self.alpha])}
-        arrays |= {f"noise{i}": noise for i, noise in enumerate(self.noise or ())}
+        arrays |= {f"noise{i}": noise for i, noise in enumerate(self.noise or ()) if noise is not None}
         return trees.sha256(arrays if self.w_avg is None else arrays | {"w_avg": self.w_avg})
 
     # ---- parts
@@ -232,7 +234,8 @@ class Network:
 
     def _noise_fn(self, noise: Noise, noise_seed: int, numbers: np.ndarray) -> Callable[[int], tuple]:
         """Returns a function from an image's place to its noise maps [1, r, r, 1], up to the trained resolution."""
-        model, sizes = self.model, [r for r in self.model.resolutions if r <= self.resolution for _ in range(2)]
+        model, every = self.model, self.model.noise_sizes
+        sizes = every[: 2 * sum(r <= self.resolution for r in model.resolutions)]
         kind = noise if isinstance(noise, str) else "maps"
         noise_seed = arguments.noise_seed(noise_seed)
         if noise_seed and kind != "random" and (kind != "const" or self.noise is not None):
@@ -248,23 +251,21 @@ class Network:
         if kind == "const":
             maps = self.const_noise(noise_seed)
         elif kind == "none":
-            maps = [np.zeros((1, r, r, 1), np.float32) for r in sizes]
+            maps = [r and np.zeros((1, r, r, 1), np.float32) for r in sizes]
         elif kind != "maps":
             raise ValueError(f"noise is {noise!r}; use 'const', 'random', 'none' or a list of maps.")
         else:
             noise = list(noise)
-            given = [np.shape(m) for m in noise]
-            every = [r for r in model.resolutions for _ in range(2)]
-            if len(given) not in (len(sizes), len(every)) or any(
-                m[1:] != (r, r, 1) for m, r in zip(given, every, strict=False)
-            ):
+            given = [m if m is None else np.shape(m) for m in noise]
+            fits = [m is None if r is None else m and m[1:] == (r, r, 1) for m, r in zip(given, every, strict=False)]
+            if len(given) not in (len(sizes), len(every)) or not all(fits):
                 raise ValueError(f"noise has maps of {given}; this network takes [1 or n, r, r, 1] for r in {sizes}.")
-            maps = [arguments.floats(f"noise map {i}", m, np.shape(m)[1:]) for i, m in enumerate(noise)]
-            if any(m[0] not in (1, len(numbers)) for m in given):
+            maps = [m if m is None else arguments.floats(f"noise map {i}", m, m.shape[1:]) for i, m in enumerate(noise)]
+            if any(m and m[0] not in (1, len(numbers)) for m in given):
                 raise ValueError(
                     f"noise has maps of {given} for {len(numbers)} images; give 1 or {len(numbers)} of each."
                 )
-        return lambda i: tuple(m[i : i + 1] if len(m) > 1 else m for m in maps[: len(sizes)])
+        return lambda i: tuple(m if m is None or len(m) == 1 else m[i : i + 1] for m in maps[: len(sizes)])
 
     def _images(self, ws: np.ndarray, noise_fn: Callable[[int], tuple], convert: Callable) -> np.ndarray:
         """Returns the images of ws, one by one, each converted and enlarged."""
@@ -297,4 +298,4 @@ def _scores(
 ) -> Array:
     """Returns scores [n] of full-resolution images, which are brought to `resolution` first."""
     images = ops.downscale(jnp.asarray(images), model.resolution // resolution)
-    return discriminator.Discriminator(model).apply({"params": params}, images, labels, alpha, resolution=resolution)
+    return discriminator.discriminator(model).apply({"params": params}, images, labels, alpha, resolution=resolution)

@@ -193,8 +193,10 @@ def onnx_model(
 
     Raises:
         ModuleNotFoundError: the package onnx is missing.
-        ValueError: the network has no such program: it lacks noise, w_avg or the resolution.
+        ValueError: the network has no such program: it lacks noise, w_avg or the resolution, or is of StyleGAN2.
     """
+    if model.architecture == "stylegan2":
+        raise ValueError("the network is of StyleGAN2, which has no ONNX graph here; save it as .stablehlo.")
     onnx = import_onnx()
     programs.check(model, w_avg, noise, resolution, alpha, cutoff, has_noise_inputs)
     graph, has_psi = Graph(onnx.helper), w_avg is not None

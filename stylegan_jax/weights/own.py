@@ -88,7 +88,7 @@ def _arrays(network: Network, dtype: str) -> dict[str, np.ndarray]:
         for place, value in trees.flat(tree).items()
     }
     for prefix, noise, w_avg in (("", network.noise, network.w_avg), ("g_", network.g_noise, network.g_w_avg)):
-        arrays |= {f"{prefix}noise/{i}": m for i, m in enumerate(noise or ())}
+        arrays |= {f"{prefix}noise/{i}": m for i, m in enumerate(noise or ()) if m is not None}
         arrays |= {} if w_avg is None else {f"{prefix}w_avg": w_avg}
     arrays = {name: np.array(value, order="C", copy=None) for name, value in arrays.items()}
     other = {name: value.dtype for name, value in arrays.items() if value.dtype != np.float32}
@@ -172,13 +172,14 @@ def _own_state(
 ) -> tuple[np.ndarray | None, tuple[np.ndarray, ...] | None]:
     """Returns a generator's mean of w and noise maps, if a file has them, and takes them out of `rest`."""
     w_avg = rest.pop(f"{prefix}w_avg", None)
-    sizes = [r for r in model.resolutions for _ in range(2)]
-    maps = [rest.pop(f"{prefix}noise/{i}", None) for i in range(len(sizes))]
+    wanted = [r and (1, r, r, 1) for r in model.noise_sizes]
+    maps = [rest.pop(f"{prefix}noise/{i}", None) for i in range(len(wanted))]
     if w_avg is not None and w_avg.shape != (model.w_size,):
         raise ValueError(f"{path}: {prefix}w_avg has the shape {list(w_avg.shape)}; it would be [{model.w_size}].")
-    if any(m is not None for m in maps) and [getattr(m, "shape", None) for m in maps] != [(1, r, r, 1) for r in sizes]:
-        raise ValueError(f"{path}: its noise maps are not two a resolution, of shape [1, r, r, 1].")
-    noise = None if maps[0] is None else tuple(_float32(m, f"{prefix}noise", path) for m in maps)
+    has_noise = any(m is not None for m in maps)
+    if has_noise and [getattr(m, "shape", None) for m in maps] != wanted:
+        raise ValueError(f"{path}: its noise maps are not of shape [1, r, r, 1] for r in {model.noise_sizes}.")
+    noise = tuple(m if m is None else _float32(m, f"{prefix}noise", path) for m in maps) if has_noise else None
     return None if w_avg is None else _float32(w_avg, f"{prefix}w_avg", path), noise
 
 

@@ -5,7 +5,8 @@ This file writes StableHLO, which JAX reads back; onnx_graph writes ONNX. Both t
     z        unit Gaussian latents. float32 [b, z_size]
     labels   one-hot classes, if the model is conditional. float32 [b, num_labels]
     psi      truncation, if the network has w_avg: 1 leaves w as it is, 0 gives the mean image. float32 []
-    noise0, noise1, ...   unit Gaussian maps, two a resolution, if they are inputs. float32 [b, r, r, 1]
+    noise0, noise1, ...   unit Gaussian maps, two a resolution, if they are inputs; StyleGAN2 has no noise0.
+             float32 [b, r, r, 1]
 
 Both return images: float32 [b, resolution, resolution, channels], around [-1, 1] and not clipped. ops.to_uint8 makes
 pictures of them. The batch b is free, and nothing in a program is random.
@@ -41,8 +42,7 @@ def input_shapes(
     if has_psi:
         shapes["psi"] = ()
     if has_noise_inputs:
-        sizes = [r for r in model.resolutions if r <= resolution for _ in range(2)]
-        shapes |= {f"noise{i}": ("b", r, r, 1) for i, r in enumerate(sizes)}
+        shapes |= {f"noise{i}": ("b", r, r, 1) for i, r in enumerate(model.noise_sizes) if r and r <= resolution}
     return shapes
 
 
@@ -69,10 +69,10 @@ def check(
     if model.use_noise and noise is None and not has_noise_inputs:
         raise ValueError("the network has noise, but no stored maps; give noise, or make it an input: has_noise_inputs")
     if noise is not None and not has_noise_inputs and model.use_noise:
-        sizes = [r for r in model.resolutions if r <= resolution for _ in range(2)]
-        found = [np.shape(each) for each in noise[: len(sizes)]]
-        if found != [(1, r, r, 1) for r in sizes]:
-            raise ValueError(f"noise has maps of {found}; expected two [1, r, r, 1] for each resolution r of {sizes}.")
+        sizes = model.noise_sizes[: 2 * sum(r <= resolution for r in model.resolutions)]
+        found = [each if each is None else np.shape(each) for each in noise[: len(sizes)]]
+        if found != [r and (1, r, r, 1) for r in sizes]:
+            raise ValueError(f"noise has maps of {found}; expected [1, r, r, 1] for each r of {sizes}.")
 
 
 def images_fn(
@@ -94,7 +94,7 @@ def images_fn(
         ws = jnp.broadcast_to(w[:, None, :], (w.shape[0], model.num_layers, w.shape[1]))
         if psi is not None:
             ws = generator.truncate(ws, w_avg, psi, cutoff)
-        given = [maps[f"noise{i}"] for i in range(len(maps))] or stored
+        given = [maps.get(f"noise{i}") for i in range(len(model.noise_sizes))] if maps else stored
         return sampling.synthesize(weights, ws, given, None if alpha == 1 else alpha, model, resolution)
 
     return images

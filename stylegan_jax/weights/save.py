@@ -12,6 +12,7 @@ from stylegan_jax.runs import whole
 from stylegan_jax.weights import card, hub, onnx_graph, own, programs
 from stylegan_jax.weights.files import torch_files
 from stylegan_jax.weights.layouts import contents, genforce, official, official_pickles, rosinality, settings
+from stylegan_jax.weights.layouts.official_pickles import snapshots
 from stylegan_jax.weights.network import Network
 
 
@@ -22,6 +23,7 @@ class Layout(NamedTuple):
     write_fn: Callable[..., None]  # Of the network and the path; of a program also of has_noise_inputs.
     epsilon: float | None = None  # The other code's term in the instance norm; None: ours has any.
     has_any_widths: bool = True  # Whether feature maps may follow no formula.
+    has_stylegan2: bool = True
 
 
 def save(
@@ -66,6 +68,11 @@ def save(
     layout = LAYOUTS[path.suffix]
     if has_noise_inputs and path.suffix not in PROGRAMS:
         raise ValueError(f"{path} holds no program, so it has no noise inputs: leave has_noise_inputs out.")
+    if network.model.architecture == "stylegan2" and not layout.has_stylegan2:
+        raise ValueError(
+            f"{path} cannot be written: what reads {path.suffix} computes StyleGAN alone, and this network is of "
+            "StyleGAN2. Save it as .safetensors, .npz or .pkl."
+        )
     if layout.epsilon is not None or path.suffix in PROGRAMS:
         if network.params is None:
             raise ValueError(f"{network.info.source} holds a discriminator alone; save it as .safetensors or .npz.")
@@ -110,7 +117,7 @@ def _write_own(network: Network, path: pathlib.Path, dtype: str) -> None:
 
 
 def _write_pickle(network: Network, path: pathlib.Path) -> None:
-    official_pickles.write(path, to_contents(network))
+    (snapshots if network.model.architecture == "stylegan2" else official_pickles).write(path, to_contents(network))
 
 
 def _write_genforce(network: Network, path: pathlib.Path) -> None:
@@ -139,8 +146,8 @@ LAYOUTS = {
     ".safetensors": Layout("our own, for sharing", _write_own),
     ".npz": Layout("our own, as NumPy arrays", _write_own),
     ".pkl": Layout("the official code's pickle", _write_pickle, 1e-8, has_any_widths=False),
-    ".pth": Layout("genforce's, for PyTorch", _write_genforce, 1e-8, has_any_widths=False),
-    ".model": Layout("rosinality's, for PyTorch", _write_rosinality, 1e-5),
+    ".pth": Layout("genforce's, for PyTorch", _write_genforce, 1e-8, has_any_widths=False, has_stylegan2=False),
+    ".model": Layout("rosinality's, for PyTorch", _write_rosinality, 1e-5, has_stylegan2=False),
     ".stablehlo": Layout("a program for jax.export", _write_stablehlo),
     ".onnx": Layout("a program for ONNX runtimes", _write_onnx),
 }
@@ -161,6 +168,7 @@ def to_contents(network: Network) -> contents.Contents:
     func = settings.function_of(model)
     # D_paper ignores labels, and makes classes of its own from images.
     d_func = "D_paper" if func == "G_paper" and not model.num_labels else "D_basic"
+    d_func = "D_stylegan2" if func == "G_stylegan2" else d_func
     lod = official.lod_of(network.resolution, network.alpha, model.resolution)
 
     def generator(network: Network) -> contents.Network:
@@ -198,7 +206,7 @@ def _differences(network: Network, suffix: str, has_noise_inputs: bool) -> list[
     if network.d_params is None:
         lines.append("the network has no discriminator, and none is written")
     if network.g_params is None and suffix == ".pkl" and network.d_params is not None:
-        lines.append("the network has no generator in training (G); the average (Gs) stands in")
+        lines.append("the network has no generator in training (G); the average stands in")
     if network.class_names:
         lines.append(f"{suffix} has no place for the names of classes: {', '.join(network.class_names[:3])}, ...")
     return lines

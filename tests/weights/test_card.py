@@ -118,3 +118,9 @@ def test_the_card_of_a_network_has_its_numbers_and_notes():
     ):
         assert part in text
     assert re.search(r"Parameters of the generator \| [\d,]+ \|\n\| Parameters of the discriminator \| [\d,]+ \|", text)
+
+
+def test_the_architecture_is_named():
+    for architecture, name in (("stylegan", "StyleGAN"), ("stylegan2", "StyleGAN2")):
+        text = card.card_of(random_network(architecture=architecture), "faces.npz", "faces.npz")
+        assert f"A {name} generator of images of 32x32 px, unconditional." in text

@@ -96,3 +96,18 @@ def test_classes_without_pictures_are_noted(run, tmp_path):
     (note,) = sg.load(tmp_path).info.notes
     assert note.startswith("no picture that this run was trained on is of dog, cow: ")
     assert sg.load(run[1]).info.notes == ()
+
+
+def test_a_run_of_stylegan2_gives_its_network_which_becomes_a_snapshot(tmp_path):
+    model = {"architecture": "stylegan2", "num_labels": 3}
+    config = settings(model=model, data={"source": "digits"}, schedule={"initial_resolution": 16})
+    workdir.record_config(tmp_path, to_dict(config))
+    manager = checkpoint.open_manager(tmp_path / "checkpoints", 3)
+    created = jax.jit(state.create, static_argnums=1)(jax.random.key(0), config)
+    checkpoint.save(manager, 64, created, {})
+    checkpoint.close(manager)
+    network = sg.load(tmp_path)
+    assert network.model == config.model and (network.resolution, network.alpha) == (16, 1)
+    jax.tree.map(np.testing.assert_array_equal, network.params, jax.device_get(created.ema_params))
+    again = sg.load(network.save(tmp_path / "network.pkl"))
+    np.testing.assert_array_equal(again(seeds=[1], labels=2, psi=0.5), network(seeds=[1], labels=2, psi=0.5))

@@ -59,7 +59,7 @@ def test_other_files_are_named(tmp_path, content, message):
     ("tree", "message"),
     [
         ({"state_dict": {"generator.style_mapping.1.weight": 1}}, "is a network of mmgeneration"),
-        ({"g_ema": {"conv1.conv.modulation.weight": 1}}, "is a network of StyleGAN2 .rosinality's layout."),
+        ({"g_ema": {"conv1.conv.modulation.weight": 1}}, "is a network of StyleGAN2 in rosinality's layout"),
         ({"weight": 1}, "of no layout that is known .genforce, .*; its first arrays are weight"),
         ({}, "its first arrays are none"),
     ],

@@ -8,7 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from stylegan_jax.config import Model
+from stylegan_jax.config import Model, architectures
 from stylegan_jax.weights import onnx_graph
 from tests.random_networks import random_network
 
@@ -43,6 +43,7 @@ SWITCHES = [
 # Fields that the sizes of arrays tell, or that act on training or on the discriminator alone.
 SIZES = {"resolution", "z_size", "mapping_fmaps", "fmap_base", "fmap_decay", "fmap_max", "fmaps_by_resolution"}
 OTHERS = {"stddev_group", "stddev_features", "remat", "compute_dtype", "matmul_precision"}
+OTHERS |= {"architecture", *architectures.OF_STYLEGAN2}
 
 
 def model_of(network):

@@ -114,7 +114,7 @@ def test_a_network_without_a_mean_of_w_takes_latents_alone(make, tolerance, netw
     ("changes", "options", "message"),
     [
         ({"noise": None}, {}, "no stored maps"),
-        ({"noise": ()}, {}, r"maps of \[\]; expected two"),
+        ({"noise": ()}, {}, r"maps of \[\]; expected .1, r, r, 1. for each r"),
         ({"w_avg": None}, {"cutoff": 3}, "cutoff is 3, but a network without w_avg"),
         ({}, {"cutoff": -1}, "cutoff is -1; use a number of layers .all are 6."),
         ({"resolution": 32}, {}, "resolution is 32; the network has 4, 8, 16 px"),
@@ -171,3 +171,15 @@ def test_a_process_without_this_package_runs_stablehlo(network, tmp_path):
     result = subprocess.run([sys.executable, "-c", READER], cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert_near(np.load(tmp_path / "images.npy"), images_of(network, z, psi=0.7), 1e-5)
+
+
+@pytest.mark.parametrize("has_noise_inputs", [False, True])
+def test_stablehlo_of_stylegan2_gives_its_images(tmp_path, has_noise_inputs):
+    network = random_network(architecture="stylegan2", resolution=16, num_labels=2)
+    program = make_stablehlo(tmp_path / "program", network, has_noise_inputs=has_noise_inputs)
+    z, labels = latents(2), np.eye(2, dtype=np.float32)
+    inputs = {"z": z, "psi": PSI, "labels": labels}
+    if has_noise_inputs:  # The first layer at 4 px has none.
+        inputs |= {f"noise{i}": m.repeat(2, axis=0) for i, m in enumerate(network.noise) if m is not None}
+        assert "noise0" not in inputs and "noise1" in inputs
+    assert_near(program(inputs), images_of(network, z, labels, psi=0.7), 1e-5)

@@ -191,7 +191,7 @@ def test_an_older_npz_of_another_code_is_named(tmp_path):
         (lambda a, m: a.update({"params/mapping/dense0/bias": np.zeros(3)}), r"has the shape \[3\]"),
         (lambda a, m: a.update({"d_params/dense1/bias": np.zeros(1)}), "is float64; our files have float32 or float16"),
         (lambda a, m: a.update(w_avg=np.zeros(3)), r"w_avg has the shape \[3\]"),
-        (lambda a, m: a.pop("noise/1"), "noise maps are not two a resolution"),
+        (lambda a, m: a.pop("noise/1"), "noise maps are not of shape"),
         (lambda a, m: m.update(version=2), "it is of version 2"),
         (lambda a, m: m.update(resolution=9), "resolution 9 or alpha 1.0 is out of range"),
         (lambda a, m: m["model"].update(resolution=9), "model.resolution is 9"),

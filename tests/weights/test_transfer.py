@@ -25,7 +25,10 @@ def arrays(config: Config, seed: int) -> dict:
 
 
 def small(model: dict) -> Config:
-    return settings(model={"resolution": 8} | model)
+    model = {"resolution": 8} | model
+    return settings(
+        model=model, schedule={"initial_resolution": model["resolution"]} if "architecture" in model else {}
+    )
 
 
 def carried(of: dict, to: dict, names: tuple = (), new_names: tuple = (), missing: tuple = (), **without):
@@ -46,7 +49,7 @@ def images(params, model: Model, resolution: int, alpha=None, labels=None, seed:
     """Returns float images [3, resolution, resolution, channels] of latents and noise that depend on no model."""
     rng = np.random.default_rng(seed)
     z = rng.standard_normal((3, model.z_size), np.float32)
-    noise = tuple(rng.standard_normal((3, r, r, 1), np.float32) for r in model.resolutions for _ in range(2))
+    noise = tuple(r and rng.standard_normal((3, r, r, 1), np.float32) for r in model.noise_sizes)
     how = z, noise[: 2 * sum(r <= resolution for r in model.resolutions)]
     return np.asarray(_images(params, *how, alpha, labels, model=model, resolution=resolution))
 
@@ -60,7 +63,7 @@ def _images(params, z, noise, alpha, labels, *, model, resolution):
 
 @functools.partial(jax.jit, static_argnames="model")
 def scores(d_params, pictures, labels=None, *, model):
-    d = discriminator.Discriminator(model)
+    d = discriminator.discriminator(model)
     return d.apply({"params": d_params}, pictures, labels, None, resolution=pictures.shape[1])
 
 
@@ -336,6 +339,78 @@ def test_the_first_layer_keeps_its_variance_when_a_network_becomes_conditional()
         mapping = generator.Mapping(of)
         spread.append(float(np.std(mapping.apply({"params": params["mapping"]}, z, given))))
     assert spread[1] == pytest.approx(spread[0], rel=0.1)
+
+
+# ---- StyleGAN2
+
+SECOND = {"architecture": "stylegan2"}
+
+
+def test_a_sum_of_images_begins_as_the_smaller_networks_image_enlarged():
+    network, result, rows, model = carried(SECOND | {"resolution": 16}, SECOND | {"resolution": 32})
+    before = images(network.params, network.model, 16)
+    enlarged = np.asarray(generator.stylegan2.upscaled(jnp.asarray(before), model))
+    bias = result["ema_params"]["synthesis"]["to_rgb32"]["bias"]  # It is random here, and zero in a run.
+    after = images(result["ema_params"], model, 32) - bias
+    np.testing.assert_allclose(after, enlarged, atol=1e-6 * np.abs(before).max())
+    row = rows["g_params/synthesis/to_rgb32/weight"]
+    assert row[1:] == (transfer.INITIALISED, "zeros: it adds nothing to the sum of images yet")
+    assert rows["g_params/synthesis/b32/conv0/weight"][1:] == (transfer.INITIALISED, "the network ends at 16 px")
+    assert rows["d_params/b16/conv0/weight"].what == transfer.COPIED == rows["w_avg"].what
+    assert rows["d_params/from_rgb16/weight"].what == transfer.DROPPED  # A residual discriminator has one at the top.
+
+
+def test_without_a_sum_the_new_way_to_rgb_stays_as_the_run_made_it():
+    fields = SECOND | {"g_connections": "resnet"}
+    _, result, rows, model = carried(fields, fields | {"resolution": 16})
+    new = arrays(small(fields | {"resolution": 16}), 2)
+    assert same(result["g_params"]["synthesis"]["to_rgb16"], new["g_params"]["synthesis"]["to_rgb16"])
+    assert rows["g_params/synthesis/to_rgb8/weight"].what == transfer.DROPPED
+
+
+@pytest.mark.parametrize("connections", ["skip", "resnet"])
+@pytest.mark.parametrize(("old", "new"), [(3, 1), (1, 3), (3, 4), (4, 3), (1, 4)])
+def test_pictures_and_scores_of_stylegan2_are_those_in_other_colours(old, new, connections):
+    fields = SECOND | {"g_connections": connections, "d_connections": connections, "blur_filter": (1,)}
+    network, result, _, model = carried(fields | {"channels": old}, fields | {"channels": new})
+    before, after = images(network.params, network.model, 8), images(result["ema_params"], model, 8)
+    np.testing.assert_allclose(after, in_colours(before, new), rtol=0, atol=1e-5 * np.abs(before).max())
+    pictures = np.random.default_rng(0).uniform(-1, 1, (4, 8, 8, new)).astype(np.float32)
+    after = scores(result["d_params"], pictures, model=model)
+    before = scores(network.d_params, in_colours(pictures, old), model=network.model)
+    np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-4 * np.abs(before).max())
+
+
+def test_embeddings_of_stylegan2_follow_their_classes_and_directions_are_copied():
+    fields = SECOND | {"num_labels": 3, "d_mapping_layers": 1}
+    network, result, rows, _ = carried(fields, fields, ANIMALS, PETS)
+    for name, field in (("g_params", "g_params"), ("ema_params", "params"), ("d_params", "d_params")):
+        old, now = (tree["mapping"]["label_embedding"] for tree in (getattr(network, field), result[name]))
+        assert same(now["weight"][[0, 2]], old["weight"][[2, 0]]) and same(now["bias"], old["bias"])
+        assert not same(now["weight"][1], old["weight"][1])
+    assert rows["d_params/dense1/weight"].what == rows["d_params/mapping/dense0/weight"].what == transfer.COPIED
+
+
+def test_a_discriminators_mapping_of_another_depth_is_new():
+    fields = SECOND | {"num_labels": 3, "d_mapping_layers": 2}
+    _, _, rows, _ = carried(fields, fields | {"d_mapping_layers": 1})
+    why = "the mapping network has 2 layers there and 1 here"
+    assert rows["d_params/mapping/dense0/weight"][1:] == (transfer.INITIALISED, why)
+    assert rows["g_params/mapping/dense0/weight"].what == transfer.COPIED
+
+
+def test_an_unconditional_stylegan2_becomes_conditional_with_new_directions():
+    network, result, rows, _ = carried(SECOND, SECOND | {"num_labels": 2})
+    now = result["g_params"]["mapping"]["dense0"]["weight"]
+    assert same(now[:16], network.g_params["mapping"]["dense0"]["weight"])
+    assert rows["d_params/dense1/weight"].what == transfer.INITIALISED
+    assert rows["d_params/dense0/weight"].what == transfer.COPIED
+
+
+@pytest.mark.parametrize(("old", "new"), [({}, SECOND), (SECOND, {})])
+def test_a_network_of_the_other_architecture_is_refused(old, new):
+    with pytest.raises(ValueError, match="the network's model.architecture is .*, and this run's is .*: no array has"):
+        carried(old, new)
 
 
 # ---- for the user

@@ -3,20 +3,30 @@
 Nothing is imported or executed. Source: NVlabs/stylegan3, torch_utils/persistence.py; PyTorch's torch/storage.py.
 """
 
+import collections
 import io
-from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from stylegan_jax.weights.files import pickles, torch_files
-from stylegan_jax.weights.files.pickle_machine import Record, Refusal, sentences
+from stylegan_jax.weights.files import pickle_writer, pickles, torch_files
+from stylegan_jax.weights.files.pickle_machine import Global, Persistent, Record, Refusal, sentences
 from stylegan_jax.weights.files.torch_tensors import CALLS, Arrays, Storage, Tensor
 
 CALL = "torch_utils.persistence._reconstruct_persistent_obj"
 MODULES = "torch.nn.modules."
 EASY_DICT = "dnnlib.util.EasyDict"
 GROUPS = ("_parameters", "_buffers")  # Where a torch module keeps its arrays.
+
+
+class Module(NamedTuple):
+    """A module with its parts."""
+
+    name: str  # Of its class.
+    arrays: dict[str, np.ndarray]  # Also those of its parts, by their dotted names, as state_dict() has them.
+    fields: dict[str, Any]  # What the module itself restores itself from.
 
 
 def load(file: BinaryIO, name: str, others: dict[str, Callable[..., Any]]) -> Any:
@@ -30,6 +40,31 @@ def load(file: BinaryIO, name: str, others: dict[str, Callable[..., Any]]) -> An
     Raises:
         ValueError: the file is damaged, or wants to call anything else; a sentence.
     """
+    tree, arrays = _tree(file, name, others)
+    is_module = isinstance(tree, Record) and (tree.name == CALL or tree.name.startswith(MODULES))
+    with sentences(name):
+        return dict(_arrays(tree, arrays)) if is_module else tree
+
+
+def load_modules(file: BinaryIO, name: str, keys: Iterable[str]) -> dict[str, Module]:
+    """Returns those modules of a pickled dict that it has at `keys`.
+
+    Raises:
+        ValueError: the file is damaged, wants to call what no module needs, or holds no dict; a sentence.
+    """
+    tree, arrays = _tree(file, name, {})
+    with sentences(name):
+        if not isinstance(tree, dict):
+            raise Refusal("is a pickle of NVIDIA's PyTorch code, but no snapshot: it holds no dict of networks.")
+        found = {key: tree[key] for key in keys if isinstance(tree.get(key), Record) and tree[key].name == CALL}
+        return {
+            key: Module(str(module.args[0]), dict(_arrays(module, arrays)), module.state or {})
+            for key, module in found.items()
+        }
+
+
+def _tree(file: BinaryIO, name: str, others: dict[str, Callable[..., Any]]) -> tuple[Any, Arrays]:
+    """Returns a pickle's tree with records of modules and tensors, and the arrays of the tensors."""
     storages: list[Storage] = []
     allowed = _Allowed(
         CALLS
@@ -38,10 +73,7 @@ def load(file: BinaryIO, name: str, others: dict[str, Callable[..., Any]]) -> An
     )
     allowed["torch.storage._load_from_bytes"] = lambda data: _storage(data, storages)
     tree = pickles.load(file, allowed, name=name)
-    with sentences(name):
-        if isinstance(tree, Record) and (tree.name == CALL or tree.name.startswith(MODULES)):
-            return dict(_arrays(tree, Arrays(storages)))
-        return tree
+    return tree, Arrays(storages)
 
 
 class _Allowed(dict):
@@ -56,7 +88,10 @@ class _Allowed(dict):
 def _module(description: Any) -> Record:
     if type(description) is not dict or description.get("type") != "class":
         raise Refusal("is damaged: it has a persistent object that is no instance of a class.")
-    return Record(CALL, (), description.get("state"))
+    name, state = description.get("class_name"), description.get("state")
+    if not isinstance(name, str | None) or not isinstance(state, dict | None):
+        raise Refusal("is damaged: it has a persistent object whose class has no name, or whose state is no dict.")
+    return Record(CALL, (name,), state)
 
 
 def _members(items: Any = ()) -> list:
@@ -90,3 +125,20 @@ def _arrays(module: Record, arrays: Arrays, prefix: str = "") -> Iterator[tuple[
     for name, part in (state.get("_modules") or {}).items():
         if isinstance(part, Record):
             yield from _arrays(part, arrays, f"{prefix}{name}.")
+
+
+# ---- writing
+
+
+def tensor(value: np.ndarray) -> Record:
+    """Returns the call that makes a tensor of a float32 array, whose storage is within the pickle as a whole file."""
+    stream, size_of = io.BytesIO(), {"short": 2, "int": 4, "long": 4}
+    system = {"protocol_version": torch_files.LEGACY_PROTOCOL, "little_endian": True, "type_sizes": size_of}
+    storage = Persistent(("storage", Global("torch.FloatStorage"), "0", "cpu", value.size, None))
+    for part in (torch_files.LEGACY_MAGIC, torch_files.LEGACY_PROTOCOL, system, storage, ["0"]):
+        pickle_writer.dump(part, stream, protocol=2)
+    data = stream.getvalue() + value.size.to_bytes(8, "little") + np.asarray(value, "<f4", order="C").tobytes()
+    strides = tuple(math.prod(value.shape[axis + 1 :]) for axis in range(value.ndim))
+    storage = Record("torch.storage._load_from_bytes", (data,))
+    no_hooks: dict = collections.OrderedDict()
+    return Record("torch._utils._rebuild_tensor_v2", (storage, 0, value.shape, strides, False, no_hooks))

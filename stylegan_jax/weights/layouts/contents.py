@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import numpy as np
+from flax import traverse_util
 
 from stylegan_jax.config import Model
 from stylegan_jax.weights.files.pickle_machine import shown
@@ -19,12 +20,16 @@ class Network:
     The function is G_style, G_paper, D_basic or D_paper. Names of arrays are those of the official variables:
     "G_mapping/Dense0/weight", "G_synthesis/4x4/Const/const", "dlatent_avg", "lod"; for G_paper and discriminators
     "4x4/Dense/weight".
+
+    Of StyleGAN2 (G_stylegan2, D_stylegan2) it has the model, and arrays in our order of axes by our paths; besides
+    "dlatent_avg", and "noise3" in the official order of axes.
     """
 
     func: str
     kwargs: dict[str, Any]  # Keyword arguments; those that arrays tell may be left out.
     arrays: dict[str, np.ndarray]
     stored: dict[str, str]  # For each array, its name in the file; arrays that are zero by the layout have none.
+    model: Model | None = None  # Of networks of StyleGAN2.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +54,8 @@ def model_of(network: Network, **switches: Any) -> Model:
     Raises:
         ValueError: the two contradict each other, or no model has these arrays.
     """
+    if network.model is not None:
+        return network.model
     for name, array in network.arrays.items():
         axes = official.num_axes(name)
         fits = array.size == 1 if axes == 0 else array.size > 0 and array.ndim == axes
@@ -178,20 +185,24 @@ def to_official(
     """Returns parameters of ours as an official network, in the order of the official variables.
 
     Args:
-        func: G_style, G_paper, D_basic or D_paper.
+        func: G_style, G_paper, D_basic or D_paper; or G_stylegan2 or D_stylegan2.
         model: the network's model.
         params: its parameters.
-        w_avg: mean of w, for G_style. [w_size]
-        noise: stored maps, two a resolution, for G_style with noise. [1, r, r, 1]
+        w_avg: mean of w, for G_style and G_stylegan2. [w_size]
+        noise: stored maps, two a resolution, for these with noise. [1, r, r, 1]
         lod: official level of detail.
 
     Raises:
         ValueError: the official function cannot compute what the model does.
     """
+    mean = np.zeros(model.w_size, np.float32) if w_avg is None else w_avg  # Official networks always have one.
+    if func.endswith("_stylegan2"):
+        arrays = traverse_util.flatten_dict(params, sep="/") | ({"dlatent_avg": mean} if func[0] == "G" else {})
+        arrays |= {f"noise{i}": np.moveaxis(m, -1, 1) for i, m in enumerate(noise or ()) if m is not None}
+        return Network(func, {}, arrays, {}, model)
     kwargs = settings.to_kwargs(func, model)
     arrays = {"lod": np.asarray(lod, np.float32)}
     if func == "G_style":
-        mean = np.zeros(model.w_size, np.float32) if w_avg is None else w_avg  # Official networks always have one.
         arrays |= {"dlatent_avg": mean, "G_synthesis/lod": arrays["lod"]}
         arrays |= {f"G_synthesis/noise{i}": np.moveaxis(m, -1, 1) for i, m in enumerate(noise or ())}
     for name in official.names(func, model):

@@ -55,6 +55,8 @@ def path(func: str, name: str, resolution: int) -> tuple[str, ...]:
     Raises:
         ValueError: there is no such variable in the official code.
     """
+    if func.endswith("_stylegan2"):  # Its readers give our paths.
+        return () if re.fullmatch(r"dlatent_avg|noise\d+", name) else tuple(name.split("/"))
     root, local = _ROOTS.get(func), name
     if name.startswith(("G_mapping/", "G_synthesis/")):
         top, _, local = name.partition("/")

@@ -34,9 +34,11 @@ DEFAULTS = {  # The official functions' own, where they differ from Model's.
         "use_instance_norm": False,
     },
 }  # fmt: skip
-SHARED = ("resolution", "channels", "num_labels", "nonlinearity")
+SHARED = ("architecture", "resolution", "channels", "num_labels", "nonlinearity", "conv_clamp")
 WIDTHS = ("fmap_base", "fmap_decay", "fmap_max", "fmaps_by_resolution")
-OF_DISCRIMINATOR = ("stddev_group", "stddev_features")
+OF_DISCRIMINATOR = (
+    "stddev_group", "stddev_features", "d_connections", "d_mapping_layers", "d_mapping_lr_multiplier", "d_mapping_size"
+)  # fmt: skip
 NUM_DECAYS = 61  # Values of fmap_decay that are tried: multiples of 0.05, from 0 to 3, those nearest to 1 first.
 
 
@@ -103,7 +105,9 @@ _FOREIGN = {  # Arguments that each function does not have.
 
 
 def function_of(model: Model) -> str:
-    """Returns the official function that computes the generator of `model`: G_paper (Progressive GAN) or G_style."""
+    """Returns the official function of the generator of `model`: G_stylegan2, G_paper (Progressive GAN) or G_style."""
+    if model.architecture == "stylegan2":
+        return "G_stylegan2"
     is_paper = (
         model.mapping_layers == 0
         and not (model.use_styles or model.const_input or model.use_noise or model.use_instance_norm)
@@ -119,7 +123,7 @@ def joined(generator: Model, discriminator: Model) -> Model:
     Raises:
         ValueError: they differ in what one Model has once.
     """
-    for field in SHARED:
+    for field in (*SHARED, *(("blur_filter",) if generator.architecture == "stylegan2" else ())):
         of_g, of_d = getattr(generator, field), getattr(discriminator, field)
         if field == "num_labels" and (of_g, of_d) == (1, 0):
             continue  # The one score is that of the one class: the arrays are the same.

@@ -1,4 +1,4 @@
-"""Pickles of the official StyleGAN and Progressive GAN: read as data, and written so that the official code reads them.
+"""Pickles of the official StyleGAN, StyleGAN2 and Progressive GAN: read as data, and written for the official code.
 
 Source: NVlabs/stylegan, dnnlib/tflib/network.py, Network.__getstate__; tkarras/progressive_growing_of_gans, tfutil.py.
 """
@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from stylegan_jax.runs import whole
-from stylegan_jax.weights.files import pickle_writer, pickles
+from stylegan_jax.weights.files import persistence, pickle_writer, pickles
 from stylegan_jax.weights.files.pickle_machine import Record, shown
 from stylegan_jax.weights.layouts import contents, settings
+from stylegan_jax.weights.layouts.official_pickles import snapshots, stylegan2
 
 NETWORK = "dnnlib.tflib.network.Network"
 NETWORKS = (NETWORK, "tfutil.Network")
@@ -20,22 +21,22 @@ EASY_DICTS = ("dnnlib.util.EasyDict", "dnnlib.EasyDict", "misc.EasyDict", "confi
 ALLOWED = pickles.NUMPY | pickles.records(*NETWORKS) | dict.fromkeys(EASY_DICTS, pickles.make_dict)
 VERSIONS = (2, 3)
 FUNCTIONS = ("G_style", "G_paper", "D_basic", "D_paper")
-LAYOUTS = {"G_style": "official pickle of StyleGAN", "G_paper": "official pickle of Progressive GAN"}
+LAYOUTS = {
+    "G_style": "official pickle of StyleGAN",
+    "G_paper": "official pickle of Progressive GAN",
+    "G_stylegan2": "official pickle of StyleGAN2",
+}
 # The official loader runs this text to get the functions: with this line it takes its own copy of them.
 SOURCES = {"style": "from training.networks_stylegan import *\n", "paper": "from training.networks_progan import *\n"}
-LATER = {  # What the names in a pickle tell of networks that are not read here.
-    "torch_utils.persistence": "a network of StyleGAN2-ADA or StyleGAN3 for PyTorch",
-    "G_main": "a network of StyleGAN2",
-    "D_stylegan2": "a network of StyleGAN2",
-    "D_main": "a network of StyleGAN2-ADA for TensorFlow",
-}
 
 
 # ---- reading
 
 
 def read(path: pathlib.Path) -> contents.Contents:
-    """Returns what an official pickle holds: a tuple (G, D, Gs), or one network. Nothing is executed.
+    """Returns what an official pickle holds: a tuple (G, D, Gs), one network, or a snapshot of PyTorch modules.
+
+    Nothing is executed.
 
     Raises:
         ValueError: it is no such pickle, or wants to call anything.
@@ -44,8 +45,8 @@ def read(path: pathlib.Path) -> contents.Contents:
         with path.open("rb") as file:
             value = pickles.load(file, ALLOWED)
     except ValueError as error:
-        if "torch_utils.persistence" in str(error):
-            raise _later(path, LATER["torch_utils.persistence"]) from None
+        if persistence.CALL in str(error):
+            return snapshots.read(path)
         raise
     networks = list(value) if isinstance(value, (tuple, list)) else [value]
     if not networks or not all(isinstance(network, Record) and network.name in NETWORKS for network in networks):
@@ -65,39 +66,35 @@ def read(path: pathlib.Path) -> contents.Contents:
     )
 
 
-def _later(path: pathlib.Path, what: str) -> ValueError:
-    return ValueError(
-        f"{path} is {what}; networks of StyleGAN and Progressive GAN are read here. Nothing was executed. Use the code "
-        "that it was made with."
-    )
-
-
 def _network(record: Record, path: pathlib.Path) -> contents.Network:
     """Returns one network of a pickle."""
     state = record.state
     if not isinstance(state, dict) or "build_func_name" not in state or "variables" not in state:
         raise ValueError(f"{path} holds a Network without build_func_name and variables: it is of another code.")
     func, version = str(state["build_func_name"]), state.get("version")
-    if func in LATER:
-        raise _later(path, LATER[func])
-    if func not in FUNCTIONS:
-        raise ValueError(
-            f"{path} holds a network made by {shown(func)}; those of {', '.join(FUNCTIONS)} are read here."
-        )
-    if type(version) is not int or version not in VERSIONS:
-        raise ValueError(f"{path} has version {shown(str(version))} of the official format; 2 and 3 are known.")
+    is_second = func in stylegan2.FUNCTIONS
+    if func not in FUNCTIONS and not is_second:
+        known = ", ".join((*FUNCTIONS, *stylegan2.FUNCTIONS))
+        raise ValueError(f"{path} holds a network made by {shown(func)}; those of {known} are read here.")
+    versions = stylegan2.VERSIONS if is_second else VERSIONS
+    if type(version) is not int or version not in versions:
+        listed = " and ".join(map(str, versions))
+        raise ValueError(f"{path} has version {shown(str(version))} of the official format; {listed} are known.")
     arrays = variables(state, path)
     for name, part in _dict(state.get("components"), "components", path).items():
         part_state = part.state if isinstance(part, Record) else None
         if name not in ("synthesis", "mapping") or not isinstance(part_state, dict):
             raise ValueError(f"{path}: {func} has a part {shown(str(name))} that is no official network of StyleGAN.")
-        own = {f"G_{name}/{local}": value for local, value in variables(part_state, path).items()}
+        top = name if is_second else f"G_{name}"
+        own = {f"{top}/{local}": value for local, value in variables(part_state, path).items()}
         twice = sorted(own.keys() & arrays.keys())
         if twice:
             raise ValueError(f"{path} has {shown(twice[0])} twice: in a network, and in its part {name}.")
         arrays |= own
     name = shown(str(state.get("name") or func))
     kwargs = _dict(state.get("static_kwargs"), "static_kwargs", path)
+    if is_second:
+        return stylegan2.from_tensorflow(stylegan2.FUNCTIONS[func], kwargs, arrays, f"{name}/")
     return contents.Network(func, kwargs, arrays, {local: f"{name}/{local}" for local in arrays})
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stylegan_jax.config import Model
-from stylegan_jax.networks import layers
+from stylegan_jax.weights.transfer import colours
 
 COPIED, PARTLY, INITIALISED, DROPPED = "copied", "copied in part", "initialised", "dropped"
 
@@ -22,12 +22,12 @@ COPIED, PARTLY, INITIALISED, DROPPED = "copied", "copied in part", "initialised"
 # what the weights were trained under.
 _MAY_DIFFER = frozenset(
     {"resolution", "channels", "num_labels", "z_size", "w_size", "mapping_layers", "mapping_fmaps", "embed_labels"}
-    | {"mapping_lr_multiplier"}
+    | {"mapping_lr_multiplier", "d_mapping_lr_multiplier"}
     | {"fmap_base", "fmap_decay", "fmap_max", "fmaps_by_resolution", "stddev_features"}
+    | {"embed_size", "d_mapping_layers", "d_mapping_size"}
     | {"remat", "compute_dtype", "matmul_precision"}
 )
 _MAX_LISTED = 12  # Layers named in a line of the summary.
-OPAQUE = 1.0  # Alpha of an opaque pixel, in images in [-1, 1].
 _OF_RESOLUTION = re.compile(r"(?:b|to_rgb|from_rgb)(\d+)")
 
 Path = tuple[str, ...]
@@ -71,7 +71,16 @@ def transfer(
     Returns:
         Arrays under the names of `new`, of the same shapes, which share no memory with each other or the arguments;
         and a row for each of them and for each array of the network that has no place.
+
+    Raises:
+        ValueError: the two are of different architectures.
     """
+    if network.model.architecture != model.architecture:
+        raise ValueError(
+            f"the network's model.architecture is {network.model.architecture!r}, and this run's is "
+            f"{model.architecture!r}: no array has a place. Use --config.model.architecture="
+            f"{network.model.architecture}, or another network."
+        )
     classes, matched = match_classes(network.model.num_labels, network.class_names, model.num_labels, class_names)
     change = _Change(network.model, model, classes, matched)
     g_field, result, rows = "params" if network.g_params is None else "g_params", {}, []
@@ -119,7 +128,7 @@ def _tree(name: str, old: Any, lacking: set[Path], new: Any, change: _Change) ->
             lacking = "discriminator" if name == "d_params" else "generator"
             array, what, why = np.array(value), INITIALISED, f"the network has no {lacking}"
         else:
-            array, what, why = _array(path, arrays, np.asarray(value), change)
+            array, what, why = _array(path, arrays, np.asarray(value), change, is_generator=name != "d_params")
         rows.append(Row("/".join((name, *path)), what, why))
         node = functools.reduce(lambda branch, part: branch.setdefault(part, {}), path[:-1], result)
         node[path[-1]] = array
@@ -144,7 +153,7 @@ def _why_absent(path: Path, whose: str, model: Model) -> str:
     return f"the {whose} has no such array"
 
 
-def _array(path: Path, arrays: Mapping[Path, Any], new: np.ndarray, change: _Change) -> Outcome:
+def _array(path: Path, arrays: Mapping[Path, Any], new: np.ndarray, change: _Change, is_generator: bool) -> Outcome:
     """Returns the run's array at `path`, what became of it, and why.
 
     Args:
@@ -152,23 +161,34 @@ def _array(path: Path, arrays: Mapping[Path, Any], new: np.ndarray, change: _Cha
         arrays: the imported network's arrays.
         new: the run's initial array.
         change: the two models and their classes.
+        is_generator: whether it is of a generator.
     """
+    is_sum = change.new.architecture == "stylegan2" and change.new.g_connections == "skip"
+    if path not in arrays and is_sum and path[-2].startswith("to_rgb") and path[-1] == "weight":
+        return np.zeros_like(new), INITIALISED, "zeros: it adds nothing to the sum of images yet"
     if path not in arrays:
         return np.array(new), INITIALISED, _why_absent(path, "network", change.old)
     old, layer = np.asarray(arrays[path]), path[-2]
+    prefix = "" if is_generator else "d_"
+    depths, rates = (
+        [getattr(model, f"{prefix}mapping_{name}") for model in (change.old, change.new)]
+        for name in ("layers", "lr_multiplier")
+    )
     if path[0] == "mapping" and layer.startswith("dense"):  # A stored weight is divided by the multiplier.
-        old = old * np.float32(change.old.mapping_lr_multiplier / change.new.mapping_lr_multiplier)
-    depths = change.old.mapping_layers, change.new.mapping_layers
+        old = old * np.float32(rates[0] / rates[1])
     if path[0] == "mapping" and layer.startswith("dense") and depths[0] != depths[1]:
         return np.array(new), INITIALISED, "the mapping network has {} layers there and {} here".format(*depths)
-    if path == ("mapping", "label_embedding") and old.shape[1:] == new.shape[1:]:
+    if path[:2] == ("mapping", "label_embedding") and path[-1] != "bias" and old.shape[1:] == new.shape[1:]:
         return _of_classes(old, new, 0, change)
-    if path == ("mapping", "dense0", "weight") and old.shape[1:] == new.shape[1:]:
+    if is_generator and path == ("mapping", "dense0", "weight") and old.shape[1:] == new.shape[1:]:
         return _of_first_dense(old, new, change)
-    if path[0] == "dense1" and old.shape[:-1] == new.shape[:-1]:
+    if path[0] == "dense1" and change.new.architecture == "stylegan" and old.shape[:-1] == new.shape[:-1]:
         return _of_scores(old, new, change)
     if layer.startswith(("to_rgb", "from_rgb")) and change.old.channels != change.new.channels:
-        return _of_colours(path, arrays, new, change)
+        converted = colours.converted(path, arrays, change.old, change.new)
+        names = {1: "gray", 3: "RGB", 4: "RGBA"}
+        why = f"converted from {names[change.old.channels]} to {names[change.new.channels]}"
+        return (converted, PARTLY, why) if converted.shape == new.shape else _as_it_is(old, new)
     return _as_it_is(old, new)
 
 
@@ -225,45 +245,6 @@ def _of_scores(old: np.ndarray, new: np.ndarray, change: _Change) -> Outcome:
     if num_old:
         return old.mean(axis=-1, keepdims=True), PARTLY, "the mean over the classes there"
     return _as_it_is(old, new)
-
-
-# ---- colours
-
-
-def convert_colours(old: int, new: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns a matrix [old, new] and an offset [new] that make pixels of `new` channels from pixels of `old`.
-
-    pixel @ matrix + offset: gray is the mean of red, green and blue, each of these is the gray, alpha begins opaque.
-    """
-    num_old, num_new = (1 if channels == 1 else 3 for channels in (old, new))  # Without alpha.
-    matrix, offset = np.zeros((old, new), np.float32), np.zeros(new, np.float32)
-    matrix[:num_old, :num_new] = np.eye(3) if num_old == num_new == 3 else 1 / num_old
-    if new == 4:
-        matrix[3:, 3], offset[3] = 1.0, 0.0 if old == 4 else OPAQUE
-    return matrix, offset
-
-
-def _of_colours(path: Path, arrays: Mapping[Path, Any], new: np.ndarray, change: _Change) -> Outcome:
-    """Returns a weight or bias of to_rgb, whose pictures are converted, or of from_rgb, which converts them back."""
-    old, of_old, of_new = np.asarray(arrays[path]), change.old.channels, change.new.channels
-    weight = np.asarray(arrays[*path[:-1], "weight"])  # [1, 1, c, of_old] or [1, 1, of_old, c]
-    if path[-2].startswith("to_rgb"):
-        matrix, offset = convert_colours(of_old, of_new)
-        result = old @ matrix if path[-1] == "weight" else old @ matrix + offset
-    else:
-        matrix, offset = convert_colours(of_new, of_old)
-        factors = [
-            layers.weight_scales((1, 1, channels, 1), layers.RELU_GAIN, 1.0, change.old.use_equalized_lr)[1]
-            for channels in (of_old, of_new)
-        ]
-        if path[-1] == "weight":
-            result = matrix @ old * (factors[0] / factors[1])
-        else:
-            result = old + factors[0] * (offset @ weight[0, 0])
-    if result.shape != new.shape:
-        return _as_it_is(old, new)
-    names = {1: "gray", 3: "RGB", 4: "RGBA"}
-    return result.astype(np.float32), PARTLY, f"converted from {names[of_old]} to {names[of_new]}"
 
 
 # ---- for the user
