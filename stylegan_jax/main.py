@@ -39,7 +39,7 @@ def main(argv: list[str]) -> None:
         if mode in flags.OF_WORKDIRS and flags.WORKDIR.value is None:
             raise ValueError(f"--workdir is missing, which --mode={mode} needs: a folder such as runs/first.")
         folder = workdir.resolve(flags.WORKDIR.value, "--workdir") if mode in flags.OF_WORKDIRS else None
-        if mode in ("inspect", "prepare", "weights", "export"):
+        if mode in ("inspect", "prepare", "weights", "export") or flags.TOPOLOGY.present:
             backend.leave_accelerators_alone()
         config = None if values is None else from_dict(values)
         if config is None and mode in flags.OF_WORKDIRS and mode != "evaluate":

@@ -259,6 +259,17 @@ def test_the_process_ends_whatever_threads_wait_for(tmp_path, end, code, last_li
     assert last_line is None or result.stderr.splitlines()[-1] == last_line
 
 
+def test_a_plan_for_other_devices_leaves_those_that_are_here_alone(tmp_path):
+    plugin = tmp_path / "jax_plugins" / "fake" / "__init__.py"  # Stands for XLA's CUDA plugin.
+    plugin.parent.mkdir(parents=True)
+    plugin.write_text("import jax\ndef initialize():\n    print('platforms:', jax.config.jax_platforms)\n")
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_PLATFORMS"}
+    environment["PYTHONPATH"] = os.pathsep.join((str(ROOT), str(tmp_path)))
+    command = [sys.executable, "-m", "stylegan_jax.main", "--config=demo", f"--workdir={tmp_path}", "--mode=plan"]
+    result = subprocess.run([*command, "--topology=h100:12"], env=environment, capture_output=True, text=True)
+    assert "use up to 8 GPUs" in result.stderr and "platforms: cpu\n" in result.stdout
+
+
 # ---- flags
 
 

@@ -8,12 +8,14 @@ deviation of w: at strength 3, few latents lie as far from the mean.
 """
 
 import dataclasses
+import functools
+import operator
 from collections.abc import Sequence
 
 import numpy as np
 
 from stylegan_jax.images import styles
-from stylegan_jax.networks import growth
+from stylegan_jax.networks import generator
 from stylegan_jax.weights.network import Network
 
 MIN_IMAGES = 10  # With the attribute, and without it.
@@ -156,13 +158,13 @@ def style_weights(network: Network, layers: Sequence[int] | None = None) -> np.n
         ValueError: the network has no styles, or no such layers.
     """
     styles.check_styles(network)
-    synthesis = network.params["synthesis"]
+    place_fn = generator.synthesis(network.model).style_place
     parts, trained = [], styles.trained_layers(network)
     for layer in trained if layers is None else layers:
         if layer not in trained:
             raise ValueError(f"there is no layer {layer}; this network has {len(trained)}, from 0.")
-        block = synthesis[growth.module_name("b", network.model.resolutions[layer // 2])]
-        parts.append(np.asarray(block[f"epilogue{layer % 2}"]["style"]["weight"], np.float64))
+        path = (*place_fn(layer), "style", "weight")
+        parts.append(functools.reduce(operator.getitem, path, network.params["synthesis"]).astype(np.float64))
     return np.concatenate(parts, axis=1)
 
 

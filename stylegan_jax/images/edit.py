@@ -211,7 +211,10 @@ def save(
         f"picture {p.name}": p.ws for p in pictures if not p.is_of_seed or is_grid
     }
     arrays |= {
-        f"noise {i} of {p.name}": m for p in pictures if not isinstance(p.noise, str) for i, m in enumerate(p.noise)
+        f"noise {i} of {p.name}": m
+        for p in pictures
+        for i, m in enumerate(() if isinstance(p.noise, str) else p.noise)
+        if m is not None
     }
     about = {"network": network.sha256, "styles": trees.sha256(arrays), **about}
     about |= {"strengths": list(strengths)} if is_grid else {}

@@ -159,7 +159,7 @@ def noise_layers(
     ws, maps, fine = _ws(network, seeds, labels), network.const_noise(), styles.style_bounds(network)[1]
     columns = []
     for low, high in ((0, len(maps)), (0, 0), (fine, len(maps)), (0, fine)):
-        noise = [m if low <= layer < high else np.zeros_like(m) for layer, m in enumerate(maps)]
+        noise = [m if m is None or low <= layer < high else np.zeros_like(m) for layer, m in enumerate(maps)]
         columns.append(network.images(ws, noise))
         progress_fn(len(columns) * len(seeds), 4 * len(seeds))
     return _table(np.stack(columns, axis=1).reshape(-1, *_size(network)), len(columns))

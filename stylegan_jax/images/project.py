@@ -21,7 +21,7 @@ from stylegan_jax.images.mapped import MappedStyles
 from stylegan_jax.images.styles import check_styles, trained_sizes
 from stylegan_jax.metrics.features import vgg
 from stylegan_jax.networks import ops, sampling
-from stylegan_jax.weights.network import Network
+from stylegan_jax.weights.network import Network, NoiseMaps
 
 SPACES = {
     "w": "one style for all layers",
@@ -51,7 +51,7 @@ class Projection:
     """
 
     ws: np.ndarray
-    noise: tuple[np.ndarray, ...] | None
+    noise: NoiseMaps | None
     images: np.ndarray
     psnr: np.ndarray
     lpips: np.ndarray | None
@@ -124,7 +124,7 @@ def measured(
     network: Network,
     images: np.ndarray,
     ws: np.ndarray,
-    noise: tuple[np.ndarray, ...] | None,
+    noise: NoiseMaps | None,
     space: str,
     styles: MappedStyles,
     vgg_params: Mapping[str, Array] | None = None,
@@ -142,7 +142,7 @@ def measured(
     return Projection(ws, noise, made, psnr, distances, styles.distance(ws), novelty, space)
 
 
-def render(network: Network, ws: np.ndarray, noise: tuple[np.ndarray, ...] | None) -> np.ndarray:
+def render(network: Network, ws: np.ndarray, noise: NoiseMaps | None) -> np.ndarray:
     """Returns the images of a projection. uint8 [n, model.resolution, model.resolution, channels]"""
     return network.images(ws, "const" if noise is None else noise)
 
@@ -182,8 +182,7 @@ def _begin(
     noise: tuple = ()
     if space == "w+noise":
         maps = network.const_noise() if start is None or start.noise is None else start.noise
-        sizes = trained_sizes(network)
-        noise = tuple(np.broadcast_to(m, (n, r, r, 1)) for m, r in zip(maps, sizes, strict=False))
+        noise = jax.tree.map(lambda m: np.broadcast_to(m, (n, *m.shape[1:])), maps[: len(trained_sizes(network))])
     return {"u": styles.to_units(ws), "noise": noise}
 
 

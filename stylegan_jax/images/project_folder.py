@@ -187,7 +187,7 @@ def _joined(paths: Iterable[pathlib.Path], network: Network) -> Projection:
     found = [projection_files.read(path, network) for path in paths]
     noise = None
     if all(one.noise is not None for one in found):
-        noise = tuple(np.concatenate(maps) for maps in zip(*(one.noise for one in found), strict=True))
+        noise = jax.tree.map(lambda *maps: np.concatenate(maps), *(one.noise for one in found))
     return Projection(np.concatenate([one.ws for one in found]), noise, *(None,) * 5, space=found[0].space)
 
 

@@ -14,7 +14,7 @@ from stylegan_jax.images import project
 from stylegan_jax.images.project import Projection
 from stylegan_jax.images.styles import trained_sizes
 from stylegan_jax.runs import whole
-from stylegan_jax.weights.network import Network
+from stylegan_jax.weights.network import Network, NoiseMaps
 
 KEY = "stylegan_jax_projection"  # Of the JSON in the metadata.
 VERSION = 1
@@ -38,23 +38,21 @@ def write(path: str | os.PathLike, network: Network, projection: Projection, abo
         file.write(data)
 
 
-def encoded(
-    network: Network, ws: np.ndarray, noise: tuple[np.ndarray, ...] | None, known: Mapping[str, Any] | None = None
-) -> bytes:
+def encoded(network: Network, ws: np.ndarray, noise: NoiseMaps | None, known: Mapping[str, Any] | None = None) -> bytes:
     """Returns the content of a file.
 
     Args:
         network: network that the styles are of.
         ws: styles of one picture. [1, num_layers, w_size]
-        noise: its noise maps, two for each resolution r, at least up to the trained one; None: the network's constant
-            noise. [1, r, r, 1]
+        noise: its noise maps, two for each resolution r, at least up to the trained one, None where a layer has none;
+            None: the network's constant noise. [1, r, r, 1]
         known: NUMBERS, "space" and "about" of a projection; None: the styles are of no projection.
     """
     text = {"version": VERSION, "network": network.sha256, "space": "w+noise" if noise else "w+"}
     text |= dict.fromkeys(NUMBERS) | {"about": {}} | dict(known or {})
     arrays = {"ws": np.ascontiguousarray(ws[0], np.float32)}
     maps = (noise or ())[: len(trained_sizes(network))]
-    arrays |= {f"noise/{i}": np.ascontiguousarray(m[0], np.float32) for i, m in enumerate(maps)}
+    arrays |= {f"noise/{i}": np.ascontiguousarray(m[0], np.float32) for i, m in enumerate(maps) if m is not None}
     return safetensors.numpy.save(arrays, metadata={KEY: json.dumps(text)})  # One entry: their order is random.
 
 
@@ -74,9 +72,7 @@ def read(path: str | os.PathLike, network: Network) -> Projection:
     return Projection(ws=ws, noise=noise, images=project.render(network, ws, noise), space=text["space"], **numbers)
 
 
-def decoded(
-    data: bytes, network: Network, name: str
-) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None, dict[str, Any]]:
+def decoded(data: bytes, network: Network, name: str) -> tuple[np.ndarray, NoiseMaps | None, dict[str, Any]]:
     """Returns ws and noise of the content of a file, as `encoded` takes them, and what it says of them.
 
     Args:
@@ -99,12 +95,13 @@ def decoded(
         raise ValueError(f"{name} cannot be read as a projection: {error}.") from None
     model = network.model
     wanted: dict[str, tuple[int, ...]] = {"ws": (model.num_layers, model.w_size)}
-    if text["space"] == "w+noise":
-        wanted |= {f"noise/{i}": (r, r, 1) for i, r in enumerate(trained_sizes(network))}
+    sizes = model.noise_sizes[: len(trained_sizes(network))] if text["space"] == "w+noise" else ()
+    wanted |= {f"noise/{i}": (r, r, 1) for i, r in enumerate(sizes) if r}
     found = {name: value.shape for name, value in arrays.items()}
     if found != wanted or not all(v.dtype == np.float32 and np.isfinite(v).all() for v in arrays.values()):
         raise ValueError(f"{name} is damaged: it has arrays {found}, where finite ones of {wanted} belong.")
-    return arrays["ws"][None], tuple(arrays[f"noise/{i}"][None] for i in range(len(arrays) - 1)) or None, text
+    noise = tuple(arrays[f"noise/{i}"][None] if r else None for i, r in enumerate(sizes))
+    return arrays["ws"][None], noise or None, text
 
 
 def render(network: Network, path: str | os.PathLike) -> np.ndarray:

@@ -80,7 +80,7 @@ def _advance(
         rate = learning_rate(i / steps)
         updates, moments = optax.scale_by_adam(**ADAM).update(jax.grad(error)(variables), moments)
         variables = jax.tree.map(lambda x, change: x - rate * change, variables, updates)
-        return variables | {"noise": tuple(map(_standardized, variables["noise"]))}, moments
+        return variables | {"noise": jax.tree.map(_standardized, variables["noise"])}, moments
 
     return jax.lax.fori_loop(first, last, step, state)
 
@@ -97,10 +97,10 @@ def _standardized(x: Array) -> Array:
     return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=(1, 2, 3), keepdims=True) + ops.EPSILON)
 
 
-def noise_correlation(maps: Sequence[Array]) -> Array:
+def noise_correlation(maps: Sequence[Array | None]) -> Array:
     """Returns the squared correlations of neighbours in noise, over scales down to 8 px (StyleGAN2, Sec. D). [n]"""
     total = 0.0
-    for x in maps:
+    for x in jax.tree.leaves(maps):
         while True:
             for axis in (1, 2):
                 total += jnp.square(jnp.mean(x * jnp.roll(x, 1, axis), axis=(1, 2, 3)))

@@ -15,6 +15,7 @@ from stylegan_jax.images.explorer import state as states
 from stylegan_jax.images.explorer.gallery import Latent, Latents, Networks, Opened
 from stylegan_jax.images.explorer.state import State
 from stylegan_jax.runs import grid
+from stylegan_jax.weights.network import NoiseMaps
 
 # Every pixel as it is, and faster than JPEG-like.
 WEBP = {"format": "WEBP", "lossless": True, "method": 0, "quality": 0}
@@ -51,7 +52,7 @@ class Studio:
             "classes": list(network.class_names) or [str(i) for i in range(model.num_labels)],
             "directions": list(opened.names),
             "has_mean": network.w_avg is not None,
-            "has_noise": model.use_noise,
+            "noise_layers": [i for i, r in enumerate(model.noise_sizes) if r],
             "has_own_noise": network.noise is not None,
             "notes": list(network.info.notes),
         }
@@ -96,7 +97,7 @@ class Studio:
         return latent, chosen
 
     @staticmethod
-    def _inputs(one: Opened, state: State, latent: Latent | None) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+    def _inputs(one: Opened, state: State, latent: Latent | None) -> tuple[np.ndarray, NoiseMaps | None]:
         return states.ws_of(one, state, latent), states.noise_of(one.network, state, latent)
 
     # ---- in the thread that projects

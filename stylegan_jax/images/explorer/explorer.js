@@ -210,14 +210,18 @@ function showPlane() {
 
 // ---- layers: a row of boxes for each of mixing, noise and directions
 
+function layersFor(field) {
+  return field === "noise_off" ? about.noise_layers : about.layers_px.map((_, i) => i);
+}
+
 function layersOf(field) {
-  const all = about.layers_px.map((_, i) => i);
+  const all = layersFor(field);
   if (field === "noise_off") return all.filter((i) => !state.noise_off.includes(i));
   return state[field] ?? all;
 }
 
 function setLayers(field, layers, event) {
-  const all = about.layers_px.map((_, i) => i);
+  const all = layersFor(field);
   if (field === "noise_off") return change({ noise_off: all.filter((i) => !layers.includes(i)) }, event);
   const isAll = field === "direction_layers" && layers.length === all.length;
   change({ [field]: isAll ? null : layers.toSorted((a, b) => a - b) }, event);
@@ -225,10 +229,10 @@ function setLayers(field, layers, event) {
 
 function buildLayers(row) {
   const field = row.dataset.field, { layers_px: sizes, bounds: [middle, fine] } = about;
-  const all = sizes.map((_, i) => i), boxes = document.createElement("div"), buttons = document.createElement("div");
+  const all = layersFor(field), boxes = document.createElement("div"), buttons = document.createElement("div");
   boxes.className = "boxes";
   buttons.className = "row";
-  for (const px of new Set(sizes)) {
+  for (const px of new Set(all.map((i) => sizes[i]))) {
     const group = document.createElement("span");
     group.append(`${px} px`, ...all.filter((i) => sizes[i] === px).map((i) => {
       const box = Object.assign(document.createElement("input"), { type: "checkbox", title: `layer ${i}, ${px} px` });
@@ -242,7 +246,8 @@ function buildLayers(row) {
     boxes.append(group);
   }
   const sets = {
-    coarse: all.slice(0, middle), middle: all.slice(middle, fine), fine: all.slice(fine), all, none: [],
+    coarse: all.filter((i) => i < middle), middle: all.filter((i) => i >= middle && i < fine),
+    fine: all.filter((i) => i >= fine), all, none: [],
   };
   for (const [name, layers] of Object.entries(sets)) {
     const button = Object.assign(document.createElement("button"), { type: "button", textContent: name });
@@ -297,8 +302,8 @@ function fitting(old) {
     mix_layers: old.mix_layers.filter(isThere),
     strengths: old.strengths.slice(0, about.directions.length),
     direction_layers: old.direction_layers?.filter(isThere) ?? null,
-    noise_off: about.has_noise ? old.noise_off.filter(isThere) : [],
-    noise_seed: about.has_noise ? old.noise_seed : null,
+    noise_off: old.noise_off.filter((i) => about.noise_layers.includes(i)),
+    noise_seed: about.noise_layers.length ? old.noise_seed : null,
   };
 }
 
@@ -316,7 +321,7 @@ function build() {
   document.querySelectorAll(".layers").forEach(buildLayers);
   const isThere = {
     networks: names.length > 1, classes: about.classes.length, psi: about.has_mean, mixing: about.num_layers > 1,
-    noise: about.has_noise, directions: about.directions.length,
+    noise: about.noise_layers.length, directions: about.directions.length,
   };
   for (const [name, value] of Object.entries(isThere)) $(`of-${name}`).hidden = !value;
   $("controls").hidden = false;

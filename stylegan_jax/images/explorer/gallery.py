@@ -11,7 +11,7 @@ import numpy as np
 
 from stylegan_jax.images import direction_files, directions, labels
 from stylegan_jax.weights import hub
-from stylegan_jax.weights.network import Network
+from stylegan_jax.weights.network import Network, NoiseMaps
 
 MOST_OPEN = 8  # Networks that stay in memory.
 MOST_LATENTS = 64
@@ -32,7 +32,7 @@ class Latent(NamedTuple):
     """Styles, and noise maps if they came with some, of one picture."""
 
     ws: np.ndarray  # float32 [1, num_layers, w_size]
-    noise: tuple[np.ndarray, ...] | None  # float32 [1, r, r, 1], two for each resolution r.
+    noise: NoiseMaps | None  # float32 [1, r, r, 1], two for each resolution r.
     network: str  # sha256 of the network that it was made for.
 
 
@@ -117,7 +117,7 @@ class Latents:
     def put(self, latent: Latent) -> str:
         """Returns the name that a latent can be had by."""
         digest = hashlib.sha256()
-        for array in (latent.ws, *(latent.noise or ())):
+        for array in (latent.ws, *(m for m in latent.noise or () if m is not None)):
             digest.update(np.ascontiguousarray(array))
         name = digest.hexdigest()[:16]
         self._latents[name] = latent

@@ -13,7 +13,7 @@ import numpy as np
 from stylegan_jax.config import Model
 from stylegan_jax.images.explorer.gallery import Latent, Opened
 from stylegan_jax.networks import generator
-from stylegan_jax.weights.network import Network
+from stylegan_jax.weights.network import Network, NoiseMaps
 
 NUM_SEEDS = 2**32
 ROW = 100  # Seeds in a row of the plane: the point (x, y) of whole numbers is the seed x + 100 y.
@@ -215,7 +215,7 @@ def ws_of(opened: Opened, state: State, latent: Latent | None = None) -> np.ndar
     return ws.astype(np.float32)
 
 
-def noise_of(network: Network, state: State, latent: Latent | None = None) -> tuple[np.ndarray, ...] | None:
+def noise_of(network: Network, state: State, latent: Latent | None = None) -> NoiseMaps | None:
     """Returns the noise maps of a state, [1, r, r, 1], two for each resolution r; None for a network without noise."""
     model = network.model
     if not model.use_noise:
@@ -226,7 +226,7 @@ def noise_of(network: Network, state: State, latent: Latent | None = None) -> tu
         maps = latent.noise
     else:
         maps = network.const_noise()
-    return tuple(np.zeros_like(map_) if i in state.noise_off else map_ for i, map_ in enumerate(maps))
+    return tuple(m if m is None or i not in state.noise_off else np.zeros_like(m) for i, m in enumerate(maps))
 
 
 @functools.partial(jax.jit, static_argnames="model")
@@ -235,6 +235,6 @@ def _drawn(noise_seed: int, *, model: Model) -> tuple[jax.Array, ...]:
     return generator.make_noise(jax.random.fold_in(jax.random.key(noise_seed), 0), 1, model, model.resolution)
 
 
-def image_of(network: Network, ws: np.ndarray, noise: tuple[np.ndarray, ...] | None) -> np.ndarray:
+def image_of(network: Network, ws: np.ndarray, noise: NoiseMaps | None) -> np.ndarray:
     """Returns the picture of styles. uint8 [model.resolution, model.resolution, channels]"""
     return network.images(ws, "const" if noise is None else noise)[0]

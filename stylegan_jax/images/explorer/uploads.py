@@ -10,7 +10,7 @@ from PIL import Image
 from stylegan_jax.data import decode, square
 from stylegan_jax.images import mapped, project, projection_files
 from stylegan_jax.images.explorer.gallery import Latent
-from stylegan_jax.weights.network import Network
+from stylegan_jax.weights.network import Network, NoiseMaps
 
 MOST_BYTES = 20 * 2**20
 MOST_PIXELS = 30_000_000
@@ -65,7 +65,7 @@ _styles_of = functools.lru_cache(maxsize=1)(mapped.styles_of)  # They take as lo
 # ---- files of latents
 
 
-def latent_file(network: Network, ws: np.ndarray, noise: tuple[np.ndarray, ...] | None) -> bytes:
+def latent_file(network: Network, ws: np.ndarray, noise: NoiseMaps | None) -> bytes:
     """Returns the content of a file of --mode=project with these styles and noise maps."""
     return projection_files.encoded(network, ws, noise)
 

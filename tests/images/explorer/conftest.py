@@ -49,8 +49,8 @@ def socket(client) -> Iterator[WebSocketTestSession]:
 def files(tmp_path_factory) -> list[pathlib.Path]:
     folder = tmp_path_factory.mktemp("networks")
     paths = [folder / f"{name}.safetensors" for name in ("first", "second")]
-    for seed, path in enumerate(paths):
-        random_network(seed, resolution=16, num_labels=3).save(path)
+    for seed, (path, architecture) in enumerate(zip(paths, ("stylegan", "stylegan2"), strict=True)):
+        random_network(seed, architecture=architecture, resolution=16, num_labels=3).save(path)
     return paths
 
 

@@ -108,6 +108,19 @@ def test_networks_are_shown_side_by_side(page, opened):
     expect(page.get_by_role("checkbox", name="second.safetensors")).to_be_checked()
 
 
+def test_a_layer_that_takes_no_noise_has_no_box_for_it(page, opened):
+    page.get_by_role("checkbox", name="second.safetensors").check()
+    page.get_by_role("checkbox", name="first.safetensors").uncheck()
+    wait_for(page, picture(opened[1]))
+    unfold(page, "noise")
+    noise = page.get_by_role("group", name="Layers with noise")
+    expect(noise.get_by_role("checkbox")).to_have_count(5)
+    noise.get_by_role("button", name="coarse").click()
+    wait_for(page, picture(opened[1], noise_off=(2, 3, 4, 5)))
+    noise.get_by_role("button", name="none").click()
+    wait_for(page, picture(opened[1], noise_off=(1, 2, 3, 4, 5)))
+
+
 def test_two_browsers_at_once_each_show_their_own(open_page, opened):
     pages = [open_page(), open_page()]
     for turn in range(3):

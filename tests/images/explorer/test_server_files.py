@@ -30,7 +30,7 @@ def test_what_the_page_needs_to_know_of_a_network(client):
     about = client.get("/about/0").json()
     assert about["layers_px"] == [4, 4, 8, 8, 16, 16] and about["bounds"] == [2, 4] and about["num_layers"] == 6
     assert about["classes"] == ["class 0", "class 1", "class 2"] and len(about["directions"]) == 10
-    assert about["has_mean"] and about["has_noise"] and about["resolution"] == 16
+    assert about["has_mean"] and about["noise_layers"] == [0, 1, 2, 3, 4, 5] and about["resolution"] == 16
 
 
 def test_the_png_is_the_picture(client, network):
