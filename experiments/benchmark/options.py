@@ -16,7 +16,8 @@ def parse_flags(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
-        sys.exit(f"error: {' '.join(str(error).split())}")
+        text = str(error)  # After an error in a config file it is a traceback, whose last line says what happened.
+        sys.exit(f"error: {text.splitlines()[-1] if 'Traceback' in text else ' '.join(text.split())}")
 
 
 def check_no_arguments(argv: list[str]) -> None:

@@ -9,9 +9,11 @@ import dataclasses
 import sys
 
 import jax
+import numpy as np
 from absl import app, flags, logging
+from ml_collections import config_flags
 
-from experiments.benchmark import measure, options, summary
+from experiments.benchmark import options, summary
 from stylegan_jax.config import Config, from_dict
 from stylegan_jax.devices import mesh, topology
 from stylegan_jax.training import estimate, programs, state
@@ -19,26 +21,29 @@ from stylegan_jax.training import estimate, programs, state
 TOPOLOGY = flags.DEFINE_string(
     "topology", "h100:1", "GPUs to compile for and their number: v100, a100, h100, h200 or b200."
 )
+CONFIG = config_flags.DEFINE_config_file("config", "configs/ffhq.py:1", "File of settings.", lock_config=True)
 TRAIN = flags.DEFINE_string("train", "8:128,64:32,256:16,1024:4", "Resolutions, and batches of all devices together.")
-PRECISION = flags.DEFINE_enum(
-    "precision", "bfloat16", list(measure.PRECISIONS), "Precision of features and convolutions."
-)
 FADE = flags.DEFINE_bool("fade", False, "Compile the program of a resolution that fades in.")
 TOP = flags.DEFINE_integer("top", 0, "Number of kernels to list, those that move most.", lower_bound=0)
 
-HEADER = ("px", "batch", "kernels", "GB", "TFLOP", "unrecognized", "floor ms", "arithmetic ms", "memory ms", "temp GB")
+HEADER = (
+    "px", "batch", "every", "kernels", "GB", "TFLOP", "unrecognized", "floor ms", "arithmetic ms", "memory ms",
+    "temp GB",
+)  # fmt: skip
 
 
-def compiled(config: Config, devices: jax.sharding.Mesh, resolution: int, batch: int) -> jax.stages.Compiled:
-    """Returns the program that trains at `resolution` px, for devices that need not be attached."""
-    abstract, num_steps = state.abstract(config, mesh.replicated(devices)), programs.steps_per_call(config, devices)
-    return programs.train_program(config, abstract, devices, resolution, batch, resolution, num_steps, FADE.value)
+def measured(
+    program: jax.stages.Compiled, config: Config, device: jax.Device, each: int, num_steps: int
+) -> list[float]:
+    """Returns a step's numbers under HEADER, from "kernels" on; prints the kernels that --top asks for.
 
-
-def report(config: Config, devices: jax.sharding.Mesh, resolution: int, batch: int) -> list[str]:
-    """Returns a step's row under HEADER; prints the kernels that --top asks for."""
-    program, device = compiled(config, devices, resolution, batch), devices.devices.flat[0]
-    num_steps, each = programs.steps_per_call(config, devices), batch // devices.devices.size
+    Args:
+        program: the compiled program.
+        config: settings.
+        device: device that it is for.
+        each: images of a step on one device.
+        num_steps: steps of a call.
+    """
     work = estimate.program_work(program, device, each * num_steps, num_steps)
     least = estimate.floor(work, config.model, device)
     of_step = [dataclasses.replace(k, count=k.count // num_steps) for k in work.kernels if k.count >= num_steps]
@@ -50,24 +55,44 @@ def report(config: Config, devices: jax.sharding.Mesh, resolution: int, batch: i
         print(f"  {count:3d} {name}")
     for k in sorted(of_step, key=lambda k: -k.num_bytes)[: TOP.value]:
         print(f"  {k.num_bytes / 1e6:8.1f} MB {k.call} {k.name} {k.source[-70:]}")
-    ms = [1000 * each * s for s in dataclasses.astuple(least)]
     return [
-        *map(str, (resolution, batch, sum(k.count for k in of_step))),
-        f"{each * work.num_bytes / 1e9:.2f}",
-        f"{each * work.flops / 1e12:.2f}",
-        str(sum(not k.is_recognized for k in of_step)),
-        *(f"{value:.1f}" for value in ms),
-        f"{program.memory_analysis().temp_size_in_bytes / 1e9:.2f}",
+        sum(k.count for k in of_step),
+        each * work.num_bytes / 1e9,
+        each * work.flops / 1e12,
+        sum(not k.is_recognized for k in of_step),
+        *(1000 * each * seconds for seconds in dataclasses.astuple(least)),
+        program.memory_analysis().temp_size_in_bytes / 1e9,
     ]
+
+
+def report(config: Config, devices: jax.sharding.Mesh, resolution: int, batch: int) -> list[list[str]]:
+    """Returns rows under HEADER: of each program, and of a mean iteration if there are lazy regularizations."""
+    abstract, num_steps = state.abstract(config, mesh.replicated(devices)), programs.steps_per_call(config, devices)
+    made = programs.make(config, abstract, devices, resolution, batch, resolution, num_steps, FADE.value)
+    device, each = devices.devices.flat[0], batch // devices.devices.size
+    found = {"1": measured(made.train, config, device, each, num_steps)}
+    for interval, program in made.lazy:
+        print(f"in every {interval}th iteration:")
+        found[str(interval)] = measured(program, config, device, each, 1)
+    if made.lazy:
+        table, shares = np.array(list(found.values())), [1 / int(interval) for interval in found]
+        found["mean"] = [*(shares @ table)[:-1], max(table[:, -1])]
+    formats = ".0f", ".2f", ".2f", ".0f", ".1f", ".1f", ".1f", ".2f"
+    return [[str(resolution), str(batch), every, *map(format, values, formats)] for every, values in found.items()]
 
 
 def main(argv: list[str]) -> None:
     """Compiles as the flags say, and prints a table."""
     logging.set_verbosity(logging.WARNING)
-    config = from_dict({"model": {"compute_dtype": PRECISION.value}})
+    try:
+        settings = CONFIG.value.to_dict()
+    except OSError as error:  # The file could not be read; the last line of the message says why.
+        sys.exit(f"error: {str(error).splitlines()[-1].strip()}")
     try:
         options.check_no_arguments(argv)
-        wanted = options.pairs("train", TRAIN.value, config.model.resolutions[1:])
+        config = from_dict(settings)
+        trained = [r for r in config.model.resolutions if r >= config.schedule.initial_resolution]
+        wanted = options.pairs("train", TRAIN.value, trained)
         if not wanted:
             raise ValueError("--train names nothing; give resolutions and batches, such as 64:32")
         devices = mesh.make_mesh(topology.devices(TOPOLOGY.value))
@@ -80,9 +105,9 @@ def main(argv: list[str]) -> None:
     rows = []
     for resolution, batch in wanted:
         print(f"compiling {resolution} px for {TOPOLOGY.value}", flush=True)
-        rows.append(report(config, devices, resolution, batch))
+        rows += report(config, devices, resolution, batch)
     print(
-        f"a device's step on {TOPOLOGY.value}, {PRECISION.value}, R1 in every step\n" + summary.aligned([HEADER, *rows])
+        f"a device's iteration on {TOPOLOGY.value}, {config.model.compute_dtype}\n" + summary.aligned([HEADER, *rows])
     )
 
 
