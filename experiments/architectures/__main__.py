@@ -1,0 +1,87 @@
+"""Compares the runs of run.sh: python -m experiments.architectures --runs=FOLDER
+
+It prints the table of README.md, and writes curves.png and samples.jpg beside this file, or to --out.
+"""
+
+import argparse
+import pathlib
+
+import jax
+import matplotlib.figure
+import numpy as np
+from PIL import Image
+
+import stylegan_jax
+from experiments.architectures import runs
+from experiments.architectures.config import ARCHITECTURES
+
+COLOURS = {"stylegan": "tab:blue", "stylegan2": "tab:orange"}
+OF_TRAINING = ("fd_faces", "swd")  # Of 1,024 held-out faces.
+SHOWN = 0.7  # Share of a curve that the plot has in full: the distances at the beginning are much larger.
+
+
+def main() -> None:
+    """Does what the module says."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--runs", required=True, type=pathlib.Path, help="folder of the runs")
+    parser.add_argument("--out", default=pathlib.Path(__file__).parent, type=pathlib.Path, help="folder to write to")
+    arguments = parser.parse_args()
+    folders = {a: sorted(arguments.runs.glob(f"{a}-[0-9]*")) for a in ARCHITECTURES}
+    for architecture, found in folders.items():
+        if not found:
+            raise SystemExit(f"{arguments.runs} has no runs of {architecture}; see run.sh.")
+    networks = {a: stylegan_jax.load(str(found[0])) for a, found in folders.items()}
+    sizes = {a: [number_of_parameters(p) for p in (n.params, n.d_params)] for a, n in networks.items()}
+    print(table({a: [runs.measured(folder) for folder in found] for a, found in folders.items()}, sizes))
+    print(f"| other real faces | {' | '.join(f'{v:.3g}' for v in chosen(runs.measured(found[0], 'floor')))} | | | |")
+    plot(folders, arguments.out / "curves.png")
+    Image.fromarray(runs.sheet([networks[a] for a in ARCHITECTURES])).save(arguments.out / "samples.jpg", quality=90)
+    print(f"{arguments.out} has curves.png and samples.jpg")
+
+
+def number_of_parameters(params: object) -> int:
+    """Returns the number of elements of all arrays."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def chosen(values: dict[str, float]) -> list[float]:
+    """Returns fd_faces and swd among numbers of --mode=evaluate."""
+    return [next(value for name, value in values.items() if name.startswith(metric)) for metric in OF_TRAINING]
+
+
+def table(measured: dict[str, list[dict[str, float]]], sizes: dict[str, list[int]]) -> str:
+    """Returns the table: mean and deviation over the seeds, the number of each, and parameters of G and D.
+
+    Args:
+        measured: for each architecture, the numbers of each seed's run.
+        sizes: for each architecture, the parameters of the generator and of the discriminator.
+    """
+    rows = ["| architecture | fd_faces | swd | fd_faces of each seed | swd of each seed | parameters of G, D |"]
+    rows.append("| --- | --- | --- | --- | --- | --- |")
+    for architecture, of_seeds in measured.items():
+        columns = np.array([chosen(values) for values in of_seeds]).T  # [2, seeds]
+        deviations = columns.std(axis=1, ddof=1) if len(of_seeds) > 1 else np.full(2, np.nan)
+        means = [f"{c.mean():.3g} +- {d:.2g}" for c, d in zip(columns, deviations, strict=True)]
+        each = [", ".join(f"{value:.3g}" for value in column) for column in columns]
+        cells = [architecture, *means, *each, ", ".join(f"{size:,}" for size in sizes[architecture])]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def plot(folders: dict[str, list[pathlib.Path]], path: pathlib.Path) -> None:
+    """Draws the distances of all runs over the images that were shown."""
+    figure = matplotlib.figure.Figure(figsize=(9, 3.2), layout="constrained")
+    for axes, name in zip(figure.subplots(1, 2), OF_TRAINING, strict=True):
+        curves = [
+            (architecture if i == 0 else "", COLOURS[architecture], runs.curve(folder, name))
+            for architecture, found in folders.items()
+            for i, folder in enumerate(found)
+        ]
+        runs.draw(axes, curves, f"{name} of 1,024 held-out faces")
+        late = [value for *_, pairs in curves for kimg, value in pairs if kimg >= (1 - SHOWN) * pairs[-1][0]]
+        axes.set_ylim(0, 1.1 * max(late))
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()

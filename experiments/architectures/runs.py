@@ -1,0 +1,51 @@
+"""What runs left behind, to be compared: numbers, curves and samples."""
+
+import json
+import pathlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from stylegan_jax.metrics import results
+from stylegan_jax.runs import grid
+from stylegan_jax.weights.network import Network
+
+Curve = list[tuple[float, float]]  # Pairs (thousands of images, value).
+
+
+def lines(path: pathlib.Path) -> list[dict]:
+    """Returns the objects of a .jsonl file.
+
+    Raises:
+        SystemExit: there is no such file.
+    """
+    if not path.is_file():
+        raise SystemExit(f"{path} is missing: has the run ended, and been measured? Give the command of run.sh again.")
+    return [json.loads(text) for text in path.read_text().splitlines()]
+
+
+def curve(folder: pathlib.Path, name: str) -> Curve:
+    """Returns a scalar of a run over its images."""
+    return [(line["nimg"] / 1000, line[name]) for line in lines(folder / "scalars.jsonl") if name in line]
+
+
+def measured(folder: pathlib.Path, of: str = "values") -> dict[str, float]:
+    """Returns the newest numbers of --mode=evaluate, by their names; with of="floor", those of real pictures."""
+    found: dict[str, float] = {}
+    for line in lines(folder / results.FILE):
+        found |= {name: float(value) for name, value in line[of].items()}
+    return found
+
+
+def draw(axes: Axes, curves: Iterable[tuple[str, str, Curve]], title: str) -> None:
+    """Draws curves, each a name (empty: not in the legend), a colour and pairs of thousands of images and value."""
+    for name, colour, pairs in curves:
+        axes.plot(*zip(*pairs, strict=True), label=name or None, color=colour, marker="." if len(pairs) < 12 else None)
+    axes.set(xlabel="thousands of images", title=title)
+    axes.legend(frameon=False)
+
+
+def sheet(networks: Sequence[Network], rows: int = 2, columns: int = 16) -> np.ndarray:
+    """Returns one picture of images as they come, `rows` rows of each network. uint8 [h, w, c]"""
+    return grid.image_grid(np.concatenate([network(seeds=range(rows * columns)) for network in networks]), columns)
