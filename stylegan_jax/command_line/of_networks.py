@@ -39,7 +39,7 @@ def make_images() -> None:
     with progress.counting("images") as progress_fn:
         save_fn = generate.save_grids if flags.GRID.value else generate.save_images
         paths = save_fn(network, seeds, folder, flags.CLASSES.value, progress_fn, **options.look())
-    print(f"{folder} has {paths[0].name}" + (f" to {paths[-1].name}" if len(paths) > 1 else ""))
+    print(f"{folder} has {paths[0].name}" + (f" and {len(paths) - 1} more" if len(paths) > 1 else ""))
 
 
 def draw_figures() -> None:
@@ -178,7 +178,7 @@ def edit_images() -> None:
     with progress.counting("images") as progress_fn:
         about = {"layers": layers, **look}
         paths = edit.save(network, pictures, moves, strengths, folder, about, flags.GRID.value, progress_fn)
-    print(f"{folder} has {paths[0].name}" + (f" to {paths[-1].name}" if len(paths) > 1 else ""))
+    print(f"{folder} has {paths[0].name}" + (f" and {len(paths) - 1} more" if len(paths) > 1 else ""))
     if flags.GRID.value:
         rows = [f"{picture.name} {move.name}" for picture in pictures for move in moves]
         print(f"rows: {', '.join(rows)}", f"columns: {', '.join(f'{strength:g}' for strength in strengths)}", sep="\n")
