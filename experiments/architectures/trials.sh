@@ -7,7 +7,7 @@ config=experiments/architectures/config.py
 main=("${PYTHON:-python}" -m stylegan_jax.main)
 
 for architecture in stylegan stylegan2; do
-  for lr in 0.0015 0.003 0.006; do
+  for lr in 0.0015 0.003 0.006 0.012; do
     run="$out/trial-$architecture-$lr"
     "${main[@]}" --config=$config:$architecture --config.seed=100 --config.schedule.lr=$lr \
       --config.schedule.total_kimg=8 --config.report.metric_ticks=4 --workdir="$run"
