@@ -29,10 +29,10 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
 
 def test_images_of_seeds_are_written_and_going_on_writes_the_others(file, tmp_path):
     command = ["--mode=generate", f"--network={file}", f"--out={tmp_path / 'a/b'}", "--psi=0.5", "--cutoff=2"]
-    for seeds, last in (("5,1-2", "seed0002.png"), ("1-3", "seed0003.png")):
+    for seeds, first in (("5,1-2", "seed0005.png"), ("1-3", "seed0001.png")):
         result = run(*command, f"--seeds={seeds}")
         assert (result.returncode, result.stderr) == (0, "")
-        assert result.stdout.endswith(f" to {last}\n") and "images: 3 of 3, 0 s left" in result.stdout
+        assert result.stdout.endswith(f" has {first} and 2 more\n") and "images: 3 of 3, 0 s left" in result.stdout
     network = random_network(resolution=8, fmap_base=32)
     for seed in (5, 1, 2, 3):
         image = np.asarray(Image.open(tmp_path / f"a/b/seed{seed:04d}.png"))
