@@ -6,7 +6,7 @@ After the colon: stylegan2 (FFHQ at 1024 px; without a name too), paper256, pape
 pictures of R px on N GPUs, such as auto-256-8. All have adaptive augmentation, as there (--config.train.augment=None
 is its noaug), and all but cifar mirror their pictures (--config.data.mirror=False leaves that out).
 
-    hours on one H100, at least: cifar 5, paper256 8, paper512 30, stylegan2 and paper1024 57
+    hours on one H100, at least: cifar 4.4, paper256 7.2, paper512 28, stylegan2 and paper1024 53
 
 They are a floor, --mode=plan --topology=h100:1: the least that published limits allow the compiled program, without
 ticks and metrics. We have not run these settings.

@@ -1,5 +1,4 @@
-"""Procedural faces at 64x64 by StyleGAN and by StyleGAN2, with equal settings but for what belongs to each
-and for its learning rate.
+"""Procedural faces at 64x64 by StyleGAN and by StyleGAN2, with equal settings but for what is their own.
 
     python -m stylegan_jax.main --config=experiments/architectures/config.py:stylegan2 --config.seed=0 --workdir=DIR
 
