@@ -260,11 +260,10 @@ class Network:
             fits = [m is None if r is None else m and m[1:] == (r, r, 1) for m, r in zip(given, every, strict=False)]
             if len(given) not in (len(sizes), len(every)) or not all(fits):
                 raise ValueError(f"noise has maps of {given}; this network takes [1 or n, r, r, 1] for r in {sizes}.")
-            maps = [m if m is None else arguments.floats(f"noise map {i}", m, m.shape[1:]) for i, m in enumerate(noise)]
-            if any(m and m[0] not in (1, len(numbers)) for m in given):
-                raise ValueError(
-                    f"noise has maps of {given} for {len(numbers)} images; give 1 or {len(numbers)} of each."
-                )
+            maps = [s and arguments.floats(f"noise map {i}", noise[i], s[1:]) for i, s in enumerate(given)]
+            n = len(numbers)
+            if any(s and s[0] not in (1, n) for s in given):
+                raise ValueError(f"noise has maps of {given} for {n} images; give 1 or {n} of each.")
         return lambda i: tuple(m if m is None or len(m) == 1 else m[i : i + 1] for m in maps[: len(sizes)])
 
     def _images(self, ws: np.ndarray, noise_fn: Callable[[int], tuple], convert: Callable) -> np.ndarray:

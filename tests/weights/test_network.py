@@ -56,6 +56,7 @@ def test_kinds_of_noise(network):
     np.testing.assert_array_equal(const, maps)
     assert (const != none).any()
     np.testing.assert_array_equal(none, network(seeds=seeds, noise=[np.zeros_like(m) for m in network.noise]))
+    np.testing.assert_array_equal(maps, network(seeds=seeds, noise=[m.tolist() for m in network.noise]))
     one, two = (network(seeds=seeds, noise="random", noise_seed=seed) for seed in (1, 2))
     assert (one != two).any() and (one != const).any()
     ws = network.map(np.ones((2, 10)))

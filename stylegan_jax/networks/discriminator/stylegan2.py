@@ -12,8 +12,6 @@ from stylegan_jax.config import Model
 from stylegan_jax.networks import activations, convolutions, growth, layers, ops
 from stylegan_jax.networks.layers.mapping import Mapping
 
-HALF_POWER = math.sqrt(0.5)  # Gain of both branches of a residual block: their sum keeps the variance.
-
 
 def _conv(model: Model, features: int, gain: float = 1.0, **fields) -> layers.Conv:
     """Returns a convolution, bias, nonlinearity, `gain` and bound (official Conv2dLayer)."""
@@ -21,11 +19,6 @@ def _conv(model: Model, features: int, gain: float = 1.0, **fields) -> layers.Co
     act = functools.partial(activations.bias_act, nonlinearity=model.nonlinearity, clamp=clamp)
     gain *= layers.RELU_GAIN
     return layers.Conv(features, gain=gain, bias_gain=gain, bias_fn=act, **fields)
-
-
-def filtered(x: Array, model: Model, ring: int = 0) -> Array:
-    """Returns images or features through the model's filter, with `ring` pixels more around them."""
-    return ops.low_pass(x, (1,) if model.blur_filter is None else model.blur_filter, ring)
 
 
 class DiscriminatorBlock(nn.Module):
@@ -40,12 +33,12 @@ class DiscriminatorBlock(nn.Module):
         is_residual = model.d_connections == "resnet"
         down = functools.partial(convolutions.conv_downscale, ring=1)
         y = _conv(model, model.fmaps(r), name="conv0")(x)
-        last = _conv(model, model.fmaps(r // 2), HALF_POWER if is_residual else 1.0, conv_fn=down, name="conv1")
-        y = last(filtered(y, model, ring=1))
+        last = _conv(model, model.fmaps(r // 2), layers.HALF_POWER if is_residual else 1.0, conv_fn=down, name="conv1")
+        y = last(ops.low_pass(y, model.blur_filter, ring=1))
         if not is_residual:
             return y
-        x = ops.downscale(filtered(x, model))
-        return layers.Conv(model.fmaps(r // 2), 1, gain=HALF_POWER, bias_fn=None, name="skip")(x) + y
+        x = ops.downscale(ops.low_pass(x, model.blur_filter))
+        return layers.Conv(model.fmaps(r // 2), 1, gain=layers.HALF_POWER, bias_fn=None, name="skip")(x) + y
 
 
 def label_mapping(model: Model) -> Model:
@@ -94,7 +87,7 @@ class Discriminator(nn.Module):
             if x is None or model.d_connections == "skip":
                 colors = self._from_rgb(images, r)
                 x = colors if x is None else x + colors
-                images = ops.downscale(filtered(images, model))
+                images = ops.downscale(ops.low_pass(images, model.blur_filter))
             if r > 4:
                 block = nn.remat(DiscriminatorBlock) if model.remat else DiscriminatorBlock
                 x = block(model, r, name=growth.module_name("b", r))(x)

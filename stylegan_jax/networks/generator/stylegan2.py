@@ -12,8 +12,6 @@ from jax import Array
 from stylegan_jax.config import Model
 from stylegan_jax.networks import activations, convolutions, growth, layers, ops
 
-HALF_POWER = math.sqrt(0.5)  # Gain of both branches of a residual block: their sum keeps the variance.
-
 
 class Layer(nn.Module):
     """A modulated 3x3 convolution, noise, bias and nonlinearity (Fig. 2d; official SynthesisLayer).
@@ -44,7 +42,7 @@ class Layer(nn.Module):
         demodulation = jax.lax.rsqrt(squares + ops.EPSILON) * (gain / factor)
         conv_fn = functools.partial(convolutions.upscale_conv, ring=1) if self.upscales else convolutions.conv
         x = conv_fn(activations.scaled(x, style).astype(x.dtype), weight, factor)
-        if self.upscales and model.blur_filter is not None:
+        if self.upscales:
             x = ops.low_pass(x, model.blur_filter, ring=-1)
         strength = gain * self.param("noise_strength", nn.initializers.zeros, (1,)) if model.use_noise else None
         bias = gain * self.param("bias", nn.initializers.zeros, (self.features,))
@@ -91,8 +89,8 @@ class SynthesisBlock(nn.Module):
         y = Layer(model, features, upscales=True, name="conv0")(x, ws[:, 0], noise[0])
         if model.g_connections != "resnet":
             return Layer(model, features, name="conv1")(y, ws[:, 1], noise[1])
-        shortcut = layers.Conv(features, 1, gain=HALF_POWER, bias_fn=None, name="skip")(x)
-        y = Layer(model, features, gain=HALF_POWER, name="conv1")(y, ws[:, 1], noise[1])
+        shortcut = layers.Conv(features, 1, gain=layers.HALF_POWER, bias_fn=None, name="skip")(x)
+        y = Layer(model, features, gain=layers.HALF_POWER, name="conv1")(y, ws[:, 1], noise[1])
         return upscaled(shortcut, model) + y
 
 
@@ -143,5 +141,4 @@ class Synthesis(nn.Module):
 
 def upscaled(x: Array, model: Model) -> Array:
     """Returns images or features at twice their resolution, through the model's filter. [n, 2 h, 2 w, c]"""
-    x = ops.upscale(x)
-    return x if model.blur_filter is None else ops.low_pass(x, model.blur_filter)
+    return ops.low_pass(ops.upscale(x), model.blur_filter)

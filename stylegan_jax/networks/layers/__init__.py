@@ -14,6 +14,7 @@ from stylegan_jax.config import Model
 from stylegan_jax.networks import activations, convolutions, epilogues, ops
 
 RELU_GAIN = math.sqrt(2)  # He et al. 2015: keeps the variance through a ReLU.
+HALF_POWER = math.sqrt(0.5)  # Gain of both branches of a residual block: their sum keeps the variance.
 
 
 def at_matmul_precision(call: Callable[..., Array]) -> Callable[..., Array]:
