@@ -305,6 +305,28 @@ def test_settings_without_a_group_are_read_as_those_of_the_synthesis(tmp_path):
     assert_same_weights(network, random_stylegan2())
 
 
+@pytest.mark.parametrize("bound", [None, 256])
+def test_the_bound_that_layers_keep_counts_where_no_argument_tells_it(tmp_path, bound):
+    """In stylegan3's code it is 256 by default, in that of stylegan2-ada-pytorch None."""
+    found, records = save.to_contents(random_stylegan2()), {}
+
+    def part(state):
+        return Record(persistence.CALL, ({"type": "class", "class_name": "Part", "state": state},))
+
+    for key, network in {"G_ema": found.average, "D": found.discriminator}.items():
+        records[key] = snapshots.record(snapshots.CLASSES[key], network)
+        state, layer = records[key].args[0]["state"], {"conv_clamp": bound}
+        kwargs = state["_init_kwargs"]
+        del (kwargs if key == "D" else kwargs["synthesis_kwargs"])["conv_clamp"]
+        for name in ("conv", "b4") if key == "D" else ("conv1", "b4", "synthesis"):
+            layer = {"_modules": {name: part(layer)}}
+        state |= layer
+    with (tmp_path / "network.pkl").open("wb") as file:
+        pickle_writer.dump(records, file)
+    network = load.load(tmp_path / "network.pkl")
+    assert network.model.conv_clamp == bound and network.d_params is not None
+
+
 def test_source_text_in_a_snapshot_is_not_run(tmp_path):
     canary = tmp_path / "canary"
     source = f"open({str(canary)!r}, 'w')\nraise SystemExit\n"

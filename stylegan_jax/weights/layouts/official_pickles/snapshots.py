@@ -97,6 +97,18 @@ def _settings(key: str, module: persistence.Module) -> Iterator[tuple[str, Any]]
             raise ValueError(f"its {key} has {group} that are no dict.")
         if group != "mapping_kwargs" or key != "D" or kwargs.get("c_dim"):  # Without labels, D has no mapping network.
             yield from ({"activation": "lrelu"} | inner).items()
+    if isinstance(bound := _bound(module), int | float):
+        yield "conv_clamp", bound
+
+
+def _bound(module: persistence.Module) -> Any:
+    """Returns the bound that a layer of a module keeps: the default of stylegan3's code, which no argument tells."""
+    fields = module.fields
+    for name in ("synthesis", "b4", "conv1") if module.name == "Generator" else ("b4", "conv"):
+        parts = fields.get("_modules")
+        part = parts.get(name) if isinstance(parts, dict) else None
+        fields = part.state if isinstance(part, Record) and isinstance(part.state, dict) else {}
+    return fields.get("conv_clamp")
 
 
 # ---- writing
