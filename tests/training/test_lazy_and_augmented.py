@@ -1,10 +1,12 @@
 """Path lengths, pairs, augmentation and the average's ramp-up, as parts of an iteration."""
 
 import functools
+import inspect
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from stylegan_jax.devices import mesh
@@ -63,6 +65,26 @@ def test_the_step_of_path_lengths_moves_the_generator_alone_and_their_running_me
     moved = [np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (before.g_params, after.g_params)), strict=True)]
     assert np.mean(moved) > 0.8
     assert int(after.nimg) == int(before.nimg)
+
+
+def test_the_step_of_path_lengths_takes_half_of_a_batch(monkeypatch):
+    config, taken_by = configured(pl_weight=2.0), []
+    monkeypatch.setattr(lazy, "update_by_path_lengths", lambda *args: taken_by.extend(args))
+    labels = np.eye(8, dtype=np.float32)
+    inspect.unwrap(lazy.path_length_step)(initial(config), images(8), labels, None, LR, config=config, resolution=16)
+    *_, of_images, latents, y, _, _, _ = taken_by
+    np.testing.assert_array_equal(of_images, labels[:4])
+    assert latents.z.shape == (4, config.model.z_size) and y.shape == (4, 16, 16, 3)
+
+
+def test_adam_in_pytorchs_form_is_that_of_optax_where_gradients_are_tiny_too():
+    grads = jnp.array([1.0, 1e-3, 1e-8, -1e-9])
+    ours, optaxs = state.adam(0.99, 1e-8, "pytorch"), optax.adam(1.0, b1=0.0, b2=0.99, eps=1e-8)
+    now, other = ours.init(grads), optaxs.init(grads)
+    for each in (grads, 3 * grads):
+        updates, now = ours.update(each, now)
+        expected, other = optaxs.update(each, other)
+        np.testing.assert_allclose(updates, -expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("number", [0, 1])
