@@ -61,7 +61,10 @@ def adapt_step(state: TrainState, config: Config, batch: int) -> TrainState:
 
 
 def ema_step(state: TrainState, config: Config, batch: int) -> TrainState:
-    """Returns the state with g_params averaged in: a weight halves in ema_halflife_kimg, or in less at first."""
+    """Returns the state with g_params averaged in: a weight halves in ema_halflife_kimg, or in less at first.
+
+    Differs: it comes before the generator's update, so the ramp-up counts a batch more than in StyleGAN2's own code.
+    """
     halflife = 1000 * config.train.ema_halflife_kimg
     if config.train.ema_rampup is not None:
         halflife = jnp.clip(state.nimg * config.train.ema_rampup, 1e-8, halflife)
