@@ -44,7 +44,7 @@ def get_config(name: str = "stylegan2") -> ml_collections.ConfigDict:
     """Returns the settings of that name."""
     if name.startswith("auto-"):
         parts = name.split("-")[1:]
-        if len(parts) != 2 or not all(part.isdecimal() for part in parts):
+        if len(parts) != 2 or not all(part.isdecimal() and int(part) for part in parts):
             raise ValueError(f"{name!r} is no automatic setting; use auto-R-N for R px on N GPUs, such as auto-256-8")
         row = auto(*map(int, parts))
     elif name in SETTINGS:

@@ -62,7 +62,7 @@ def test_every_value_that_has_a_counterpart_is_the_official_one(name, resolution
     assert ours.report.checkpoint_ticks == kwargs["network_snapshot_ticks"]
 
 
-@pytest.mark.parametrize("name", ["paper128", "auto-256", "auto-256-x", "auto-256-8-2"])
+@pytest.mark.parametrize("name", ["paper128", "auto-256", "auto-256-x", "auto-256-8-2", "auto-256-0", "auto-0-8"])
 def test_a_name_that_there_is_not_is_refused_with_those_that_there_are(name):
     with pytest.raises(ValueError, match=r"auto-256-8"):
         runpy.run_path(str(FILE))["get_config"](name)
