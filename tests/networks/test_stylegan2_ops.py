@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from stylegan_jax.config import Model
-from stylegan_jax.networks import activations, layers, ops
+from stylegan_jax.networks import activations, convolutions, layers, ops
+from stylegan_jax.networks.discriminator import stylegan2 as of_discriminator
 from stylegan_jax.networks.generator import stylegan2 as of_generator
 from stylegan_jax.weights.layouts import official as layout
 from stylegan_jax.weights.layouts.official import rotate
@@ -25,6 +26,7 @@ pytestmark = [
 ]
 HWIO = (2, 3, 1, 0)
 MODEL = Model(architecture="stylegan2")
+TAPS = MODEL.blur_filter
 
 
 def check(r, names, fn, *inputs, order_fn=nhwc, converts=None):
@@ -114,6 +116,41 @@ def test_reducing_through_the_filter_agrees(case, taps):
 
     with recorded("ops", f"fir/{case}/") as r:
         check(r, ["grad_x"], fn, x, converts=[nhwc])
+
+
+@pytest.mark.parametrize("case", ["k1_fromrgb", "k3_down_gain_clamp", "k1_skip_down", "k1_skip_up"])
+def test_convolutions_with_what_is_around_them_agree(case):
+    gain, bounded = layers.HALF_POWER, Model(architecture="stylegan2", conv_clamp=0.7)
+    down, low_pass = functools.partial(convolutions.conv_downscale, ring=1), functools.partial(ops.low_pass, taps=TAPS)
+    skip, upscaled = layers.Conv(5, 1, gain=gain, bias_fn=None), functools.partial(of_generator.upscaled, model=MODEL)
+    layer, before, after = {
+        "k1_fromrgb": (layers.FromRGB(5, "lrelu", bias_gain=layers.RELU_GAIN), None, None),
+        "k3_down_gain_clamp": (
+            of_discriminator._conv(bounded, 5, gain, conv_fn=down),
+            lambda x: low_pass(x, ring=1),
+            None,
+        ),
+        "k1_skip_down": (skip, lambda x: ops.downscale(low_pass(x)), None),
+        "k1_skip_up": (skip, None, upscaled),
+    }[case]
+
+    def fn(x, params):
+        y = layer.apply({"params": params}, before(x) if before else x)
+        return after(y) if after else y
+
+    with recorded("ops", f"conv2d/{case}/") as r:
+        params = {name: _hwio(value) for name, value in stylegan2.take(r, "vars/").items()}
+        out, pull = jax.vjp(fn, nhwc(r.take("x")), params)
+        of_x, of_params = pull(jnp.asarray(nhwc(r.take("v"))))
+        r.check("out", out, nhwc)
+        r.check("grad_x", of_x, nhwc)
+        for name, gradient in of_params.items():
+            r.check(f"grad_{name}", gradient, _hwio)
+
+
+def _hwio(value):
+    """Returns a kernel in our order of axes, or a bias."""
+    return value.transpose(HWIO) if value.ndim == 4 else value
 
 
 @pytest.mark.parametrize("noise", ["none", "batch", "shared"])
