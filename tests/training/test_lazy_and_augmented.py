@@ -206,7 +206,7 @@ def test_the_half_life_of_the_average_ramps_up():
     config = settings(train={"ema_halflife_kimg": 1.0, "ema_rampup": 0.05})
     now = jittered(initial(config)).replace(ema_params=jax.tree.map(jnp.zeros_like, initial(config).ema_params))
     for nimg, halflife in ((0, 1e-8), (2000, 100.0), (10**6, 1000.0)):
-        after = step.ema_step(now.replace(nimg=jnp.int32(nimg)), config, 32)
+        after = step.ema_step(now.replace(nimg=jnp.int32(nimg + 32)), config, 32)
         share = 1 - 0.5 ** (32 / halflife)
         for a, b in zip(*map(jax.tree.leaves, (after.ema_params, now.g_params)), strict=True):
             np.testing.assert_allclose(a, share * b, rtol=1e-4, atol=1e-6)

@@ -200,8 +200,8 @@ def test_iterations_agree_with_the_official_loop(file):
         for it, calls in itertools.groupby(meta(file)["log"], key=lambda call: call["iteration"]):
             for phase, rounds in itertools.groupby(calls, key=lambda call: call["phase"]):
                 now = one_phase(now, r, f"it{it}", phase, list(rounds), config, lr, size)
-            now = step.ema_step(now, config, how["batch_size"])
             now = now.replace(nimg=now.nimg + how["batch_size"])
+            now = step.ema_step(now, config, how["batch_size"])
             r.check(f"it{it}/pl_mean", now.pl_mean)
             pairs = []
             for name, params in (("G", now.g_params), ("D", now.d_params), ("G_ema", now.ema_params)):

@@ -63,11 +63,11 @@ def adapt_step(state: TrainState, config: Config, batch: int) -> TrainState:
 def ema_step(state: TrainState, config: Config, batch: int) -> TrainState:
     """Returns the state with g_params averaged in: a weight halves in ema_halflife_kimg, or in less at first.
 
-    Differs: it comes before the generator's update, so the ramp-up counts a batch more than in StyleGAN2's own code.
+    The last iteration made g_params; the ramp-up counts the images before it, as in the official code of StyleGAN2.
     """
     halflife = 1000 * config.train.ema_halflife_kimg
     if config.train.ema_rampup is not None:
-        halflife = jnp.clip(state.nimg * config.train.ema_rampup, 1e-8, halflife)
+        halflife = jnp.clip((state.nimg - batch) * config.train.ema_rampup, 1e-8, halflife)
     beta = 0.5 ** (batch / halflife) if config.train.ema_halflife_kimg else 0.0
     return state.replace(ema_params=jax.tree.map(lambda p, e: ops.lerp(p, e, beta), state.g_params, state.ema_params))
 
