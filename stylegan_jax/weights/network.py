@@ -252,7 +252,7 @@ class Network:
             maps = self.const_noise(noise_seed)
         elif kind == "none":
             maps = [r and np.zeros((1, r, r, 1), np.float32) for r in sizes]
-        elif kind != "maps":
+        elif kind != "maps" or not isinstance(noise, Iterable):
             raise ValueError(f"noise is {noise!r}; use 'const', 'random', 'none' or a list of maps.")
         else:
             noise = list(noise)

@@ -140,6 +140,7 @@ def test_a_network_without_noise_or_styles_gives_images():
         ({"seeds": 1, "psi": 0.7, "cutoff": -1}, "cutoff is -1; give a whole number of layers: all are 6"),
         ({"seeds": 1, "psi": np.nan}, "psi is nan"),
         ({"seeds": 1, "noise": "constant"}, "noise is 'constant'; use 'const', 'random', 'none'"),
+        ({"seeds": 1, "noise": None}, "noise is None; use 'const', 'random', 'none'"),
         ({"seeds": 1, "noise_seed": 1}, "noise_seed=1 has no effect"),
         ({"seeds": 1, "noise": "random", "noise_seed": -1}, "noise_seed is -1"),
         ({"seeds": 1, "noise": [np.zeros((1, 4, 4, 1))]}, "noise has maps of"),
