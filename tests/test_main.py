@@ -97,6 +97,13 @@ def test_a_wrong_argument_ends_in_one_line(tmp_path, argument, message):
     assert len(result.stderr.splitlines()) == 1
 
 
+def test_a_number_can_be_set_to_none_where_a_setting_can_be_none(tmp_path):
+    numbers = ["model.conv_clamp", "model.embed_size", "train.ema_rampup"]
+    given = [f"--config.{name}=None" for name in (*numbers, "train.r1_gamma")]
+    result = run("--config=stylegan2:cifar", f"--workdir={tmp_path / 'run'}", *given)
+    assert result.stderr == "error: train.r1_gamma is None of type NoneType; it must be float.\n"
+
+
 def test_a_config_file_without_get_config_is_named_as_one(tmp_path):
     (tmp_path / "empty.py").touch()
     result = run(f"--config={tmp_path / 'empty.py'}")

@@ -27,6 +27,16 @@ def _field_names(values: config_dict.ConfigDict, prefix: str = "") -> list[str]:
     return names
 
 
+class _NumberOrNone(absl_flags.ArgumentParser):
+    """Reads a number, or None; which settings can be None is checked with all else of the config."""
+
+    def __init__(self, number: absl_flags.ArgumentParser) -> None:
+        self.number = number
+
+    def parse(self, argument: Any) -> Any:
+        return None if argument == "None" else self.number.parse(argument)
+
+
 def parse_flags(argv: list[str]) -> list[str]:
     """Returns the arguments that are not flags; ends the process with one line if a flag cannot be understood."""
     open_streams()
@@ -44,6 +54,8 @@ def parse_flags(argv: list[str]) -> list[str]:
         if name.startswith("config.") and name[len("config.") :] not in known:
             near = difflib.get_close_matches(name[len("config.") :], known, 1) or [", ".join(known)]
             sys.exit(f"error: --{name}: there is no such setting; did you mean --config.{near[0]}?")
+    for kind, number in ((int, absl_flags.IntegerParser()), (float, absl_flags.FloatParser())):
+        config_flags.register_flag_parser_for_type(kind, _NumberOrNone(number))
     try:
         return absl_flags.FLAGS(argv)
     except (absl_flags.Error, OSError, ValueError, TypeError, AttributeError, KeyError, SyntaxError) as error:
