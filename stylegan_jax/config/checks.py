@@ -34,15 +34,11 @@ def check(config: Any) -> None:
         train.r1_interval == 1 or train.r1_gamma > 0, "train.r1_interval", train.r1_interval, "with r1_gamma 0 use 1"
     )
     for name, value in (("augment_p", train.augment_p), ("ema_rampup", train.ema_rampup)):
-        _require(value is None or 0 <= value <= 1e6, f"train.{name}", value, "use None, or 0 or more")
+        _require(value is None or 0 <= value <= 1e6, f"train.{name}", value, "use None, or 0 to 1e+06")
     num_blocks = len(config.model.resolutions) - 1
-    _require(
-        0 <= train.freeze_d <= num_blocks,
-        "train.freeze_d",
-        train.freeze_d,
-        f"at model.resolution={config.model.resolution} the discriminator has {num_blocks} blocks above 4 px: use 0 to "
-        f"{num_blocks}",
-    )
+    has_blocks = f"at model.resolution={config.model.resolution} the discriminator has {num_blocks} blocks above 4 px"
+    rule = f"{has_blocks}: use 0 to {num_blocks}"
+    _require(0 <= train.freeze_d <= num_blocks, "train.freeze_d", train.freeze_d, rule)
     steps = config.schedule.refresh_steps
     for name, interval in (("r1_interval", train.r1_interval), ("pl_interval", train.pl_weight and train.pl_interval)):
         _require(
@@ -242,9 +238,10 @@ def check_devices(config: Any, num_devices: int) -> None:
             of_parts = f" in {parts} parts" if parts > 1 else ""
             lines.append(f"  {batch}{of_parts} at {r}x{r}: use {' or '.join(map(str, near))}")
     if lines:
+        of_halves = "; path lengths (train.pl_weight) take half of each" if halves > 1 else ""
         raise ValueError(
-            f"not all batches divide among {num_devices} devices; change schedule.batch, batch_by_resolution or "
-            "accumulation:\n" + "\n".join(lines)
+            f"not all batches divide among {num_devices} devices{of_halves}; change schedule.batch, "
+            "batch_by_resolution or accumulation:\n" + "\n".join(lines)
         )
 
 
@@ -252,6 +249,10 @@ def _has_gaps(config: Any, pairs: str) -> bool:
     """Returns whether the pairs by resolution leave out a resolution that is trained at."""
     used = {r for r in config.model.resolutions if r >= config.schedule.initial_resolution}
     return not used <= set(dict(getattr(config.schedule, pairs)))
+
+
+def _adapts(config: Any) -> bool:
+    return config.train.augment == "ada" and config.train.augment_p is None
 
 
 # Settings that do not always act: (path, whether a config lets it act, why not).
@@ -265,10 +266,9 @@ _ACT_SOMETIMES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("train.gp_target", lambda config: config.train.gp_lambda > 0, "train.gp_lambda is 0"),
     ("train.pl_interval", lambda config: config.train.pl_weight > 0, "train.pl_weight is 0"),
     ("train.pl_decay", lambda config: config.train.pl_weight > 0, "train.pl_weight is 0"),
-    *(
-        (f"train.{name}", lambda config: config.train.augment == "ada", "train.augment is not 'ada'")
-        for name in ("augment_p", "ada_target", "ada_kimg")
-    ),
+    ("train.augment_p", lambda config: config.train.augment == "ada", "train.augment is not 'ada'"),
+    ("train.ada_target", _adapts, "train.augment is not 'ada' with train.augment_p=None"),
+    ("train.ada_kimg", _adapts, "train.augment is not 'ada' with train.augment_p=None"),
     ("train.wgan_drift", lambda config: config.train.d_loss == "wgan", "train.d_loss is not 'wgan'"),
     ("report.best_metric", lambda config: config.report.keep_best > 0, "report.keep_best is 0"),
     *(

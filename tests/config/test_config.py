@@ -145,6 +145,10 @@ def test_a_batch_that_does_not_divide_names_the_nearest_that_do():
     with pytest.raises(ValueError, match=r"among 8 devices; .*\n  48 in 4 parts at 16x16: use 32 or 64\Z"):
         checks.check_devices(in_parts, 8)
     checks.check_devices(in_parts, 4)
+    halved = settings(train={"pl_weight": 2.0}, schedule={"batch": 4})
+    checks.check_devices(halved, 2)
+    with pytest.raises(ValueError, match=r"among 4 devices; path lengths .* take half .*\n  4 at 8x8: use 8"):
+        checks.check_devices(halved, 4)
 
 
 @pytest.mark.parametrize("report", [{"metric_ticks": 0}, {"metric_ticks": 10, "checkpoint_ticks": 15}])
@@ -196,6 +200,12 @@ def test_a_setting_that_cannot_act_is_told_if_it_was_given(name):
             {"train": {"d_loss": "hinge", "g_loss": "wgan"}},
             "train.d_loss is not 'wgan'",
             {"train": {"d_loss": "wgan", "g_loss": "wgan"}},
+        ),
+        (
+            "train.ada_target=0.6",
+            {"train": {"augment": "ada", "augment_p": 0.5}},
+            "train.augment is not 'ada' with train.augment_p=None",
+            {"train": {"augment": "ada"}},
         ),
         (
             "model.embed_labels=True",
