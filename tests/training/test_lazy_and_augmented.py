@@ -34,6 +34,11 @@ def taken(config, steps=1, seed=0):
     return now, values
 
 
+def test_a_fixed_probability_takes_the_place_of_one_that_moved_before():
+    moved = initial(configured(augment="ada")).replace(augment_p=jnp.float32(0.25))
+    assert step.adapt_step(moved, configured(augment="ada", augment_p=0.5), 8).augment_p == 0.5
+
+
 @pytest.mark.parametrize("model", [{"architecture": "stylegan", "conv_clamp": None}, {}], ids=["stylegan", "stylegan2"])
 def test_path_lengths_are_the_norm_of_the_derivative_of_an_image_by_its_styles(model):
     config = configured(model, pl_weight=2.0)

@@ -50,9 +50,11 @@ def d_step(
 
 
 def adapt_step(state: TrainState, config: Config, batch: int) -> TrainState:
-    """Returns the state with ADA's probability moved, after every ADA_INTERVAL-th iteration."""
-    if state.augment_p is None or config.train.augment_p is not None:
+    """Returns the state with ADA's probability moved, after every ADA_INTERVAL-th iteration; or the fixed one."""
+    if state.augment_p is None:
         return state
+    if config.train.augment_p is not None:  # The state may be of a run whose probability moved until now.
+        return state.replace(augment_p=jnp.full((), config.train.augment_p))
     mean_sign = state.signs[0] / jnp.maximum(state.signs[1], 1)
     num_images, how = ADA_INTERVAL * batch, (config.train.ada_target, config.train.ada_kimg)
     is_due = (state.nimg // batch + 1) % ADA_INTERVAL == 0
