@@ -420,6 +420,7 @@ def test_a_setting_that_weights_were_trained_under_is_named_with_both_values():
     old, new = Model(), Model(resolution=64, nonlinearity="relu", blur_filter=None, num_labels=3, remat=True)
     blur, nonlinearity = transfer.differences(old, new)
     assert blur.startswith("model.blur_filter is (1, 2, 1) in the imported network") and "and None in this run" in blur
+    assert blur.endswith("use --config.model.blur_filter='(1, 2, 1)'.")
     assert "model.nonlinearity is 'lrelu'" in nonlinearity and "--config.model.nonlinearity=lrelu" in nonlinearity
 
 
@@ -428,11 +429,15 @@ def test_the_summary_counts_and_gives_each_reason_once():
         transfer.Row("g_params/synthesis/b8/conv0/weight", transfer.COPIED, ""),
         transfer.Row("g_params/synthesis/b16/conv0/weight", transfer.INITIALISED, "the network ends at 8 px"),
         transfer.Row("g_params/synthesis/b16/conv1/weight", transfer.INITIALISED, "the network ends at 8 px"),
+        transfer.Row("d_params/mapping/dense1/weight", transfer.INITIALISED, "it is of classes"),
+        transfer.Row("d_params/dense1/weight", transfer.INITIALISED, "it is of scores"),
         transfer.Row("w_avg", transfer.INITIALISED, "the network has none"),
     ]
     assert transfer.summary(rows) == [
-        "arrays: 1 copied, 3 initialised",
+        "arrays: 1 copied, 5 initialised",
         "initialised: g_params/b16: the network ends at 8 px",
+        "initialised: d_params/mapping: it is of classes",
+        "initialised: d_params/dense1: it is of scores",
         "initialised: w_avg: the network has none",
     ]
     many = [transfer.Row(f"d_params/layer{i}/weight", transfer.DROPPED, "why") for i in range(15)]

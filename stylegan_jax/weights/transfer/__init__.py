@@ -8,6 +8,7 @@ import collections
 import dataclasses
 import functools
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -259,7 +260,7 @@ def differences(old: Model, new: Model) -> list[str]:
     }
     return [
         f"model.{name} is {there!r} in the imported network, whose weights were trained so, and {here!r} in this run; "
-        f"to go on with what it learned, use --config.model.{name}={there}."
+        f"to go on with what it learned, use --config.model.{name}={shlex.quote(str(there))}."
         for name, (there, here) in pairs.items()
         if there != here
     ]
@@ -273,7 +274,7 @@ def summary(rows: Sequence[Row]) -> list[str]:
     layers_of: dict[tuple[str, str], dict[str, None]] = {}
     for row in rows:
         if row.what != COPIED:
-            path = [part for part in row.array.split("/") if part not in ("synthesis", "mapping")]
+            path = re.sub("^(g|ema)_params/(synthesis|mapping)/", r"\1_params/", row.array).split("/")
             layers_of.setdefault((row.what, row.why), {})["/".join(path[:2])] = None
     for (what, why), found in layers_of.items():
         names, num_more = list(found)[:_MAX_LISTED], len(found) - _MAX_LISTED
