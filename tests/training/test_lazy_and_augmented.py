@@ -13,7 +13,7 @@ from stylegan_jax.devices import mesh
 from stylegan_jax.networks import sampling
 from stylegan_jax.training import losses, programs, state, step
 from stylegan_jax.training.losses import ada, path_length
-from stylegan_jax.training.step import lazy
+from stylegan_jax.training.step import lazy, updates
 from tests.small import settings
 from tests.training.test_step import images, initial, jittered
 
@@ -90,6 +90,16 @@ def test_adam_in_pytorchs_form_is_that_of_optax_where_gradients_are_tiny_too():
         updates, now = ours.update(each, now)
         expected, other = optaxs.update(each, other)
         np.testing.assert_allclose(updates, -expected, rtol=1e-4)
+
+
+def test_a_batch_that_is_not_finite_leaves_running_means_as_they_are():
+    config = configured(pl_weight=2.0, augment="ada")
+    before = initial(config).replace(pl_mean=jnp.float32(0.5))
+    broken = jax.tree.map(jnp.copy, before).replace(g_params=jax.tree.map(lambda x: x * np.nan, before.g_params))
+    after, values = lazy.path_length_step(broken, images(8), None, None, LR, config=config, resolution=16)
+    assert after.pl_mean == values["pl_mean"] == 0.5 and np.isnan(values["path_length"])
+    for sign, counted in ((np.nan, [0, 0]), (-0.5, [-0.5, 1])):
+        assert updates.count_signs(before, {"real_signs": jnp.float32(sign)}).signs.tolist() == counted
 
 
 @pytest.mark.parametrize("number", [0, 1])

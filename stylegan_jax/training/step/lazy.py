@@ -97,7 +97,10 @@ def update_by_path_lengths(
     lr: Array,
     batch_sharding: Sharding | None = None,
 ) -> tuple[TrainState, losses.Metrics]:
-    """Returns the state after one update of the generator by path lengths, of their mean and w_avg, and the values."""
+    """Returns the state after one update of the generator by path lengths, of their mean and w_avg, and the values.
+
+    A mean that is not finite is left out.
+    """
 
     def gradients(shared: Any, batch: Any) -> tuple[Any, losses.Metrics]:
         g_params, *others = shared
@@ -108,6 +111,7 @@ def update_by_path_lengths(
     shared, batch = (grown(state.g_params, resolution), state.pl_mean, alpha), (latents, labels, y)
     grads, values = updates.mean_gradients(gradients, shared, batch, config, resolution, batch_sharding, block=1)
     state = updates.update_g(state, config, grads, values.pop("w_mean"), lr)
+    values["pl_mean"] = jnp.where(jnp.isfinite(values["pl_mean"]), values["pl_mean"], state.pl_mean)
     return state.replace(pl_mean=values["pl_mean"]), values
 
 

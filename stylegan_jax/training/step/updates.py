@@ -87,10 +87,11 @@ def track_w(state: TrainState, w_mean: Array, config: Config) -> Array:
 
 
 def count_signs(state: TrainState, values: losses.Metrics) -> TrainState:
-    """Returns the state with a batch's mean sign of the scores of reals, for ADA."""
+    """Returns the state with a batch's mean sign of the scores of reals, for ADA; without one that is not finite."""
     if state.signs is None:
         return state
-    return state.replace(signs=state.signs + jnp.stack([values["real_signs"], jnp.ones(())]))
+    counted = jnp.stack([values["real_signs"], jnp.ones(())])
+    return state.replace(signs=state.signs + jnp.where(jnp.isfinite(counted[0]), counted, 0))
 
 
 def mean_gradients(
