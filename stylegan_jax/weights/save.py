@@ -81,7 +81,7 @@ def save(
     if network.model.fmaps_by_resolution and not layout.has_any_widths:
         raise ValueError(
             f"{path} cannot be written: the network's numbers of feature maps follow no formula (fmaps_by_resolution), "
-            "and the code that reads this layout has no other way. Save it as .safetensors, .npz or .model."
+            "and the code that reads this layout has no other way. Save it as .safetensors or .npz."
         )
     card_path = path.with_name(f"{path.name}.md")
     card.check_replaceable(card_path)
