@@ -261,6 +261,10 @@ def setting(name, value, group=None):
         (lambda meta: meta["state"].update(_init_args=(1,)), "does not say by which keyword arguments"),
         (lambda meta: meta["state"].pop("_init_kwargs"), "does not say by which keyword arguments"),
         (lambda meta: meta.update(class_name="Other"), "its G_ema is of the class Other"),
+        (
+            lambda meta: meta["state"]["_parameters"].update({"synthesis.b5.conv1.noise_const": array(4, 4)}),
+            "is the same array as G_ema.synthesis.b",
+        ),
         (lambda meta: meta["state"]["_parameters"].pop("synthesis.b4.const"), "lacks synthesis/b4/const"),
         (
             lambda meta: meta["state"]["_parameters"].update({"synthesis.b4.const": array(3, 3)}),
@@ -507,3 +511,9 @@ def test_settings_of_tensorflow_that_cannot_be_represented_are_refused(tmp_path,
     path = as_tensorflow(random_stylegan2(), tmp_path / "network.pkl", kwargs)
     with pytest.raises(ValueError, match=f"network.pkl.*{why}"):
         load.load(path)
+
+
+def test_two_names_of_one_array_of_tensorflow_are_refused():
+    arrays = {f"{size}/Conv0/weight": np.zeros((3, 3, 4, 4), np.float32) for size in ("8x8", "8x9")}
+    with pytest.raises(ValueError, match="D/8x9/Conv0/weight is the same array as D/8x8/Conv0/weight"):
+        stylegan2.from_tensorflow("D_stylegan2", {}, arrays, "D/")

@@ -76,6 +76,8 @@ def _network(key: str, module: persistence.Module) -> contents.Network:
         except ValueError:
             shape = list(module.arrays[name].shape)
             raise ValueError(f"{key}.{name} has the shape {shape}, which it never has.") from None
+        if place in arrays:
+            raise ValueError(f"{key}.{name} is the same array as {stored[place]}.")
         arrays[place], stored[place] = value, f"{key}.{name}"
     model = stylegan2.model_of(func, _settings(key, module), arrays)
     for name, wanted in stylegan2.filters(names, model.blur_filter).items():

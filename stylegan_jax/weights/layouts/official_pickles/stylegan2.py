@@ -178,6 +178,8 @@ def from_tensorflow(func: str, kwargs: dict[str, Any], arrays: dict[str, np.ndar
         value = value + np.float32(1) if place.endswith("style/bias") else value
         value = official.flat_nhwc(value, axis=0) if place == "dense0/weight" else value
         value = official.nhwc(value) if place.endswith("/const") else value
+        if place in ours:
+            raise ValueError(f"{prefix}{name} is the same array as {stored[place]}.")
         ours[place] = value.reshape(1) if place.endswith("noise_strength") else value
         stored[place] = f"{prefix}{name}"
     return contents.Network(func, {}, ours, stored, model_of(func, (given | kwargs).items(), ours))
