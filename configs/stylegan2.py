@@ -68,10 +68,9 @@ def get_config(name: str = "stylegan2") -> ml_collections.ConfigDict:
     train.augment = "ada"
     train.adam_form = "pytorch"
     settings.report.image_ticks = settings.report.checkpoint_ticks = settings.report.metric_ticks = 50
+    settings.data.source = "data/cifar10" if name == "cifar" else "data/ffhq"
+    settings.data.mirror = name != "cifar"
     if name == "cifar":
         train.pl_weight = train.style_mixing_prob = 0.0
         model.d_connections = "orig"
-    else:
-        settings.data.source = "data/ffhq"
-        settings.data.mirror = True
     return settings

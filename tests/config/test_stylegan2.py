@@ -36,6 +36,7 @@ def test_every_value_that_has_a_counterpart_is_the_official_one(name, resolution
     g, d, loss = kwargs["G_kwargs"], kwargs["D_kwargs"], OFFICIAL_DEFAULTS | kwargs["loss_kwargs"]
     if name.startswith("auto-"):  # The others are for pictures of any size there.
         assert model.resolution == resolution
+    assert ours.data.source == ("data/cifar10" if name == "cifar" else "data/ffhq")
     assert (model.architecture, model.g_connections) == ("stylegan2", "skip")
     assert model.d_connections == d.get("architecture", "resnet")
     assert (model.z_size, model.w_size, model.mapping_fmaps) == (g["z_dim"], g["w_dim"], g["w_dim"])
