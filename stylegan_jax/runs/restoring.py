@@ -216,7 +216,8 @@ def _check_fits(place: pathlib.Path, saved: dict[str, list], wanted: dict[str, l
         raise CheckpointMismatch(
             f"Checkpoint {place} does not fit this model: {len(lines)} of {len(names)} arrays differ.\n"
             + "\n".join(lines[:_MAX_LISTED] + more)
-            + "\nUse the config it was trained with (config.json in its workdir), or another --workdir."
+            + "\nUse the config it was trained with (config.json in its workdir), or another --workdir with "
+            f"--init_from={place}, which begins with its networks."
         )
 
 
