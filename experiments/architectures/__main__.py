@@ -17,6 +17,7 @@ from experiments.architectures.config import ARCHITECTURES
 
 COLOURS = {"stylegan": "tab:blue", "stylegan2": "tab:orange"}
 OF_TRAINING = ("fd_faces", "swd")  # Of 1,024 held-out faces.
+METRICS = ("fd_faces10k", "swd16k:4096")  # Of --mode=evaluate in run.sh, in the table.
 SHOWN = 0.7  # Share of a curve that the plot has in full: the distances at the beginning are much larger.
 
 
@@ -32,8 +33,9 @@ def main() -> None:
             raise SystemExit(f"{arguments.runs} has no runs of {architecture}; see run.sh.")
     networks = {a: stylegan_jax.load(str(found[0])) for a, found in folders.items()}
     sizes = {a: [number_of_parameters(p) for p in (n.params, n.d_params)] for a, n in networks.items()}
-    print(table({a: [runs.measured(folder) for folder in found] for a, found in folders.items()}, sizes))
-    print(f"| other real faces | {' | '.join(f'{v:.3g}' for v in chosen(runs.measured(found[0], 'floor')))} | | | |")
+    print(table({a: [runs.measured(folder, METRICS) for folder in found] for a, found in folders.items()}, sizes))
+    floor = runs.measured(found[0], METRICS, "floor")
+    print(f"| other real faces | {' | '.join(f'{value:.3g}' for value in floor)} | | | |")
     plot(folders, arguments.out / "curves.png")
     Image.fromarray(runs.sheet([networks[a] for a in ARCHITECTURES])).save(arguments.out / "samples.jpg", quality=90)
     print(f"{arguments.out} has curves.png and samples.jpg")
@@ -44,22 +46,17 @@ def number_of_parameters(params: object) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def chosen(values: dict[str, float]) -> list[float]:
-    """Returns fd_faces and swd among numbers of --mode=evaluate."""
-    return [next(value for name, value in values.items() if name.startswith(metric)) for metric in OF_TRAINING]
-
-
-def table(measured: dict[str, list[dict[str, float]]], sizes: dict[str, list[int]]) -> str:
+def table(measured: dict[str, list[list[float]]], sizes: dict[str, list[int]]) -> str:
     """Returns the table: mean and deviation over the seeds, the number of each, and parameters of G and D.
 
     Args:
-        measured: for each architecture, the numbers of each seed's run.
+        measured: for each architecture, the METRICS of each seed's run.
         sizes: for each architecture, the parameters of the generator and of the discriminator.
     """
     rows = ["| architecture | fd_faces | swd | fd_faces of each seed | swd of each seed | parameters of G, D |"]
     rows.append("| --- | --- | --- | --- | --- | --- |")
     for architecture, of_seeds in measured.items():
-        columns = np.array([chosen(values) for values in of_seeds]).T  # [2, seeds]
+        columns = np.array(of_seeds).T  # [2, seeds]
         deviations = columns.std(axis=1, ddof=1) if len(of_seeds) > 1 else np.full(2, np.nan)
         means = [f"{c.mean():.3g} +- {d:.2g}" for c, d in zip(columns, deviations, strict=True)]
         each = [", ".join(f"{value:.3g}" for value in column) for column in columns]

@@ -10,7 +10,7 @@ for seed in 0 1 2; do
   for architecture in stylegan stylegan2; do
     run="$out/$architecture-$seed"
     "${main[@]}" --config=$config:$architecture --config.seed=$seed --workdir="$run"
-    [ -f "$run/metrics.jsonl" ] ||
+    grep -qs '"metric": "swd16k:4096"' "$run/metrics.jsonl" || # It is measured last.
       "${main[@]}" --mode=evaluate --workdir="$run" --metrics=fd_faces10k,swd16k:4096
   done
 done

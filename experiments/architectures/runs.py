@@ -30,12 +30,21 @@ def curve(folder: pathlib.Path, name: str) -> Curve:
     return [(line["nimg"] / 1000, line[name]) for line in lines(folder / "scalars.jsonl") if name in line]
 
 
-def measured(folder: pathlib.Path, of: str = "values") -> dict[str, float]:
-    """Returns the newest numbers of --mode=evaluate, by their names; with of="floor", those of real pictures."""
+def measured(folder: pathlib.Path, names: Sequence[str], of: str = "values") -> list[float]:
+    """Returns the newest numbers of --mode=evaluate by their names; with of="floor", those of real pictures.
+
+    Raises:
+        SystemExit: there is no such file, or it lacks a number.
+    """
     found: dict[str, float] = {}
     for line in lines(folder / results.FILE):
-        found |= {name: float(value) for name, value in line[of].items()}
-    return found
+        found |= line[of]
+    if missing := [name for name in names if name not in found]:
+        raise SystemExit(
+            f"{folder / results.FILE} lacks {', '.join(missing)}: measuring was interrupted. Give the command of "
+            "run.sh again."
+        )
+    return [float(found[name]) for name in names]
 
 
 def draw(axes: Axes, curves: Iterable[tuple[str, str, Curve]], title: str) -> None:

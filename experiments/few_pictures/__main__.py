@@ -38,7 +38,7 @@ def main() -> None:
         runs.draw(axes, curves, f"{name} against the other emoji")
         axes.set_ylim(0)
     runs.draw(of_p, [("ada", COLOURS["ada"], runs.curve(folders["ada"], "augment_p"))], "p of ADA")
-    of_p.set_ylim(0, 1)
+    of_p.set_ylim(0)
     figure.savefig(arguments.out / "curves.png", dpi=110)
     networks = [stylegan_jax.load(str(folder)) for folder in folders.values()]
     Image.fromarray(runs.sheet(networks)).save(arguments.out / "samples.jpg", quality=90)
@@ -50,12 +50,12 @@ def over_time(folder: pathlib.Path) -> list[tuple[float, dict[str, float]]]:
     found = sorted(folder.glob("at/[0-9]*"), key=lambda place: int(place.name))
     if not found:
         raise SystemExit(f"{folder / 'at'} is missing: give the command of run.sh again.")
-    return [(int(place.name) / 1000, shown(runs.measured(place))) for place in found]
+    return [(int(place.name) / 1000, shown(place)) for place in found]
 
 
-def shown(values: dict[str, float]) -> dict[str, float]:
-    """Returns the numbers that the table shows, by its columns."""
-    return {column: values[name] for name, column in SHOWN.items()}
+def shown(folder: pathlib.Path, of: str = "values") -> dict[str, float]:
+    """Returns the numbers that the table shows, by its columns, of what was measured in a folder."""
+    return dict(zip(SHOWN.values(), runs.measured(folder, tuple(SHOWN), of), strict=True))
 
 
 def table(measured: dict[str, list[tuple[float, dict[str, float]]]], chosen: pathlib.Path) -> str:
@@ -70,10 +70,8 @@ def table(measured: dict[str, list[tuple[float, dict[str, float]]]], chosen: pat
     for remedy, found in measured.items():
         kimg, least = min(((kimg, values["fd_faces"]) for kimg, values in found), key=lambda pair: pair[1])
         rows.append(f"| {remedy} | {_cells(found[-1][1])} | {least:.3g}, {kimg:g} |")
-    rows.append(f"| the 1,000 pictures themselves | {_cells(shown(runs.measured(chosen)))} | |")
-    rows.append(
-        f"| one half of the others, against the other half | {_cells(shown(runs.measured(chosen, 'floor')))} | |"
-    )
+    rows.append(f"| the 1,000 pictures themselves | {_cells(shown(chosen))} | |")
+    rows.append(f"| one half of the others, against the other half | {_cells(shown(chosen, 'floor'))} | |")
     return "\n".join(rows)
 
 

@@ -10,14 +10,17 @@ evaluate=("${main[@]}" --mode=evaluate --reals="$out/others.zip")
 evaluate+=(--metrics=fd_faces10k:2583,pr_faces10k:2583,swd16k:2583)
 
 "$python" -m experiments.few_pictures.split --source="$pictures" --out="$out"
-[ -f "$out/chosen/metrics.jsonl" ] ||
+# Whether a folder has all numbers: swd is the last of them.
+is_measured() { grep -qs '"metric": "swd16k:2583"' "$1/metrics.jsonl"; }
+
+is_measured "$out/chosen" ||
   "${evaluate[@]}" --config=$config:none --fakes="$out/chosen.zip" --workdir="$out/chosen"
 for remedy in none diffaugment ada pairing; do
   run="$out/$remedy"
   "${main[@]}" --config=$config:$remedy --config.data.source="$out/chosen.zip" --workdir="$run"
   for checkpoint in "$run"/checkpoints/[0-9]*; do
     at="$run/at/$(basename "$checkpoint")"
-    [ -f "$at/metrics.jsonl" ] || "${evaluate[@]}" --network="$checkpoint" --workdir="$at"
+    is_measured "$at" || "${evaluate[@]}" --network="$checkpoint" --workdir="$at"
   done
 done
 "$python" -m experiments.few_pictures --runs="$out"

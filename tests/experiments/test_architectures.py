@@ -35,22 +35,30 @@ def test_an_unknown_architecture_is_refused_with_the_names():
 
 
 def test_the_table_has_means_deviations_and_each_seed():
-    measured = [{"fd_faces10k": fd, "fd_faces10k_kid": 0.5, "swd16k:4096": 7.0, "swd16k:4096_16": 9.0} for fd in (1, 3)]
-    (*_, line) = comparison.table({"stylegan": measured}, {"stylegan": [1000, 2000]}).splitlines()
+    (*_, line) = comparison.table({"stylegan": [[1.0, 7.0], [3.0, 7.0]]}, {"stylegan": [1000, 2000]}).splitlines()
     assert line == "| stylegan | 2 +- 1.4 | 7 +- 0 | 1, 3 | 7, 7 | 1,000, 2,000 |"
 
 
-def test_the_newest_number_of_a_metric_counts(tmp_path):
-    values = [{"a": 1.0}, {"b": "inf"}, {"a": 2.0}]
+def _measure(folder, *values):
     text = "".join(json.dumps({"values": value, "floor": {"a": 0.5}}) + "\n" for value in values)
-    (tmp_path / "metrics.jsonl").write_text(text)
-    assert runs.measured(tmp_path) == {"a": 2.0, "b": float("inf")}
-    assert runs.measured(tmp_path, "floor") == {"a": 0.5}
+    (folder / "metrics.jsonl").write_text(text)
+
+
+def test_the_newest_number_of_a_metric_counts(tmp_path):
+    _measure(tmp_path, {"a": 1.0, "a_16": 9.0}, {"b": "inf"}, {"a": 2.0})
+    assert runs.measured(tmp_path, ["b", "a"]) == [float("inf"), 2.0]
+    assert runs.measured(tmp_path, ["a"], "floor") == [0.5]
 
 
 def test_a_run_that_was_not_measured_is_told(tmp_path):
     with pytest.raises(SystemExit, match=r"metrics.jsonl is missing: .* Give the command of run.sh again"):
-        runs.measured(tmp_path)
+        runs.measured(tmp_path, ["a"])
+
+
+def test_a_run_whose_measuring_was_interrupted_is_told(tmp_path):
+    _measure(tmp_path, {"a": 1.0})
+    with pytest.raises(SystemExit, match=r"metrics.jsonl lacks b, c: .* Give the command of run.sh again"):
+        runs.measured(tmp_path, ["a", "b", "c"])
 
 
 def test_a_curve_has_the_lines_with_its_scalar(tmp_path):
