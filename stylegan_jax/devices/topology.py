@@ -66,6 +66,19 @@ LIMITS = {
 }
 
 
+# Names in LIMITS of GPUs that are attached; those that are not here, H200 and B200 have them already.
+_ATTACHED = {
+    "Tesla V100-SXM2-16GB": "NVIDIA V100",
+    "NVIDIA A100-SXM4-80GB": "NVIDIA A100",
+    "NVIDIA H100 80GB HBM3": "NVIDIA H100",
+}
+
+
+def limits_of(device_kind: str) -> Limits | None:
+    """Returns the limits of a device, attached or not; None if they are not known here."""
+    return LIMITS.get(_ATTACHED.get(device_kind, device_kind))
+
+
 class _Chip(NamedTuple):
     """XLA's description of a GPU: openxla/xla, xla/backends/gpu/target_config/specs."""
 

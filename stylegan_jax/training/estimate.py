@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -52,12 +53,14 @@ def program_work(program: jax.stages.Compiled, device: Any, num_images: int, num
 
 
 def floor(work: Work, model: Model, device: Any) -> gpu_program.Floor:
-    """Returns the least time of an image on a device that is not here, by its published limits.
+    """Returns the least time of an image on a device, by its published limits; NaN if topology.LIMITS lacks it.
 
     On a GPU it is the sum over kernels. On a TPU it is the time of all operations or that of all bytes, whichever is
     longer; the compiler's bytes include those in fast memory.
     """
-    limits = topology.LIMITS[device.device_kind]
+    limits = topology.limits_of(device.device_kind)
+    if limits is None:
+        return gpu_program.Floor(math.nan, math.nan, math.nan)
     rates = limits.flops_per_sec(model), limits.bytes_per_sec
     if work.kernels:
         least = gpu_program.floor(work.kernels, *rates)

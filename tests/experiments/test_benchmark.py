@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -171,3 +172,20 @@ def test_a_wrong_flag_ends_in_one_line(module, arguments, message):
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
     assert result.returncode == 1
     assert result.stderr.startswith("error: ") and message in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_programs_of_a_device_that_is_here_are_timed():
+    small = ["model.resolution=64", "model.fmap_max=8", "model.mapping_layers=1", "train.r1_interval=16"]
+    command = [sys.executable, "-m", "experiments.benchmark.program", "--topology=here", "--train=8:4"]
+    command += [f"--config.{setting}" for setting in small] + ["--config.model.compute_dtype=float32"]
+    result = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"JAX_PLATFORMS": "cpu"}, capture_output=True, text=True, timeout=300
+    )
+    assert result.returncode == 0, result.stderr
+    header, *rows = [re.split(r"  +", line.strip()) for line in result.stdout.splitlines()[-4:]]
+    table = [dict(zip(header, row, strict=True)) for row in rows]
+    assert [row["every"] for row in table] == ["1", "16", "mean"]
+    train, r1, mean = (float(row["measured ms"]) for row in table)
+    assert min(train, r1) > 0 and mean == pytest.approx(train + r1 / 16, abs=0.011)
+    assert all(row["floor ms"] == "-" for row in table)  # Nothing is published of a CPU.

@@ -7,6 +7,7 @@ import json
 import types
 
 import jax
+import numpy as np
 import pytest
 from jax.experimental import topologies
 
@@ -167,6 +168,8 @@ def test_the_least_time_is_of_arithmetic_or_of_memory():
     assert speed(1e12, 0, matmul_precision="highest") == pytest.approx(197 / 6)
     assert speed(1e12, 0, "NVIDIA H100") == pytest.approx(494)
     assert speed(1e12, 0, "NVIDIA H100", matmul_precision="highest") == pytest.approx(67)
+    assert speed(0, 1e9, "NVIDIA H100 80GB HBM3") == pytest.approx(3352)
+    assert np.isnan(speed(0, 1e9, "NVIDIA H100 PCIe")) and np.isnan(speed(0, 1e9, "cpu"))
 
 
 def test_a_gpus_least_time_is_added_up_kernel_by_kernel():
