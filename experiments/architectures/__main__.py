@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--runs", required=True, type=pathlib.Path, help="folder of the runs")
     parser.add_argument("--out", default=pathlib.Path(__file__).parent, type=pathlib.Path, help="folder to write to")
     arguments = parser.parse_args()
-    folders = {a: sorted(arguments.runs.glob(f"{a}-[0-9]*")) for a in ARCHITECTURES}
+    folders = {a: sorted(arguments.runs.glob(f"{a}-[0-9]*/")) for a in ARCHITECTURES}
     for architecture, found in folders.items():
         if not found:
             raise SystemExit(f"{arguments.runs} has no runs of {architecture}; see run.sh.")
