@@ -14,28 +14,18 @@ from stylegan_jax.weights.layouts import contents, places, taking, writing
 
 LAYOUT = "genforce"
 GENERATOR = {
-    "mapping/weight": "mapping.dense{level}.weight",
-    "mapping/bias": "mapping.dense{level}.bias",
+    "mapping": "mapping.dense{level}.{leaf}",
     "label": "mapping.label_weight",
     "average": "truncation.w_avg",
     "lod": "synthesis.lod",
     "noise": "synthesis.layer{index}.apply_noise.noise",
-    "rgb/weight": "synthesis.output{level}.weight",
-    "rgb/bias": "synthesis.output{level}.bias",
-    "layer/const": "synthesis.layer{index}.const",
-    "layer/weight": "synthesis.layer{index}.weight",
-    "layer/bias": "synthesis.layer{index}.bias",
+    "rgb": "synthesis.output{level}.{leaf}",
+    "layer": "synthesis.layer{index}.{leaf}",
     "layer/Noise/weight": "synthesis.layer{index}.apply_noise.weight",
     "layer/StyleMod/weight": "synthesis.layer{index}.style.weight",
     "layer/StyleMod/bias": "synthesis.layer{index}.style.bias",
 }
-DISCRIMINATOR = {
-    "lod": "lod",
-    "rgb/weight": "input{down}.weight",
-    "rgb/bias": "input{down}.bias",
-    "layer/weight": "layer{down_index}.weight",
-    "layer/bias": "layer{down_index}.bias",
-}
+DISCRIMINATOR = {"lod": "lod", "rgb": "input{down}.{leaf}", "layer": "layer{down_index}.{leaf}"}
 GROUPS = {
     "optimizers": taking.OPTIMIZER,
     "learning_rates": "the state of the learning rate's schedule, which a network does not need",

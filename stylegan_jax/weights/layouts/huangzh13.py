@@ -16,20 +16,14 @@ LAYOUT = "huangzh13"
 _BLOCK = "g_synthesis.blocks.{below}"
 _START = "g_synthesis.init_block"
 TABLE = {
-    "mapping/weight": "g_mapping.map.dense{level}.weight",
-    "mapping/bias": "g_mapping.map.dense{level}.bias",
+    "mapping": "g_mapping.map.dense{level}.{leaf}",
     "label": "class_embedding.weight",
     "average": "truncation.avg_latent",
-    "rgb/weight": "g_synthesis.to_rgb.{level}.weight",
-    "rgb/bias": "g_synthesis.to_rgb.{level}.bias",
-    "Const/const": f"{_START}.const",
-    "Const/bias": f"{_START}.bias",
-    "Conv/weight": f"{_START}.conv.weight",
-    "Conv/bias": f"{_START}.conv.bias",
-    "Conv0_up/weight": f"{_BLOCK}.conv0_up.weight",
-    "Conv0_up/bias": f"{_BLOCK}.conv0_up.bias",
-    "Conv1/weight": f"{_BLOCK}.conv1.weight",
-    "Conv1/bias": f"{_BLOCK}.conv1.bias",
+    "rgb": "g_synthesis.to_rgb.{level}.{leaf}",
+    "Const": f"{_START}.{{leaf}}",
+    "Conv": f"{_START}.conv.{{leaf}}",
+    "Conv0_up": f"{_BLOCK}.conv0_up.{{leaf}}",
+    "Conv1": f"{_BLOCK}.conv1.{{leaf}}",
 }
 for _part, _root in (("Const", _START), ("Conv", _START), ("Conv0_up", _BLOCK), ("Conv1", _BLOCK)):
     TABLE[f"{_part}/Noise/weight"] = f"{_root}.epi{{nth}}.top_epi.noise.weight"

@@ -14,26 +14,18 @@ from stylegan_jax.weights.layouts import contents, places, taking
 LAYOUT = "lernapparat"
 _BLOCK = "g_synthesis.blocks.{size}x{size}"
 GENERATOR = {
-    "mapping/weight": "g_mapping.dense{level}.weight",
-    "mapping/bias": "g_mapping.dense{level}.bias",
-    "rgb/weight": "g_synthesis.torgb.weight",
-    "rgb/bias": "g_synthesis.torgb.bias",
-    "Const/const": f"{_BLOCK}.const",
-    "Const/bias": f"{_BLOCK}.bias",
-    "Conv/weight": f"{_BLOCK}.conv.weight",
-    "Conv/bias": f"{_BLOCK}.conv.bias",
-    "Conv0_up/weight": f"{_BLOCK}.conv0_up.weight",
-    "Conv0_up/bias": f"{_BLOCK}.conv0_up.bias",
-    "Conv1/weight": f"{_BLOCK}.conv1.weight",
-    "Conv1/bias": f"{_BLOCK}.conv1.bias",
+    "mapping": "g_mapping.dense{level}.{leaf}",
+    "rgb": "g_synthesis.torgb.{leaf}",
+    "Const": f"{_BLOCK}.{{leaf}}",
+    "Conv": f"{_BLOCK}.conv.{{leaf}}",
+    "Conv0_up": f"{_BLOCK}.conv0_up.{{leaf}}",
+    "Conv1": f"{_BLOCK}.conv1.{{leaf}}",
     "layer/Noise/weight": f"{_BLOCK}.epi{{nth}}.top_epi.noise.weight",
     "layer/StyleMod/weight": f"{_BLOCK}.epi{{nth}}.style_mod.lin.weight",
     "layer/StyleMod/bias": f"{_BLOCK}.epi{{nth}}.style_mod.lin.bias",
 }
-DISCRIMINATOR = {"rgb/weight": "fromrgb.weight", "rgb/bias": "fromrgb.bias"} | {
-    f"{part}/{leaf}": f"{{size}}x{{size}}.{part.lower()}.{leaf}"
-    for part in ("Conv0", "Conv1_down", "Conv", "Dense0", "Dense1")
-    for leaf in ("weight", "bias")
+DISCRIMINATOR = {"rgb": "fromrgb.{leaf}"} | {
+    part: f"{{size}}x{{size}}.{part.lower()}.{{leaf}}" for part in ("Conv0", "Conv1_down", "Conv", "Dense0", "Dense1")
 }
 SWITCHES = {"instance_norm_epsilon": 1e-5}
 NO_AVERAGE = "It has no average of w and no noise maps."

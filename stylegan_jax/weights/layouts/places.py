@@ -47,10 +47,10 @@ def stored_names(table: Mapping[str, str], names: Iterable[str], resolution: int
     """Returns the names that official arrays have in a layout; arrays that it does not store are left out.
 
     Args:
-        table: names by place. A key is the part and the leaf; "layer" stands for all parts that are not listed. In a
-            name, {level} counts resolutions up from 4x4, {down} down from the highest, {below} up from 8x8; {index} and
-            {down_index} count layers, two a resolution; {nth} is 1 or 2 at a resolution; {odd} is 2 level + 1; {size}
-            is the resolution, px.
+        table: names by place. A key is the part and the leaf, or the part for all leaves that are not listed; "layer"
+            stands for all layers that are not. In a name, {level} counts resolutions up from 4x4, {down} down from the
+            highest, {below} up from 8x8; {index} and {down_index} count layers, two a resolution; {nth} is 1 or 2 at a
+            resolution; {odd} is 2 level + 1; {size} is the resolution, px.
         names: official names.
         resolution: of the official network, px.
         num_levels: number of resolutions in the file.
@@ -58,13 +58,13 @@ def stored_names(table: Mapping[str, str], names: Iterable[str], resolution: int
     result = {}
     for name in names:
         part, level, layer, leaf = place(name, resolution)
-        key = f"{part}/{leaf}" if leaf else part
-        template = table.get(key, table.get(f"layer/{leaf}") if part[0].isupper() else None)
+        keys = (f"{part}/{leaf}", f"layer/{leaf}", part, "layer") if part[0].isupper() else (f"{part}/{leaf}", part)
+        template = next((table[key] for key in keys if key in table), None)
         if template is not None:
             down = num_levels - 1 - level
             result[name] = template.format(
-                level=level, down=down, below=level - 1, index=2 * level + layer, down_index=2 * down + layer,
-                nth=layer + 1, odd=2 * level + 1, size=4 << level,
+                leaf=leaf, level=level, down=down, below=level - 1, index=2 * level + layer,
+                down_index=2 * down + layer, nth=layer + 1, odd=2 * level + 1, size=4 << level,
             )  # fmt: skip
     return result
 
