@@ -81,7 +81,7 @@ class Network:
         """
         seeds, z = self._latents(seeds, z)
         ws = self.map(z, labels, psi, cutoff)
-        return self._images(ws, self._noise_fn(noise, noise_seed, seeds), _as_uint8)
+        return self._images(ws, self._noise_fn(noise, noise_seed, seeds), _to_uint8)
 
     def map(self, z: np.ndarray, labels: Any = None, psi: float = 1.0, cutoff: int | None = None) -> np.ndarray:
         """Returns the styles of latents, one w for all layers. float32 [n, num_layers, w_size]
@@ -126,7 +126,7 @@ class Network:
             uint8 [n, model.resolution, model.resolution, channels]
         """
         ws = arguments.floats("ws", ws, (self.model.num_layers, self.model.w_size))
-        return self._images(ws, self._noise_fn(noise, noise_seed, np.arange(len(ws))), _as_uint8)
+        return self._images(ws, self._noise_fn(noise, noise_seed, np.arange(len(ws))), _to_uint8)
 
     def synthesize(self, ws: np.ndarray, noise: Noise = "const", noise_seed: int = 0) -> np.ndarray:
         """Returns the images of styles, around [-1, 1] and not clipped.
@@ -272,17 +272,13 @@ class Network:
         enlargement, images = self.model.resolution // self.resolution, []
         for i in range(len(ws)):
             image = _synthesize(params, ws[i : i + 1], noise_fn(i), alpha, model=self.model, resolution=self.resolution)
-            images.append(convert(image).repeat(enlargement, axis=1).repeat(enlargement, axis=2))
+            images.append(np.asarray(convert(image)).repeat(enlargement, axis=1).repeat(enlargement, axis=2))
         return np.concatenate(images)
 
 
 _synthesize = jax.jit(sampling.synthesize, static_argnames=("model", "resolution"))
 _truncate = jax.jit(generator.truncate)
 _to_uint8 = jax.jit(ops.to_uint8)
-
-
-def _as_uint8(images: Array) -> np.ndarray:
-    return np.asarray(_to_uint8(images))
 
 
 @functools.partial(jax.jit, static_argnames=("model", "resolution"))

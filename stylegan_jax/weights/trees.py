@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
 from stylegan_jax.config import Model
 from stylegan_jax.networks import discriminator, generator
@@ -25,29 +26,19 @@ def abstract_discriminator(model: Model) -> Any:
     """Returns the shapes and dtypes of a discriminator's parameters."""
     labels = jax.ShapeDtypeStruct((1, model.num_labels), jnp.float32) if model.num_labels else None
     images = jax.ShapeDtypeStruct((1, model.resolution, model.resolution, model.channels), jnp.float32)
-
-    def init(images: Any, labels: Any) -> Any:
-        network = discriminator.discriminator(model)
-        return network.init(jax.random.key(0), images, labels, jnp.ones(()), resolution=model.resolution)["params"]
-
-    return jax.eval_shape(init, images, labels)
+    init = functools.partial(discriminator.discriminator(model).init, resolution=model.resolution)
+    return jax.eval_shape(init, jax.random.key(0), images, labels, jnp.ones(()))["params"]
 
 
-def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+def flat(tree: Any) -> dict[str, Any]:
     """Returns {"mapping/dense0/weight": array, ...} of nested dicts."""
-    result: dict[str, Any] = {}
-    for name, value in tree.items():
-        result |= flat(value, f"{prefix}{name}/") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return result
+    return traverse_util.flatten_dict(tree, sep="/")
 
 
 def nested(arrays: dict[str, Any], kind: str) -> dict[str, Any]:
     """Returns the inverse of `flat`, of a "generator" or a "discriminator"; a mapping without layers is empty."""
-    tree: dict[str, Any] = {"mapping": {}, "synthesis": {}} if kind == "generator" else {}
-    for place, value in arrays.items():
-        *parents, name = place.split("/")
-        functools.reduce(lambda node, part: node.setdefault(part, {}), parents, tree)[name] = value
-    return tree
+    roots = {"mapping": {}, "synthesis": {}} if kind == "generator" else {}
+    return roots | traverse_util.unflatten_dict(arrays, sep="/")
 
 
 def sha256(arrays: Mapping[str, np.ndarray]) -> str:

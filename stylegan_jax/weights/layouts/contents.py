@@ -1,7 +1,6 @@
 """What a file of weights holds, as official networks, and the model that their arrays and settings tell."""
 
 import dataclasses
-import functools
 import re
 from typing import Any
 
@@ -156,15 +155,15 @@ def params_of(network: Network, resolution: int) -> dict[str, Any]:
         network: the official network.
         resolution: its resolution, px.
     """
-    tree: dict[str, Any] = {} if network.func.startswith("D_") else {"mapping": {}, "synthesis": {}}
+    arrays: dict[tuple[str, ...], np.ndarray] = {}
     for name, value in network.arrays.items():
         place = official.path(network.func, name, resolution)
+        if place in arrays:
+            raise ValueError(f"{network.stored[name]} is there twice, by another name too.")
         if place:
-            node = functools.reduce(lambda d, part: d.setdefault(part, {}), place[:-1], tree)
-            if place[-1] in node:
-                raise ValueError(f"{network.stored[name]} is there twice, by another name too.")
-            node[place[-1]] = official.to_ours(network.func, network.kwargs, name, value)
-    return tree
+            arrays[place] = official.to_ours(network.func, network.kwargs, name, value)
+    roots: dict[str, Any] = {} if network.func.startswith("D_") else {"mapping": {}, "synthesis": {}}
+    return roots | traverse_util.unflatten_dict(arrays)
 
 
 def noise_of(network: Network, num_maps: int) -> tuple[np.ndarray | None, ...]:

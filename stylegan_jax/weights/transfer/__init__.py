@@ -6,13 +6,13 @@ the networks' own resolutions are.
 
 import collections
 import dataclasses
-import functools
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from flax import traverse_util
 
 from stylegan_jax.config import Model
 from stylegan_jax.weights.transfer import colours
@@ -121,29 +121,20 @@ def match_classes(
 
 def _tree(name: str, old: Any, lacking: set[Path], new: Any, change: _Change) -> tuple[Any, list[Row]]:
     """Returns a network's parameters and their rows; `old` is None if the imported network has none."""
-    arrays, initial = {path: x for path, x in _leaves(old or {}) if path not in lacking}, dict(_leaves(new))
-    result: dict[str, Any] = {key: {} for key in new}  # A mapping network without layers has no arrays.
-    rows = []
+    initial = traverse_util.flatten_dict(new)
+    arrays = {path: x for path, x in traverse_util.flatten_dict(old or {}).items() if path not in lacking}
+    result, rows = {}, []
     for path, value in initial.items():
         if old is None:
-            lacking = "discriminator" if name == "d_params" else "generator"
-            array, what, why = np.array(value), INITIALISED, f"the network has no {lacking}"
+            part = "discriminator" if name == "d_params" else "generator"
+            result[path], what, why = np.array(value), INITIALISED, f"the network has no {part}"
         else:
-            array, what, why = _array(path, arrays, np.asarray(value), change, is_generator=name != "d_params")
+            result[path], what, why = _array(path, arrays, np.asarray(value), change, is_generator=name != "d_params")
         rows.append(Row("/".join((name, *path)), what, why))
-        node = functools.reduce(lambda branch, part: branch.setdefault(part, {}), path[:-1], result)
-        node[path[-1]] = array
     dropped = sorted(arrays.keys() - initial.keys())
     rows += [Row("/".join((name, *path)), DROPPED, _why_absent(path, "run", change.new)) for path in dropped]
-    return result, rows
-
-
-def _leaves(tree: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    if not isinstance(tree, Mapping):
-        yield path, tree
-        return
-    for name, branch in tree.items():
-        yield from _leaves(branch, (*path, name))
+    # A mapping network without layers has no arrays.
+    return {key: {} for key in new} | traverse_util.unflatten_dict(result), rows
 
 
 def _why_absent(path: Path, whose: str, model: Model) -> str:
