@@ -2,7 +2,7 @@
 
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import jax
 
@@ -27,74 +27,25 @@ def check_replaceable(path: pathlib.Path) -> None:
 
 
 def card_of(network: Network, title: str, file: str, name: str | None = None) -> str:
-    """Returns the model card of a network: `model_card` of its fields, with what its file lacked among the notes.
+    """Returns the model card of a network, the text of a README.md; a licence that is not stated is never guessed.
 
     Args:
-        network: the network.
-        title: title of the card.
-        file: as in `model_card`.
-        name: as in `model_card`.
-    """
-    trees = {"generator": network.params, "discriminator": network.d_params}
-    missing = [f"{array} was not in the file: {reason}" for array, reason in network.info.missing.items()]
-    return model_card(
-        network.model,
-        title=title,
-        file=file,
-        num_parameters={
-            part: sum(leaf.size for leaf in jax.tree.leaves(tree)) for part, tree in trees.items() if tree is not None
-        },
-        resolution=network.resolution,
-        origin=network.info.layout,
-        license=network.info.license,
-        name=name,
-        nimg=network.info.nimg,
-        class_names=network.class_names,
-        has_w_avg=network.w_avg is not None,
-        notes=[*network.info.notes, *missing],
-    )
-
-
-def model_card(
-    model: Model,
-    *,
-    title: str,
-    file: str,
-    num_parameters: Mapping[str, int],
-    resolution: int,
-    origin: str,
-    license: str | None = None,
-    name: str | None = None,
-    nimg: int | None = None,
-    class_names: Sequence[str] = (),
-    has_w_avg: bool = True,
-    notes: Sequence[str] = (),
-) -> str:
-    """Returns the text of a README.md.
-
-    Args:
-        model: the model.
+        network: the network. What its file lacked is among the notes.
         title: title of the card.
         file: name of the file that the card is about; its end tells how it is used.
-        num_parameters: number of parameters by network, such as {"generator": 26_219_627}.
-        resolution: resolution that the network is trained at, px.
-        origin: where the weights came from, such as "official pickle of StyleGAN".
-        license: as the owner of the weights states it; None: it is not stated. It is never guessed.
         name: name at the hub, such as "someone/faces"; None: it is not there.
-        nimg: real images that the network was trained on; None: not known.
-        class_names: names of the classes of a conditional model.
-        has_w_avg: whether the network has the mean of w, and so truncation.
-        notes: what a user should know.
     """
-    parts = [_head(model, license), f"# {_line(title)}", _summary(model)]
-    parts += ["## Use", _use(model, file, name, class_names, has_w_avg)]
-    parts += ["## What it is", _table(model, num_parameters, resolution, nimg)]
+    model, info = network.model, network.info
+    parts = [_head(model, info.license), f"# {_line(title)}", _summary(model)]
+    parts += ["## Use", _use(model, file, name, network.class_names, network.w_avg is not None)]
+    parts += ["## What it is", _table(network)]
     if model.num_labels:
-        parts += ["## Classes", _classes(model, class_names)]
-    parts += ["## Where the weights came from", f"Read from: {_line(origin)}."]
-    if notes:
+        parts += ["## Classes", _classes(model, network.class_names)]
+    parts += ["## Where the weights came from", f"Read from: {_line(info.layout)}."]
+    missing = (f"{array} was not in the file: {reason}" for array, reason in info.missing.items())
+    if notes := [*info.notes, *missing]:
         parts += ["\n".join(f"- {_line(note)}" for note in notes)]
-    parts += ["## Licence", f"Licence of the weights: {_line(license or NOT_STATED)}."]
+    parts += ["## Licence", f"Licence of the weights: {_line(info.license or NOT_STATED)}."]
     return "\n\n".join(parts) + "\n"
 
 
@@ -175,13 +126,16 @@ def _code(*lines: str) -> str:
     return "\n".join(["```python", *lines, "```"])
 
 
-def _table(model: Model, num_parameters: Mapping[str, int], resolution: int, nimg: int | None) -> str:
+def _table(network: Network) -> str:
+    model, resolution, nimg = network.model, network.resolution, network.info.nimg
     channels = {1: "gray", 3: "RGB", 4: "RGBA"}[model.channels]
     rows = [("Images", f"{model.resolution}x{model.resolution} px, {channels}")]
     if resolution != model.resolution:
         rows += [("Trained so far", f"up to {resolution}x{resolution} px; its images are enlarged")]
     rows += [("Latents", f"z of {model.z_size}, w of {model.w_size} elements")]
-    rows += [(f"Parameters of the {_line(network)}", f"{count:,}") for network, count in num_parameters.items()]
+    for part, tree in {"generator": network.params, "discriminator": network.d_params}.items():
+        if tree is not None:
+            rows += [(f"Parameters of the {part}", f"{sum(leaf.size for leaf in jax.tree.leaves(tree)):,}")]
     rows += [("Real images shown in training", "not known" if nimg is None else f"{nimg:,}")]
     return "\n".join(["| | |", "| --- | --- |", *(f"| {title} | {value} |" for title, value in rows)])
 

@@ -96,19 +96,14 @@ def restore(
     Raises:
         ValueError: there is none.
     """
-    if not (folder / "checkpoints").is_dir():
-        raise no_checkpoint(folder)
-    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), fields)
-    manager = checkpoint.open_reader(folder / "checkpoints")
-    restored = restoring.restore(manager, abstract, nimg, is_part=True)
-    manager.close()
+    restored = None
+    if (folder / "checkpoints").is_dir():
+        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), fields)
+        manager = checkpoint.open_reader(folder / "checkpoints")
+        restored = restoring.restore(manager, abstract, nimg, is_part=True)
+        manager.close()
     if restored is None:
-        raise no_checkpoint(folder)
+        raise ValueError(f"{folder} has no checkpoint; train there first, with --mode=train.")
     for place, reason in restored.damaged.items():
         logging.warning("checkpoint %d cannot be used: %s; using an older one", place, reason)
     return restored
-
-
-def no_checkpoint(folder: pathlib.Path) -> ValueError:
-    """Returns the error of a folder without checkpoints."""
-    return ValueError(f"{folder} has no checkpoint; train there first, with --mode=train.")

@@ -197,7 +197,10 @@ def onnx_model(
     """
     if model.architecture == "stylegan2":
         raise ValueError("the network is of StyleGAN2, which has no ONNX graph here; save it as .stablehlo.")
-    onnx = import_onnx()
+    try:
+        import onnx
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("ONNX needs the package onnx: pip install onnx") from error
     programs.check(model, w_avg, noise, resolution, alpha, cutoff, has_noise_inputs)
     graph, has_psi = Graph(onnx.helper), w_avg is not None
     shapes = programs.input_shapes(model, resolution, has_psi, has_noise_inputs)
@@ -227,19 +230,6 @@ def onnx_model(
     )
     onnx.checker.check_model(proto, full_check=True)
     return proto
-
-
-def import_onnx() -> Any:
-    """Returns the package onnx.
-
-    Raises:
-        ModuleNotFoundError: it is missing.
-    """
-    try:
-        import onnx
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("ONNX needs the package onnx: pip install onnx") from error
-    return onnx
 
 
 def save_onnx(path: str | os.PathLike, proto: Any) -> None:

@@ -15,7 +15,7 @@ pictures of them. The batch b is free, and nothing in a program is random.
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -75,31 +75,6 @@ def check(
             raise ValueError(f"noise has maps of {found}; expected [1, r, r, 1] for each r of {sizes}.")
 
 
-def images_fn(
-    params: Mapping[str, Any],
-    model: Model,
-    w_avg: np.ndarray | None,
-    noise: Sequence[np.ndarray | None] | None,
-    resolution: int,
-    alpha: float,
-    cutoff: int | None,
-) -> Callable[..., Array]:
-    """Returns the function of z, labels, psi and noise maps, by keyword, that a program computes."""
-
-    def images(z: Array, labels: Array | None = None, psi: Array | None = None, **maps: Array) -> Array:
-        # The barrier leaves what follows from weights and stored maps alone to the program: computed now, maps times
-        # strengths would treble the file, and XLA would take twice as long to compile the rest.
-        weights, stored = jax.lax.optimization_barrier((params, noise))
-        w = sampling.map_latents(weights, z, labels, model)
-        ws = jnp.broadcast_to(w[:, None, :], (w.shape[0], model.num_layers, w.shape[1]))
-        if psi is not None:
-            ws = generator.truncate(ws, w_avg, psi, cutoff)
-        given = [maps.get(f"noise{i}") for i in range(len(model.noise_sizes))] if maps else stored
-        return sampling.synthesize(weights, ws, given, None if alpha == 1 else alpha, model, resolution)
-
-    return images
-
-
 def stablehlo(
     params: Mapping[str, Any],
     model: Model,
@@ -130,8 +105,19 @@ def stablehlo(
     """
     check(model, w_avg, noise, resolution, alpha, cutoff, has_noise_inputs)
     model = dataclasses.replace(model, remat=False)  # It acts on gradients alone.
-    maps = noise if model.use_noise else (None,) * 2 * len(model.resolutions)
-    program = images_fn(params, model, w_avg, maps, resolution, alpha, cutoff)
+    constant_maps = noise if model.use_noise else (None,) * 2 * len(model.resolutions)
+
+    def images(z: Array, labels: Array | None = None, psi: Array | None = None, **maps: Array) -> Array:
+        # The barrier leaves what follows from weights and stored maps alone to the program: computed now, maps times
+        # strengths would treble the file, and XLA would take twice as long to compile the rest.
+        weights, stored = jax.lax.optimization_barrier((params, constant_maps))
+        w = sampling.map_latents(weights, z, labels, model)
+        ws = jnp.broadcast_to(w[:, None, :], (w.shape[0], model.num_layers, w.shape[1]))
+        if psi is not None:
+            ws = generator.truncate(ws, w_avg, psi, cutoff)
+        given = [maps.get(f"noise{i}") for i in range(len(model.noise_sizes))] if maps else stored
+        return sampling.synthesize(weights, ws, given, None if alpha == 1 else alpha, model, resolution)
+
     shapes = input_shapes(model, resolution, w_avg is not None, has_noise_inputs)
     (b,) = jax.export.symbolic_shape("b")
     inputs = {
@@ -139,7 +125,7 @@ def stablehlo(
         for name, shape in shapes.items()
     }
     with backend.forms_for(backend.PORTABLE), _without_source_paths():
-        return jax.export.export(jax.jit(program), platforms=PLATFORMS)(**inputs)
+        return jax.export.export(jax.jit(images), platforms=PLATFORMS)(**inputs)
 
 
 @contextlib.contextmanager

@@ -3,19 +3,26 @@
 import dataclasses
 import re
 
+import numpy as np
 import pytest
 import yaml
 
 from stylegan_jax.config import Model
 from stylegan_jax.weights import card
+from stylegan_jax.weights.info import Info
+from stylegan_jax.weights.network import Network
 from tests.random_networks import random_network
 
 
 def make(model=None, **changes):
-    model = model or Model()
-    fields = {"title": "Faces", "file": "faces.npz", "num_parameters": {"generator": 26_219_627}}
-    fields |= {"resolution": 1024, "origin": "a pickle"}
-    return card.model_card(model, **fields | changes)
+    texts = {"title": "Faces", "file": "faces.npz", "name": None}
+    texts |= {name: changes.pop(name) for name in texts.keys() & changes.keys()}
+    fields = {name: changes.pop(name) for name in ("resolution", "class_names") if name in changes}
+    params = {"synthesis": {"const": np.zeros(26_219_627, np.uint8)}}
+    network = Network(
+        model or Model(), params, Info("faces.npz", **{"layout": "a pickle"} | changes), w_avg=np.zeros(512)
+    )
+    return card.card_of(dataclasses.replace(network, **{"resolution": 1024} | fields), **texts)
 
 
 def head(text):
@@ -23,7 +30,7 @@ def head(text):
 
 
 def test_the_card_tells_what_the_network_is():
-    text = make(nimg=12_000_000, notes=["w_avg was computed."], origin="official pickle of StyleGAN")
+    text = make(nimg=12_000_000, notes=("w_avg was computed.",), layout="official pickle of StyleGAN")
     for part in (
         "# Faces",
         "1024x1024 px, RGB",
@@ -77,7 +84,7 @@ def test_classes_are_listed_up_to_a_limit():
 
 
 def test_text_of_a_file_cannot_add_markup():
-    text = make(title="a\n# b", origin="<script>", notes=["[x](y) | `z`\n```"], license="a\n## b")
+    text = make(title="a\n# b", layout="<script>", notes=("[x](y) | `z`\n```",), license="a\n## b")
     assert "\n# b" not in text and "\n## b" not in text and "a # b" in text
     assert "\\<script\\>" in text and "\\[x\\](y) \\| \\`z\\` \\`\\`\\`" in text
 
