@@ -45,7 +45,10 @@ def network_of(found: contents.Contents, source: str) -> Network:
             left_out |= dict.fromkeys(found.discriminator.stored.values(), reason)
             notes.append(reason)
             found = dataclasses.replace(found, discriminator=None)
-    _check_model(model, source)
+    try:
+        checks.check_model(model)
+    except ValueError as error:
+        raise ValueError(f"{source} is of a network that cannot be represented: {error}") from None
     arrays: dict[str, str] = {}
     missing: dict[str, str] = {}
     networks = {}
@@ -59,7 +62,7 @@ def network_of(found: contents.Contents, source: str) -> Network:
     w_avg = _w_avg(main, networks["params"], model, missing, notes, arrays)
     g_noise, g_w_avg = _own_state(parts["g_params"], noise, w_avg, model, source, arrays)
     _leave_rest(parts, main or found.discriminator, arrays, left_out)
-    notes += not_finite(_main_arrays(parts))
+    notes += not_finite((s, part.arrays[name]) for part in parts.values() if part for name, s in part.stored.items())
     info = Info(source, found.layout, arrays, missing, left_out, tuple(notes))
     shared = w_avg, noise, (), resolution, alpha, g_w_avg, g_noise
     return Network(model, networks["params"], info, networks["g_params"], networks["d_params"], *shared)
@@ -110,22 +113,11 @@ def not_finite(arrays: Iterable[tuple[str, np.ndarray]]) -> list[str]:
     return [f"It has {len(found)} arrays with values that are not finite; the first is {found[0]}."] if found else []
 
 
-def _main_arrays(parts: dict[str, contents.Network | None]) -> list[tuple[str, np.ndarray]]:
-    return [(stored, part.arrays[name]) for part in parts.values() if part for name, stored in part.stored.items()]
-
-
 def _model(part: contents.Network, found: contents.Contents, source: str) -> Model:
     try:
         return contents.model_of(part, **found.switches)
     except ValueError as error:
         raise ValueError(f"{source} ({found.layout}): {error}") from None
-
-
-def _check_model(model: Model, source: str) -> None:
-    try:
-        checks.check_model(model)
-    except ValueError as error:
-        raise ValueError(f"{source} is of a network that cannot be represented: {error}") from None
 
 
 def _params(

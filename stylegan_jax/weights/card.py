@@ -11,7 +11,6 @@ from stylegan_jax.weights import hub
 from stylegan_jax.weights.info import one_line
 from stylegan_jax.weights.network import Network
 
-NOT_STATED = "not stated"
 # Licences by the hub's name for them; any other is "other" there, with its own line.
 HUB_LICENSES = ("apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc0-1.0", "mit")
 _OURS = "library_name: stylegan_jax"  # The first line of each card's head.
@@ -45,7 +44,7 @@ def card_of(network: Network, title: str, file: str, name: str | None = None) ->
     missing = (f"{array} was not in the file: {reason}" for array, reason in info.missing.items())
     if notes := [*info.notes, *missing]:
         parts += ["\n".join(f"- {_line(note)}" for note in notes)]
-    parts += ["## Licence", f"Licence of the weights: {_line(info.license or NOT_STATED)}."]
+    parts += ["## Licence", f"Licence of the weights: {_line(info.license or 'not stated')}."]
     return "\n\n".join(parts) + "\n"
 
 

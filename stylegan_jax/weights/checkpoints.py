@@ -2,7 +2,6 @@
 
 import logging
 import pathlib
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -49,11 +48,14 @@ def read(path: pathlib.Path, nimg: int | None = None) -> Network:
     place = folder / "checkpoints" / str(restored.nimg)
     arrays = {name: name for name in trees.flat(state)}
     names = tuple(restored.meta.get("class_names", ()))
-    notes = _notes(names, restored.meta.get("class_counts") or ())
+    counts = restored.meta.get("class_counts") or ()
+    empty = [names[i] if names else str(i) for i, count in enumerate(counts) if not count]
+    listed = ", ".join(empty[: classes.MAX_LISTED])
+    note = f"no picture that this run was trained on is of {listed}: what is drawn of such a class means nothing"
     return Network(
         model,
         state["ema_params"],
-        Info(str(place), "checkpoint of a run", arrays, notes=notes, nimg=restored.nimg),
+        Info(str(place), "checkpoint of a run", arrays, notes=(note,) if empty else (), nimg=restored.nimg),
         state["g_params"],
         state["d_params"],
         state["w_avg"] if model.use_styles else None,
@@ -62,15 +64,6 @@ def read(path: pathlib.Path, nimg: int | None = None) -> Network:
         phase.resolution,
         float(phase.alpha),
     )
-
-
-def _notes(names: Sequence[str], counts: Sequence[int]) -> tuple[str, ...]:
-    """Returns what a user should know of a run's classes: which have no pictures."""
-    empty = [names[i] if names else str(i) for i, count in enumerate(counts) if not count]
-    if not empty:
-        return ()
-    listed = ", ".join(empty[: classes.MAX_LISTED])
-    return (f"no picture that this run was trained on is of {listed}: what is drawn of such a class means nothing",)
 
 
 def settings_of(folder: pathlib.Path) -> Config:

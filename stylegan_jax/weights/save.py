@@ -20,7 +20,7 @@ class Layout(NamedTuple):
     """How files of one kind are written."""
 
     what: str
-    write_fn: Callable[..., None]  # Of the network and the path; of a program also of has_noise_inputs.
+    write_fn: Callable[..., None]  # Of the network and the path; also of has_noise_inputs (programs) or dtype (ours).
     epsilon: float | None = None  # The other code's term in the instance norm; None: ours has any.
     has_any_widths: bool = True  # Whether feature maps may follow no formula.
     has_stylegan2: bool = True
@@ -112,10 +112,6 @@ def check_name(path: str | pathlib.Path) -> None:
 # ---- layouts
 
 
-def _write_own(network: Network, path: pathlib.Path, dtype: str) -> None:
-    (own.write_safetensors if path.suffix == ".safetensors" else own.write_npz)(network, path, dtype)
-
-
 def _write_pickle(network: Network, path: pathlib.Path) -> None:
     (snapshots if network.model.architecture == "stylegan2" else official_pickles).write(path, to_contents(network))
 
@@ -143,8 +139,8 @@ def _write_onnx(network: Network, path: pathlib.Path, has_noise_inputs: bool) ->
 
 
 LAYOUTS = {
-    ".safetensors": Layout("our own, for sharing", _write_own),
-    ".npz": Layout("our own, as NumPy arrays", _write_own),
+    ".safetensors": Layout("our own, for sharing", own.write_safetensors),
+    ".npz": Layout("our own, as NumPy arrays", own.write_npz),
     ".pkl": Layout("the official code's pickle", _write_pickle, 1e-8, has_any_widths=False),
     ".pth": Layout("genforce's, for PyTorch", _write_genforce, 1e-8, has_any_widths=False, has_stylegan2=False),
     ".model": Layout("rosinality's, for PyTorch", _write_rosinality, 1e-5, has_stylegan2=False),
@@ -236,10 +232,9 @@ def _write_card(path: pathlib.Path, text: str) -> None:
 
 
 def _upload(network: Network, address: str, has_noise_inputs: bool, dtype: str) -> str:
-    check_name(address)
+    name = hub.name_of(address)
     if has_noise_inputs:
         raise ValueError(f"{address} holds no program, so it has no noise inputs: leave has_noise_inputs out.")
-    name = hub.name_of(address)
     with tempfile.TemporaryDirectory() as folder:
         own.write_safetensors(network, pathlib.Path(folder) / hub.WEIGHTS, dtype)
         _write_card(pathlib.Path(folder) / hub.CARD, card.card_of(network, name, hub.WEIGHTS, name))

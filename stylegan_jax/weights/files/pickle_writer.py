@@ -36,10 +36,9 @@ def _write(value: Any, file: BinaryIO, protocol: int) -> None:
     if isinstance(value, np.ndarray):
         _write_array(value, file, protocol)
     elif isinstance(value, np.generic):
-        scalar = Record("numpy.core.multiarray.scalar", (_Dtype(value.dtype), value.tobytes()))
-        _write(scalar, file, protocol)
-    elif isinstance(value, _Dtype):
-        _write_dtype(value.dtype, file, protocol)
+        _write(Record("numpy.core.multiarray.scalar", (value.dtype, value.tobytes())), file, protocol)
+    elif isinstance(value, np.dtype):
+        _write_dtype(value, file, protocol)
     elif isinstance(value, Record | Global | Persistent):
         _write_named(value, file, protocol)
     elif isinstance(value, tuple | list | dict):
@@ -107,26 +106,17 @@ def _write_named(value: Record | Global | Persistent, file: BinaryIO, protocol: 
 
 def _write_array(array: np.ndarray, file: BinaryIO, protocol: int) -> None:
     """Writes `numpy.core.multiarray._reconstruct(ndarray, (0,), b"b")` and its state, the data without a copy."""
-    dtype = _Dtype(array.dtype)
     _write(Record("numpy.core.multiarray._reconstruct", (Global("numpy.ndarray"), (0,), b"b")), file, protocol)
     file.write(b"(")
-    for part in (1, array.shape, dtype, False):
+    for part in (1, array.shape, array.dtype, False):
         _write(part, file, protocol)
     _write_bytes(memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8)), file)
     file.write(b"tb")
 
 
-class _Dtype:
-    """The type of an array, among the other values of a pickle."""
-
-    def __init__(self, dtype: np.dtype) -> None:
-        if dtype.kind not in "biuf" or dtype.itemsize > 8:
-            raise TypeError(f"a network's pickle cannot hold arrays of {dtype}; use float16, float32 or float64.")
-        self.dtype = dtype
-
-
 def _write_dtype(dtype: np.dtype, file: BinaryIO, protocol: int) -> None:
+    if dtype.kind not in "biuf" or dtype.itemsize > 8:
+        raise TypeError(f"a network's pickle cannot hold arrays of {dtype}; use float16, float32 or float64.")
     _write(Record("numpy.dtype", (dtype.str[1:], False, True)), file, protocol)
-    order = dtype.str[0]
-    _write((3, order, *_DTYPE_STATE_END), file, protocol)
+    _write((3, dtype.str[0], *_DTYPE_STATE_END), file, protocol)
     file.write(b"b")

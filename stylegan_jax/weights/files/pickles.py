@@ -30,7 +30,6 @@ MAX_AXES = 32  # NumPy's own limit before version 2.
 def load(
     file: BinaryIO,
     allowed: Mapping[str, Callable[..., Any]],
-    persistent_fn: Callable[[tuple], Any] | None = None,
     name: str | None = None,
 ) -> Any:
     """Returns the value of the pickle (protocols 0 to 5) where `file` stands, and leaves `file` right behind it.
@@ -41,18 +40,19 @@ def load(
         file: seekable file.
         allowed: pure function for each name, "module.name", that the pickle may call. Its arguments are inert values;
             it may return a `Pending`. A missing name is refused as soon as it is met.
-        persistent_fn: returns the value for a persistent id. Without it, persistent ids are refused.
         name: name of the file in errors; `file.name` otherwise.
 
     Raises:
         ValueError: the file is damaged, cut short or no pickle, or wants anything else; a sentence.
     """
     with sentences(name or getattr(file, "name", "The pickle")):
-        return read(file, allowed, persistent_fn)
+        return read(file, allowed)
 
 
 def read(file: BinaryIO, allowed: Mapping[str, Callable[..., Any]], persistent_fn: Callable | None = None) -> Any:
     """Returns what `load` returns, for a reader that puts the file's name into errors by `sentences` itself.
+
+    `persistent_fn` returns the value for a persistent id, which is a tuple. Without it, persistent ids are refused.
 
     Raises:
         Refusal: the pickle wants what no network needs.
@@ -63,11 +63,7 @@ def read(file: BinaryIO, allowed: Mapping[str, Callable[..., Any]], persistent_f
 
 def records(*names: str) -> dict[str, Callable[..., Record]]:
     """Returns functions for `load`'s `allowed` that make a `Record` of each instance of these classes."""
-
-    def maker(name: str) -> Callable[..., Record]:
-        return lambda *args: Record(name, args)
-
-    return {name: maker(name) for name in names}
+    return {name: lambda *args, name=name: Record(name, args) for name in names}
 
 
 def make_dict(items: list | tuple = ()) -> dict:

@@ -115,10 +115,6 @@ def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any
     return Tensor(storage, offset, shape, strides)
 
 
-def _default_dict(*_: Any) -> dict:
-    return {}
-
-
 def _size(sizes: Any = ()) -> tuple:
     if type(sizes) is not tuple:
         raise Refusal("is damaged: it has a size that is no tuple.")
@@ -138,7 +134,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_parameter": _same,
     "torch.Size": _size,
     "collections.OrderedDict": pickles.make_dict,
-    "collections.defaultdict": _default_dict,
+    "collections.defaultdict": lambda *_: {},
     "builtins.dict": lambda: {},
     "__builtin__.dict": lambda: {},
     "builtins.list": lambda: [],

@@ -26,6 +26,7 @@ GENERATOR = {
     "layer/StyleMod/bias": "synthesis.layer{index}.style.bias",
 }
 DISCRIMINATOR = {"lod": "lod", "rgb": "input{down}.{leaf}", "layer": "layer{down_index}.{leaf}"}
+NETWORKS = {"generator": "generator", "discriminator": "discriminator", "generator_smooth": "average"}  # As Contents.
 GROUPS = {
     "optimizers": taking.OPTIMIZER,
     "learning_rates": "the state of the learning rate's schedule, which a network does not need",
@@ -41,30 +42,22 @@ REQUIRED = {  # Fields of Model that its files do not tell.
 
 
 def read(tree: Any, path: str | pathlib.PurePath) -> contents.Contents | None:
-    """Returns what a file of this layout holds.
+    """Returns what a file of this layout holds; None if the layout is another.
 
     Args:
         tree: nested dicts and arrays of the file.
         path: of the file; nothing is taken from its name.
-
-    Returns:
-        The contents; None if the layout is another.
 
     Raises:
         ValueError: an array is missing, unknown, or does not fit the others.
     """
     if not isinstance(tree, dict):
         return None
-    state = taking.state_of(LAYOUT, tree)
-    if state and (is_generator(state) or is_discriminator(state)):  # The state dict of one network, without a group.
-        tree = {"generator_smooth" if is_generator(state) else "discriminator": tree}
+    if group := _group(taking.state_of(LAYOUT, tree)):  # The state dict of one network, without a group.
+        tree = {group: tree}
     prefix, models = ("models/", tree["models"]) if isinstance(tree.get("models"), dict) else ("", tree)
-    states = {
-        name: taking.state_of(LAYOUT, models[name], f"{prefix}{name}/")
-        for name in ("generator", "discriminator", "generator_smooth")
-        if name in models
-    }
-    if not any(state and is_generator(state) or state and is_discriminator(state) for state in states.values()):
+    states = {name: taking.state_of(LAYOUT, models[name], f"{prefix}{name}/") for name in NETWORKS if name in models}
+    if not any(map(_group, states.values())):
         return None
     left_out = taking.leave_groups(LAYOUT, {k: v for k, v in models.items() if k not in states}, GROUPS, prefix)
     if prefix:
@@ -73,25 +66,19 @@ def read(tree: Any, path: str | pathlib.PurePath) -> contents.Contents | None:
     for name, state in states.items():
         if state is None:
             raise ValueError(f"{LAYOUT}'s layout has arrays in the group {prefix + name!r}, and this file has others.")
-        networks[name], unused = _discriminator(state) if name == "discriminator" else _generator(state, has_labels)
+        network, unused = _discriminator(state) if name == "discriminator" else _generator(state, has_labels)
+        networks[NETWORKS[name]] = network
         left_out |= unused
-    return contents.Contents(
-        layout=LAYOUT,
-        average=networks.get("generator_smooth"),
-        generator=networks.get("generator"),
-        discriminator=networks.get("discriminator"),
-        left_out=left_out,
-    )
+    return contents.Contents(LAYOUT, left_out=left_out, **networks)
 
 
-def is_generator(state: taking.State) -> bool:
-    """Returns whether the names are those of its generator."""
-    return state.has(r"synthesis\.layer\d+\.apply_noise\.(weight|noise)")
-
-
-def is_discriminator(state: taking.State) -> bool:
-    """Returns whether the names are those of its discriminator."""
-    return state.has(r"input\d+\.weight") and state.has(r"layer\d+\.blur\.kernel")
+def _group(state: taking.State | None) -> str | None:
+    """Returns where a network of these names belongs; one generator is taken for the average."""
+    if state and state.has(r"synthesis\.layer\d+\.apply_noise\.(weight|noise)"):
+        return "generator_smooth"
+    if state and state.has(r"input\d+\.weight") and state.has(r"layer\d+\.blur\.kernel"):
+        return "discriminator"
+    return None
 
 
 def _has_labels(state: taking.State) -> bool:
@@ -156,13 +143,9 @@ def write(source: contents.Contents) -> dict[str, Any]:
     Raises:
         ValueError: its code cannot compute what the networks do, or it needs an array that is not there.
     """
-    networks = {
-        "generator": source.generator,
-        "discriminator": source.discriminator,
-        "generator_smooth": source.average,
-    }
     result: dict[str, Any] = {}
-    for group, network in networks.items():
+    for group, field in NETWORKS.items():
+        network = getattr(source, field)
         if network is not None:
             writing.require(LAYOUT, group, network, source.switches, REQUIRED)
             result[group] = _written(network)

@@ -33,15 +33,12 @@ SWITCHES = {"instance_norm_epsilon": 1e-5}
 
 
 def read(tree: Any, path: str | pathlib.PurePath) -> contents.Contents | None:
-    """Returns what a file of this layout holds: one generator, the average if the file's name says "SHADOW".
+    """Returns what a file of this layout holds, one generator; None if the layout is another.
 
     Args:
         tree: dict of the file's arrays.
         path: of the file. Its name, such as GAN_GEN_SHADOW_5_3.pth, tells what the arrays do not: whether they are the
-            average, and the depth that was trained last, which gives the level of detail.
-
-    Returns:
-        The contents; None if the layout is another.
+            average ("SHADOW"), and the depth that was trained last, which gives the level of detail.
 
     Raises:
         ValueError: an array is missing, unknown, or does not fit the others; or the file holds a discriminator.

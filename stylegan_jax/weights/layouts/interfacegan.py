@@ -31,14 +31,11 @@ LEFT_OUT = {"truncation.truncation": "the truncation of one psi; psi is an argum
 
 
 def read(tree: Any, path: str | pathlib.PurePath) -> contents.Contents | None:
-    """Returns what a file of this layout holds: one generator, the average.
+    """Returns what a file of this layout holds: one generator, the average; None if the layout is another.
 
     Args:
         tree: dict of the file's arrays.
         path: of the file; nothing is taken from its name.
-
-    Returns:
-        The contents; None if the layout is another.
 
     Raises:
         ValueError: an array is missing, unknown, or does not fit the others.

@@ -32,14 +32,11 @@ NO_AVERAGE = "It has no average of w and no noise maps."
 
 
 def read(tree: Any, path: str | pathlib.PurePath) -> contents.Contents | None:
-    """Returns what a file of this layout holds.
+    """Returns what a file of this layout holds; None if the layout is another.
 
     Args:
         tree: dict of the file's arrays, or a list of three.
         path: of the file; nothing is taken from its name.
-
-    Returns:
-        The contents; None if the layout is another.
 
     Raises:
         ValueError: an array is missing, unknown, or does not fit the others.

@@ -89,9 +89,8 @@ def names(func: str, model: Model) -> list[str]:
     for r in model.resolutions:
         first = "Conv0_up" if r > 4 else "Const" if model.const_input else "Dense"
         for layer in (first, "Conv1" if r > 4 else "Conv"):
-            weight = [] if layer == "Const" else ["weight"]
-            parts = [*weight, *(["Noise/weight"] if model.use_noise else []), "bias"]
-            parts = (["const"] if layer == "Const" else []) + parts
+            parts = ["const" if layer == "Const" else "weight"]
+            parts += ["Noise/weight", "bias"] if model.use_noise else ["bias"]
             parts += ["StyleMod/weight", "StyleMod/bias"] if model.use_styles else []
             result += [f"{prefix}{r}x{r}/{layer}/{part}" for part in parts]
         result += [f"{prefix}ToRGB_lod{top - r.bit_length() + 1}/{kind}" for kind in ("weight", "bias")]

@@ -21,6 +21,7 @@ from stylegan_jax.weights.layouts import rosinality_arrays as layout
 
 LAYOUT = "rosinality"
 ROUNDING = 1e-6  # How far the running average may drift off a constant 1.
+NETWORKS = {"generator": "generator", "discriminator": "discriminator", "g_running": "average"}  # As Contents.
 GROUPS = {"g_optimizer": taking.OPTIMIZER, "d_optimizer": taking.OPTIMIZER}
 SWITCHES = {"bias_before_blur": True, "instance_norm_epsilon": 1e-5}
 DEVIATION = (
@@ -34,14 +35,11 @@ NOTES = (
 
 
 def read(tree: Any, path: str | pathlib.PurePath) -> contents.Contents | None:
-    """Returns what a file of this layout holds, up to the highest resolution that was trained.
+    """Returns what a file of this layout holds, up to the highest resolution trained; None if the layout is another.
 
     Args:
         tree: nested dicts and arrays of the file.
         path: of the file. A name like train_step-7.model says what was trained, for a note if arrays say otherwise.
-
-    Returns:
-        The contents; None if the layout is another.
 
     Raises:
         ValueError: an array is missing, unknown, or does not fit the others.
@@ -51,9 +49,7 @@ def read(tree: Any, path: str | pathlib.PurePath) -> contents.Contents | None:
     if not isinstance(groups, dict):
         return None
     states = {
-        name: taking.state_of(LAYOUT, groups[name], "" if alone else f"{name}/")
-        for name in ("generator", "discriminator", "g_running")
-        if name in groups
+        name: taking.state_of(LAYOUT, groups[name], "" if alone else f"{name}/") for name in NETWORKS if name in groups
     }
     generators = [states[name] for name in ("generator", "g_running") if states.get(name)]
     if not any(state.has(r"generator\.progression\.\d+\.(adain|noise)[12]\..+") for state in generators):
@@ -65,20 +61,12 @@ def read(tree: Any, path: str | pathlib.PurePath) -> contents.Contents | None:
         if state is None:
             raise ValueError(f"{LAYOUT}'s layout has arrays in the group {name!r}, and this file has others.")
         if name != "discriminator":
-            networks[name], unused = _generator(state, trained)
+            networks[NETWORKS[name]], unused = _generator(state, trained)
         else:
-            networks[name], unused, why = _discriminator(state, trained)
+            networks[NETWORKS[name]], unused, why = _discriminator(state, trained)
             notes.append(why or DEVIATION)
         left_out |= unused
-    return contents.Contents(
-        layout=LAYOUT,
-        average=networks.get("g_running"),
-        generator=networks.get("generator"),
-        discriminator=networks.get("discriminator"),
-        left_out=left_out,
-        notes=tuple(notes),
-        switches=SWITCHES,
-    )
+    return contents.Contents(LAYOUT, left_out=left_out, notes=tuple(notes), switches=SWITCHES, **networks)
 
 
 # ---- levels
@@ -207,9 +195,9 @@ def write(source: contents.Contents) -> dict[str, Any]:
     Raises:
         ValueError: its code cannot compute what the networks do.
     """
-    networks = {"generator": source.generator, "discriminator": source.discriminator, "g_running": source.average}
     result: dict[str, Any] = {}
-    for group, network in networks.items():
+    for group, field in NETWORKS.items():
+        network = getattr(source, field)
         if network is None or (group == "discriminator" and misfit(network)):
             continue
         writing.require(LAYOUT, group, network, source.switches, REQUIRED)

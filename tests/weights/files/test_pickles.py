@@ -101,12 +101,12 @@ def test_file_is_left_right_behind_each_pickle():
 
 def test_persistent_ids_are_given_to_the_function():
     data = small_files.torch_pickle([Persistent(("a", 1)), Persistent(("b", 2))])
-    assert _load(data, persistent_fn=lambda key: {"seen": key}) == [{"seen": ("a", 1)}, {"seen": ("b", 2)}]
+    assert pickles.read(io.BytesIO(data), {}, lambda key: {"seen": key}) == [{"seen": ("a", 1)}, {"seen": ("b", 2)}]
 
 
 def test_persistent_id_is_a_tuple():
     with pytest.raises(ValueError, match="by a persistent id"):
-        _load(b"\x80\x02]Q.", persistent_fn=lambda key: key)
+        pickles.read(io.BytesIO(b"\x80\x02]Q."), {}, lambda key: key)
 
 
 def test_versions_of_modules_are_left_out_of_ordered_dicts():
