@@ -42,16 +42,13 @@ def number_of(wanted: str | int, names: Sequence[str], num_classes: int) -> int:
 
 
 def rows(labels: Any, n: int, names: Sequence[str], num_classes: int) -> np.ndarray | None:
-    """Returns the labels of `n` images as rows of weights; None for a network without classes.
+    """Returns the labels of images as float32 rows of weights [n, num_classes]; None for a network without classes.
 
     Args:
         labels: one name or number for all, or one for each image; or rows of weights [n, num_classes].
         n: number of images.
         names: the classes' names, if they are known.
         num_classes: number of classes of the network; 0: none.
-
-    Returns:
-        float32 [n, num_classes]
 
     Raises:
         ValueError: labels that this network does not take, or too few of them.

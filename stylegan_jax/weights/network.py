@@ -115,29 +115,25 @@ class Network:
         return self._latents(seeds, None)[1]
 
     def images(self, ws: np.ndarray, noise: Noise = "const", noise_seed: int = 0) -> np.ndarray:
-        """Returns the images of styles; those of `map` are a call's, to the bit.
+        """Returns the images of styles. uint8 [n, model.resolution, model.resolution, channels]
+
+        Those of `map` are a call's, to the bit.
 
         Args:
             ws: styles. [n, num_layers, w_size]
             noise: as in a call; "random" counts the images from 0.
             noise_seed: as in a call.
-
-        Returns:
-            uint8 [n, model.resolution, model.resolution, channels]
         """
         ws = arguments.floats("ws", ws, (self.model.num_layers, self.model.w_size))
         return self._images(ws, self._noise_fn(noise, noise_seed, np.arange(len(ws))), _to_uint8)
 
     def synthesize(self, ws: np.ndarray, noise: Noise = "const", noise_seed: int = 0) -> np.ndarray:
-        """Returns the images of styles, around [-1, 1] and not clipped.
+        """Returns images, around [-1, 1] and not clipped. float32 [n, model.resolution, model.resolution, channels]
 
         Args:
             ws: styles. [n, num_layers, w_size]
             noise: as in `images`.
             noise_seed: as in a call.
-
-        Returns:
-            float32 [n, model.resolution, model.resolution, channels]
         """
         ws = arguments.floats("ws", ws, (self.model.num_layers, self.model.w_size))
         return self._images(ws, self._noise_fn(noise, noise_seed, np.arange(len(ws))), np.asarray)

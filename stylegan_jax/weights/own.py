@@ -80,12 +80,10 @@ def read_npz(path: pathlib.Path) -> Network:
 
 
 def _arrays(network: Network, dtype: str) -> dict[str, np.ndarray]:
-    networks = {root: getattr(network, root) for root in PARTS}
     arrays = {
         f"{root}/{place}": np.asarray(value)
-        for root, tree in networks.items()
-        if tree is not None
-        for place, value in trees.flat(tree).items()
+        for root in PARTS
+        for place, value in trees.flat(getattr(network, root) or {}).items()
     }
     for prefix, noise, w_avg in (("", network.noise, network.w_avg), ("g_", network.g_noise, network.g_w_avg)):
         arrays |= {f"{prefix}noise/{i}": m for i, m in enumerate(noise or ()) if m is not None}
@@ -128,17 +126,14 @@ def _network(arrays: Mapping[str, np.ndarray], text: str | bytes, path: pathlib.
             raise ValueError(f"it is of version {about['version']}, and this stylegan_jax reads up to {VERSION}")
         model = typed.from_dict(Model, about["model"])
         checks.check_model(model)
-        fields: dict[str, Any] = {
-            "resolution": about["resolution"],
-            "alpha": float(about["alpha"]),
-            "class_names": tuple(about["class_names"]),
-        }
-        if len(fields["class_names"]) not in (0, model.num_labels):
-            raise ValueError(f"it names {len(fields['class_names'])} classes, and the model has {model.num_labels}")
-        if fields["resolution"] not in model.resolutions or not 0 <= fields["alpha"] <= 1:
-            raise ValueError(f"resolution {fields['resolution']} or alpha {fields['alpha']} is out of range")
+        class_names, resolution, alpha = tuple(about["class_names"]), about["resolution"], float(about["alpha"])
+        if len(class_names) not in (0, model.num_labels):
+            raise ValueError(f"it names {len(class_names)} classes, and the model has {model.num_labels}")
+        if resolution not in model.resolutions or not 0 <= alpha <= 1:
+            raise ValueError(f"resolution {resolution} or alpha {alpha} is out of range")
         notes = tuple(dict.fromkeys([*about["notes"], *assemble.not_finite(arrays.items())]))
-        info = Info(str(path), about["origin"], {}, {}, {}, notes, about["license"], about["nimg"])
+        same_names = {name: name for name in arrays}
+        info = Info(str(path), about["origin"], same_names, {}, {}, notes, about["license"], about["nimg"])
     except (ValueError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"{path}: what it says of its network cannot be read ({error}).") from None
     abstract = {"generator": trees.abstract_generator, "discriminator": trees.abstract_discriminator}
@@ -162,9 +157,8 @@ def _network(arrays: Mapping[str, np.ndarray], text: str | bytes, path: pathlib.
     g_w_avg, g_noise = _own_state("g_", rest, model, path)
     if rest:
         raise ValueError(f"{path} has arrays that are of no use in its network: {', '.join(sorted(rest)[:3])}.")
-    info.arrays.update({name: name for name in arrays})
-    fields |= {"g_w_avg": g_w_avg, "g_noise": g_noise}
-    return Network(model, networks["params"], info, networks["g_params"], networks["d_params"], w_avg, noise, **fields)
+    shared = w_avg, noise, class_names, resolution, alpha, g_w_avg, g_noise
+    return Network(model, networks["params"], info, networks["g_params"], networks["d_params"], *shared)
 
 
 def _own_state(

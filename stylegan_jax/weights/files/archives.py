@@ -57,9 +57,6 @@ class Archive:
         names = (m.filename.partition("/")[2] if is_in_folder else m.filename for m in members)
         self.members = dict(zip(names, members, strict=True))
 
-    def __contains__(self, name: str) -> bool:
-        return name in self.members
-
     def checked_part(self, name: str) -> Part:
         """Returns `part`, whose checksum is right."""
         part = self.part(name)

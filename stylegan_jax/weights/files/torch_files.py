@@ -71,11 +71,11 @@ class _Allowed(dict):
 
 def _load_zip(file: BinaryIO, mapped: mmap.mmap) -> Any:
     archive = Archive(file, mapped)
-    if "data.pkl" not in archive:
+    if "data.pkl" not in archive.members:
         raise Refusal("is a zip file without data.pkl, so it is not of torch.save.")
-    if "byteorder" in archive and archive.part("byteorder").tobytes() != b"little":
+    if "byteorder" in archive.members and archive.part("byteorder").tobytes() != b"little":
         raise Refusal("was written on a big-endian machine; save it anew on a little-endian one.")
-    is_script = "constants.pkl" in archive
+    is_script = "constants.pkl" in archive.members
     stream = io.BytesIO(archive.part("data.pkl").tobytes())
     tree, storages = _read_pickle(stream, num_fields=5, is_script=is_script)
     for key, storage in storages.items():

@@ -69,9 +69,8 @@ def _discriminator(state: taking.State) -> tuple[contents.Network, dict[str, str
     sizes = _sizes(state, "")
     names = _without_lower_rgb(places.discriminator_names(sizes[-1]))
     filters = [f"{r}x{r}.{name}.kernel" for r in sizes[1:] for name in ("blur", "conv1_down.downscale.blur")]
-    return taking.network(
-        state, "D_basic", places.stored_names(DISCRIMINATOR, names, sizes[-1], len(sizes)), filters=filters
-    )
+    stored = places.stored_names(DISCRIMINATOR, names, sizes[-1], len(sizes))
+    return taking.network(state, "D_basic", stored, filters=filters)
 
 
 def _sizes(state: taking.State, prefix: str) -> list[int]:

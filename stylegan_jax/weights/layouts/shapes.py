@@ -51,9 +51,8 @@ def _sizes(func: str, name: str, resolution: int, num_dense: int, has_labels: bo
     before = (1, f"maps at {2 << level} px") if is_generator else maps
     after = (1, f"maps at {2 << level} px") if part in ("Conv1_down", "Dense0") else maps
     if part == "rgb":
-        return ([one, one, maps, rgb] if is_generator else [one, one, rgb, maps]) if leaf == "weight" else (
-            [rgb] if is_generator else [maps]
-        )  # fmt: skip
+        ends = [maps, rgb] if is_generator else [rgb, maps]
+        return [one, one, *ends] if leaf == "weight" else ends[1:]
     kernel = [(3, ""), (3, "")]
     weights = {
         "Dense": [w, (16, maps[1])], "Conv0_up": [*kernel, before, maps], "Conv0": [*kernel, maps, maps],
