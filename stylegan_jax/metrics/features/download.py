@@ -60,7 +60,7 @@ def fetch(entry: known.Known, folder: pathlib.Path, progress_fn: Callable[[int, 
         if found.published == entry or (not entry.sha256 and set(entry.networks) & set(found.networks)):
             return f"{path} is there already, and {found.what}."
         raise ValueError(f"{path} is there already, and {found.what.rstrip('.')}; move it away, and try again.")
-    with _disk_errors(path):
+    try:
         folder.mkdir(parents=True, exist_ok=True)
         if entry.member:
             with tempfile.TemporaryFile(dir=folder) as archive:
@@ -73,6 +73,10 @@ def fetch(entry: known.Known, folder: pathlib.Path, progress_fn: Callable[[int, 
                 if not entry.sha256:
                     file.flush()
                     _check_layout(entry, pathlib.Path(file.name))
+    except OSError as error:
+        raise ValueError(
+            f"{path} cannot be written ({error.strerror or error}); make room, or name another folder with --weights."
+        ) from None
     return f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB), from {entry.url}; licence: {entry.licence}."
 
 
@@ -149,14 +153,3 @@ def _network_errors(url: str) -> Iterator[None]:
     raise ValueError(
         f"{url} cannot be fetched ({reason}). Fetch it where that is possible, and put it into the folder of weights."
     )
-
-
-@contextlib.contextmanager
-def _disk_errors(path: pathlib.Path) -> Iterator[None]:
-    """Raises ValueError with a sentence if a file cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise ValueError(
-            f"{path} cannot be written ({error.strerror or error}); make room, or name another folder with --weights."
-        ) from None

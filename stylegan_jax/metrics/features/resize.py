@@ -1,6 +1,7 @@
 """Resizing as the published metrics do it, each way by its name: scores of different ways cannot be compared.
 
-All functions take and return float images in 0..255, and work within jit.
+All functions take and return float images in 0..255, and work within jit. Those with `height` and `width`, in px, take
+[n, h, w, c] and return [n, height, width, c].
 """
 
 import math
@@ -57,11 +58,6 @@ def tf1_bilinear(images: Array, height: int, width: int) -> Array:
 
     Pixel i of the result is at i * old / new: half-pixel centers are not aligned, and nothing is averaged.
     Source: tensorflow/core/kernels/image/resize_bilinear_op.cc, align_corners=False, half_pixel_centers=False.
-
-    Args:
-        images: float. [n, h, w, c]
-        height: of the result, px.
-        width: of the result, px.
     """
 
     def places(old: int, new: int, kind: type) -> np.ndarray:
@@ -76,11 +72,6 @@ def torch_bilinear(images: Array, height: int, width: int) -> Array:
     Half-pixel centers are aligned, and nothing is averaged. PyTorch's programs multiply and subtract in one
     instruction, so a place is rounded once.
     Source: torch.nn.functional.interpolate, mode="bilinear", align_corners=False.
-
-    Args:
-        images: float. [n, h, w, c]
-        height: of the result, px.
-        width: of the result, px.
     """
 
     def places(old: int, new: int, kind: type) -> np.ndarray:
@@ -94,11 +85,6 @@ def pil_bicubic(images: Array, height: int, width: int) -> Array:
     """Returns images as Pillow's bicubic filter scales float channels, clipped to 0..255, as clean-fid does.
 
     Shrinking widens the filter, so that it averages. Source: Pillow, src/libImaging/Resample.c; GaParmar/clean-fid.
-
-    Args:
-        images: float. [n, h, w, c]
-        height: of the result, px.
-        width: of the result, px.
     """
     return jnp.clip(torch_bicubic(images, height, width), 0, WHITE)
 
@@ -108,11 +94,6 @@ def torch_bicubic(images: Array, height: int, width: int) -> Array:
 
     It is Pillow's filter; values beyond black and white are kept.
     Source: torch.nn.functional.interpolate, mode="bicubic", antialias=True.
-
-    Args:
-        images: float. [n, h, w, c]
-        height: of the result, px.
-        width: of the result, px.
     """
     rows, columns = (_bicubic_weights(*sizes) for sizes in ((images.shape[1], height), (images.shape[2], width)))
     with jax.default_matmul_precision("highest"):
@@ -123,15 +104,8 @@ def torch_bicubic(images: Array, height: int, width: int) -> Array:
 def pil_bicubic_uint8(images: Array, height: int, width: int) -> Array:
     """Returns images as Pillow's bicubic filter scales uint8 pictures, bit for bit, as CMMD does.
 
-    The columns are scaled and rounded first, then the rows. Source: Pillow, src/libImaging/Resample.c.
-
-    Args:
-        images: whole numbers in 0..255, of any type. [n, h, w, c]
-        height: of the result, px.
-        width: of the result, px.
-
-    Returns:
-        int32 in 0..255. [n, height, width, c]
+    The columns are scaled and rounded first, then the rows. Images are whole numbers in 0..255, of any type; the result
+    is int32. Source: Pillow, src/libImaging/Resample.c.
     """
     x = _scaled_uint8(images.astype(jnp.int32), width)
     return _scaled_uint8(x.swapaxes(1, 2), height).swapaxes(1, 2)
@@ -178,11 +152,8 @@ def shrink(images: Array, largest_px: int) -> Array:
 def _interpolate(images: Array, height: int, width: int, places: Callable[[int, int, type], np.ndarray]) -> Array:
     """Returns images interpolated between the pixels around the places of new ones.
 
-    Args:
-        images: float; places are computed in their precision, as TensorFlow and PyTorch do. [n, h, w, c]
-        height: of the result, px.
-        width: of the result, px.
-        places: returns the place of each of some new pixels among old ones, given both numbers and the type.
+    `places` returns the place of each of some new pixels among old ones, given both numbers and the type; places are
+    computed in the images' precision, as TensorFlow and PyTorch do.
     """
     kind = np.float64 if images.dtype == jnp.float64 else np.float32
 

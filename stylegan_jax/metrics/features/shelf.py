@@ -5,7 +5,7 @@ import functools
 import os
 import pathlib
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from stylegan_jax.devices import backend
 from stylegan_jax.metrics.features import alex, celeba, clip, dinov2, inception, known, stored, vgg
@@ -21,7 +21,6 @@ _SETS = {  # Networks that are one file, or one of convolutions and one of heads
     "alex": (("alex",), ("alex_convolutions", "alex_heads")),
 }
 _SMALLEST_BYTES = 2**20  # Of a file that is known by its name alone: heads, and downloads that failed, are smaller.
-_FIRST_CLASSIFIER = celeba.file_name(celeba.ATTRIBUTES[0])
 
 
 class MissingWeights(ValueError):
@@ -59,7 +58,7 @@ def published(network: str) -> tuple[known.Known, ...]:
     entries = tuple(entry for entry in known.TABLE if network in entry.networks)
     if network != "celeba":
         return entries
-    url = entries[0].url.removesuffix(_FIRST_CLASSIFIER)
+    url = entries[0].url.removesuffix(entries[0].name)
     return tuple(
         dataclasses.replace(entries[0], name=name, url=url + name, what=f"NVIDIA's classifier of {attribute}")
         for attribute, name in ((attribute, celeba.file_name(attribute)) for attribute in celeba.ATTRIBUTES)
@@ -212,7 +211,7 @@ def report(
         metrics_of: networks, and the metrics that need each.
         progress_fn: is told (files read, files in all); each is read whole.
     """
-    paths, found = listed(folder), []
+    paths, found, used = listed(folder), [], []
     for number, path in enumerate(paths, 1):
         found.append(recognise(path))
         progress_fn(number, len(paths))
@@ -221,6 +220,7 @@ def report(
         parts = {part for parts in _SETS.get(network, ((network,),)) for part in parts}
         entries = [entry for entry in known.TABLE if parts & set(entry.networks)]
         here = [each for each in found if parts & set(each.networks)]
+        used += here
         try:
             is_ready = all(recognise(path).networks for path in files(network, folder))
         except MissingWeights:
@@ -232,7 +232,7 @@ def report(
             lines.append(f"  published: {entry.name}, {entry.what} ({entry.licence})\n    {_source(entry)}")
         if network == "celeba":
             lines.append(f"    and {len(celeba.ATTRIBUTES) - 1} others beside it, one for each attribute")
-    others = [each for each in found if not _served(each, metrics_of)]
+    others = [each for each in found if each not in used]
     lines += ["", *(f"not used: {_shown(each)}" for each in others)] if others else []
     lines += [
         "",
@@ -240,16 +240,6 @@ def report(
         f"To fetch one: {COMMAND} --download={known.TABLE[0].name}",
     ]
     return "\n".join(lines)
-
-
-def _served(found: Recognised, networks: Iterable[str]) -> set[str]:
-    """Returns which of some networks a file is a part of."""
-    return {
-        network
-        for network in networks
-        for parts in _SETS.get(network, ((network,),))
-        if set(parts) & set(found.networks)
-    }
 
 
 def _shown(found: Recognised) -> str:
