@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax import Array, lax
 
-from stylegan_jax.metrics.features import known, perceptual, stored
+from stylegan_jax.metrics.features import convolution, known, perceptual, stored
 
 Params = Mapping[str, Array]
 
@@ -27,18 +27,9 @@ HEADS_SHA256 = "a1f93ac2aa5206538abd8f824119056da71b98bf33a8f91fee7622b6842004be
 
 
 def lpips(params: Params, first: Array, second: Array) -> Array:
-    """Returns the LPIPS distances of pairs of images, in the parameters' precision (Zhang et al. 2018, Eq. 1).
+    """Returns the LPIPS distances [n] of images [n, h, w, c] in [-1, 1], in the parameters' precision.
 
-    Args:
-        params: from `read`, with heads.
-        first: in [-1, 1], h and w at least MIN_PX. [n, h, w, c], c = 1, 3 or 4
-        second: the same. [n, h, w, c]
-
-    Returns:
-        Distances, 0 for equal images. [n]
-
-    Raises:
-        ValueError: the parameters have no heads, or the images are too small or of different shapes.
+    It is `perceptual.distances` with parameters from `read`, with heads, and h and w of at least MIN_PX.
     """
     return perceptual.distances(params, functools.partial(stages, params), first, second, MIN_PX)
 
@@ -59,10 +50,7 @@ def stages(params: Params, images: Array) -> list[Array]:
         if k in (2, 3):
             x = lax.reduce_window(x, -np.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), "VALID")
         stride, padding = (STRIDE, 2) if k == 1 else (1, size // 2)
-        x = lax.conv_general_dilated(
-            x, params[f"conv{k}/kernel"], (stride, stride), [(padding, padding)] * 2,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=lax.Precision.HIGHEST,
-        )  # fmt: skip
+        x = convolution.plain_conv(x, params[f"conv{k}/kernel"], stride, [(padding, padding)] * 2)
         x = jax.nn.relu(x + params[f"conv{k}/bias"][None, None, None])
         results.append(x)
     return results
@@ -106,7 +94,6 @@ def read(path: str | os.PathLike, heads: str | os.PathLike | None = None) -> kno
     values = iter(arrays.values())
     for k in range(1, len(LAYERS) + 1):
         kernel, bias = next(values), next(values)
-        kernel = kernel.transpose(2, 3, 1, 0) if unused else kernel
-        params |= {f"conv{k}/kernel": np.asarray(kernel, np.float32), f"conv{k}/bias": np.asarray(bias, np.float32)}
-    params |= {f"head{k}": perceptual.flat_head(value) for k, value in enumerate(values, 1)}
+        params |= {f"conv{k}/kernel": kernel.transpose(2, 3, 1, 0) if unused else kernel, f"conv{k}/bias": bias}
+    params |= {f"head{k}": value.reshape(-1) for k, value in enumerate(values, 1)}
     return perceptual.weights(_OF_LPIPS, found, params, left_out, heads)

@@ -3,7 +3,7 @@
 `plain_conv` defines the result, and is what GPUs and TPUs compute. All products have the highest precision.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -39,8 +39,8 @@ def conv(x: Array, kernel: Array, stride: int = 1, padding: str = "SAME") -> Arr
     return form(x, kernel)[:, top : x.shape[1] - top, left : x.shape[2] - left]
 
 
-def plain_conv(x: Array, kernel: Array, stride: int = 1, padding: str = "SAME") -> Array:
-    """Returns what `conv` does."""
+def plain_conv(x: Array, kernel: Array, stride: int = 1, padding: str | Sequence[tuple[int, int]] = "SAME") -> Array:
+    """Returns what `conv` does; padding may also be pixels before and behind, of rows and of columns."""
     return lax.conv_general_dilated(
         x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"),
         precision=lax.Precision.HIGHEST,

@@ -105,9 +105,7 @@ def read(path: str | os.PathLike) -> known.Weights:
             f"{path} is DINOv2 of {depth} blocks of width {width}; the published FD_DINOv2 takes ViT-L/14, of "
             f"{PUBLISHED_DEPTH} blocks of width {PUBLISHED_WIDTH}, so numbers cannot be compared with it."
         )
-    return stored.weights(
-        [found], {name: np.asarray(value, np.float32) for name, value in params.items()}, left_out, *notes
-    )
+    return stored.weights([found], params, left_out, *notes)
 
 
 def _positions(table: np.ndarray, side: int) -> np.ndarray:

@@ -55,12 +55,8 @@ def apply(params: Params, images: Array, resize_name: str = "tf1_bilinear") -> t
 def activations(params: Params, images: Array, resize_name: str = "tf1_bilinear") -> dict[str, Array]:
     """Returns the spatial means of the four layers that metrics use, by their numbers of maps.
 
-    They follow the first and the second pool, the eighth block and the last one.
-
-    Args:
-        params: from `read`.
-        images: uint8, of any size. [n, h, w, c], c = 1, 3 or 4
-        resize_name: one of RESIZES.
+    They follow the first and the second pool, the eighth block and the last one. Arguments and errors are those of
+    `apply`.
 
     Returns:
         "64", "192", "768" and "2048": [n, maps]
@@ -281,7 +277,7 @@ def read(path: str | os.PathLike) -> known.Weights:
     for name, place in places.items():
         values = [arrays[part] for part in _parts(place, is_torch)]
         params[f"{name}/kernel"], params[f"{name}/bias"] = _folded(*values)
-    return stored.weights([found], {name: np.asarray(value, np.float32) for name, value in params.items()}, left_out)
+    return stored.weights([found], params, left_out)
 
 
 def _parts(place: str, is_torch: bool) -> list[str]:

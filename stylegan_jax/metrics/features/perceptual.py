@@ -135,9 +135,4 @@ def _heads(found: stored.Stored, network: Network) -> dict[str, np.ndarray]:
     except ValueError as error:
         wanted = f"Heads of LPIPS 0.1 for {network.name} are needed: lpips/weights/v0.1/{network.heads_file}."
         raise ValueError(f"{error} {wanted}") from None
-    return {f"head{k}": flat_head(value) for k, value in enumerate(arrays.values(), 1)}
-
-
-def flat_head(value: np.ndarray) -> np.ndarray:
-    """Returns a head as the parameters have it. [maps]"""
-    return np.asarray(value.reshape(-1), np.float32)
+    return {f"head{k}": value.reshape(-1) for k, value in enumerate(arrays.values(), 1)}

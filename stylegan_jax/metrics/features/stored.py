@@ -106,7 +106,8 @@ def take(
 
 
 def weights(files: list[Stored], params: dict[str, np.ndarray], left_out: dict[str, str], *notes: str) -> known.Weights:
-    """Returns parameters, with what is known of their files. A file that is not known is noted."""
+    """Returns parameters as float32, with what is known of their files. A file that is not known is noted."""
+    params = {name: np.asarray(value, np.float32) for name, value in params.items()}
     names = []
     for found in files:
         published = known.of_digest(found.sha256)

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from stylegan_jax.metrics.features import convolution
+
 Params = Mapping[str, Array]
 
 HEAD_SIZE = 64  # Dimensions of an attention head, in every published network.
@@ -37,10 +39,7 @@ def tokens(params: Params, images: Array) -> Array:
         [n, 1 + g^2, d]
     """
     kernel = params["patch/kernel"]
-    x = lax.conv_general_dilated(
-        images, kernel, kernel.shape[:2], "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        precision=lax.Precision.HIGHEST,
-    )  # fmt: skip
+    x = convolution.plain_conv(images, kernel, kernel.shape[0], "VALID")
     x = x.reshape(x.shape[0], -1, x.shape[3])
     x = x + params["patch/bias"][None, None] if "patch/bias" in params else x
     first = jnp.broadcast_to(params["class"][None, None], (x.shape[0], 1, x.shape[2]))

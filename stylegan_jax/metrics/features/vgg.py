@@ -32,18 +32,9 @@ HEADS_SHA256 = "5a817dd418ce389584f98488842d0e53f5e75430a9ce1685cc00ea1fba4b262b
 
 
 def lpips(params: Params, first: Array, second: Array) -> Array:
-    """Returns the LPIPS distances of pairs of images, in the parameters' precision (Zhang et al. 2018, Eq. 1).
+    """Returns the LPIPS distances [n] of images [n, h, w, c] in [-1, 1], in the parameters' precision.
 
-    Args:
-        params: from `read`, with heads.
-        first: in [-1, 1], h and w at least MIN_PX. [n, h, w, c], c = 1, 3 or 4
-        second: the same. [n, h, w, c]
-
-    Returns:
-        Distances, 0 for equal images. [n]
-
-    Raises:
-        ValueError: the parameters have no heads, or the images are too small or of different shapes.
+    It is `perceptual.distances` with parameters from `read`, with heads, and h and w of at least MIN_PX.
     """
     return perceptual.distances(params, functools.partial(stages, params), first, second, MIN_PX)
 
@@ -179,7 +170,7 @@ def _of_torch(found: stored.Stored, kind: str) -> tuple[dict[str, np.ndarray], d
         place, _, part = name.rpartition(".")
         if place in _DENSE[kind]:
             own = f"fc{_DENSE[kind].index(place) + 1}/{'kernel' if part == 'weight' else 'bias'}"
-            dense[own] = np.asarray(arrays.pop(name), np.float32)
+            dense[own] = arrays.pop(name)
     values = [value.transpose(2, 3, 1, 0) if value.ndim == 4 else value for value in arrays.values()]
     return _named(values) | dense, left_out
 
@@ -197,7 +188,7 @@ def _of_tensorflow(found: stored.Stored) -> tuple[dict[str, np.ndarray], dict[st
     if [kernel.shape for kernel in kernels] == wanted and [bias.shape for bias in biases] == [(m,) for m in MAPS]:
         params = _named([value for pair in zip(kernels, biases, strict=True) for value in pair])
         if trees.sha256(params) == CONVOLUTIONS_SHA256 and [head.size for head in heads] == list(_HEAD_MAPS):
-            return params | {f"head{k}": perceptual.flat_head(head) for k, head in enumerate(heads, 1)}, {}
+            return params | {f"head{k}": head.reshape(-1) for k, head in enumerate(heads, 1)}, {}
     raise ValueError(
         f"{found.path} is a pickle of TensorFlow whose arrays are not those of VGG16 with the heads of LPIPS. LPIPS "
         f"needs {known.VGG_FILES}."
@@ -207,5 +198,5 @@ def _of_tensorflow(found: stored.Stored) -> tuple[dict[str, np.ndarray], dict[st
 def _named(values: list[np.ndarray]) -> dict[str, np.ndarray]:
     """Returns parameters of kernels and biases in turn, and heads behind them."""
     names = [f"conv{k}/{part}" for k in range(1, len(MAPS) + 1) for part in ("kernel", "bias")]
-    params = {name: np.asarray(value, np.float32) for name, value in zip(names, values, strict=False)}
-    return params | {f"head{k}": perceptual.flat_head(value) for k, value in enumerate(values[len(names) :], 1)}
+    params = dict(zip(names, values, strict=False))
+    return params | {f"head{k}": value.reshape(-1) for k, value in enumerate(values[len(names) :], 1)}
