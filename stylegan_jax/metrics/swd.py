@@ -7,7 +7,6 @@ Source: Karras et al. 2018 (Progressive GAN), Sec. 5; official metrics/sliced_wa
 """
 
 import concurrent.futures
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +15,7 @@ import numpy as np
 from stylegan_jax.metrics import batches
 
 MIN_RESOLUTION = 16  # The pyramid's coarsest level, px.
-PATCH_PX = 7
+PATCH_PX = 7  # Height and width of a patch.
 _MOST_NUMBERS = 2**24  # Projections of one set that a thread holds at a time: 64 MiB.
 _IMAGES_AT_A_TIME = 256  # Whose patches are squared in float64.
 _KERNEL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)  # Burt and Adelson's low-pass filter.
@@ -46,41 +45,38 @@ def laplacian_pyramid(images: jax.Array, num_levels: int) -> list[jax.Array]:
     """
     pyramid = [images]
     for _ in range(num_levels - 1):
-        smaller = _pyramid_down(pyramid[-1])
+        smaller = _low_pass(pyramid[-1])[:, ::2, ::2]
         pyramid[-1] = pyramid[-1] - _pyramid_up(smaller)
         pyramid.append(smaller)
     return pyramid
 
 
-def draw_corners(
-    num_images: int, resolution: int, seed: int, *, num_patches: int = 128, patch_px: int = PATCH_PX
-) -> dict[int, np.ndarray]:
+def draw_corners(num_images: int, resolution: int, seed: int, *, num_patches: int = 128) -> dict[int, np.ndarray]:
     """Returns where patches begin, (y, x), by the level's resolution in px. int32 [num_images, num_patches, 2] each.
 
     Places are uniform, and a function of the seed, the number of images and the resolution.
     """
     rng = np.random.default_rng(seed)
     shape = num_images, num_patches, 2
-    return {r: rng.integers(0, r - patch_px + 1, shape, np.int32) for r in levels(resolution)}
+    return {r: rng.integers(0, r - PATCH_PX + 1, shape, np.int32) for r in levels(resolution)}
 
 
-def patches(images: np.ndarray, corners: dict[int, np.ndarray], patch_px: int = PATCH_PX) -> dict[int, np.ndarray]:
+def patches(images: np.ndarray, corners: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
     """Returns the patches at `corners` of every pyramid level, by the level's resolution in px.
 
     Args:
         images: uint8. [n, h, w, c], h = w, a power of two of at least 16
         corners: places in these images, from `draw_corners`. [n, p, 2] each
-        patch_px: height and width of a patch, 1..16.
 
     Returns:
-        For each level, float32 [n, p, patch_px, patch_px, c].
+        For each level, float32 [n, p, PATCH_PX, PATCH_PX, c].
     """
     if images.dtype != np.uint8 or images.ndim != 4 or len(images) == 0 or images.shape[1] != images.shape[2]:
         raise ValueError(f"images must be uint8 [n, h, h, c], and are {images.dtype} {list(images.shape)}.")
     found = []
     for part in batches.slices(len(images), images.shape[1]):
         on_device = jax.device_put((images[part], [c[part] for c in corners.values()]))
-        found.append(jax.device_get(_patches(*on_device, patch_px=patch_px)))
+        found.append(jax.device_get(_patches(*on_device)))
     return {r: np.concatenate(level) for r, level in zip(corners, zip(*found, strict=True), strict=True)}
 
 
@@ -139,32 +135,29 @@ def sliced_wasserstein(
         return float(np.mean(list(pool.map(one_repeat, directions.astype(np.float32)))))
 
 
-def distances(
-    first: dict[int, np.ndarray], second: dict[int, np.ndarray], seed: int, **directions: int
-) -> dict[int, float]:
+def distances(first: dict[int, np.ndarray], second: dict[int, np.ndarray], seed: int) -> dict[int, float]:
     """Returns 1000 times the sliced Wasserstein distance of every level, by its resolution in px.
 
     Args:
         first: what `descriptors` returned for one set of images.
         second: the same for another of the same resolution.
         seed: seed of the directions.
-        **directions: num_repeats and num_directions of `sliced_wasserstein`.
     """
     if first.keys() != second.keys():
         raise ValueError(f"The sets have levels of {sorted(first)} px and of {sorted(second)} px; resize the images.")
-    return {r: 1e3 * sliced_wasserstein(first[r], second[r], seed, **directions) for r in first}
+    return {r: 1e3 * sliced_wasserstein(first[r], second[r], seed) for r in first}
 
 
-@functools.partial(jax.jit, static_argnames="patch_px")
-def _patches(images: jax.Array, corners: list[jax.Array], *, patch_px: int) -> list[jax.Array]:
-    """Returns the patches at the corners (y, x) of each level. [n, p, patch_px, patch_px, c] a level"""
+@jax.jit
+def _patches(images: jax.Array, corners: list[jax.Array]) -> list[jax.Array]:
+    """Returns the patches at the corners (y, x) of each level. [n, p, PATCH_PX, PATCH_PX, c] a level"""
     pyramid = laplacian_pyramid(images.astype(jnp.float32), len(corners))
-    offsets = jnp.arange(patch_px)
+    offsets = jnp.arange(PATCH_PX)
     found = []
     for level, corner in zip(pyramid, corners, strict=True):
         n = jnp.arange(level.shape[0])[:, None, None, None]
-        y = corner[:, :, 0, None, None] + offsets[None, None, :, None]  # [n, p, patch_px, 1]
-        x = corner[:, :, 1, None, None] + offsets[None, None, None, :]  # [n, p, 1, patch_px]
+        y = corner[:, :, 0, None, None] + offsets[None, None, :, None]  # [n, p, PATCH_PX, 1]
+        x = corner[:, :, 1, None, None] + offsets[None, None, None, :]  # [n, p, 1, PATCH_PX]
         found.append(level[n, y, x])
     return found
 
@@ -190,11 +183,6 @@ def _sorted_projections(points: np.ndarray, directions: np.ndarray, num_quantile
     if len(points) == num_quantiles:
         return projections
     return projections[:, (np.arange(num_quantiles) * 2 + 1) * len(points) // (2 * num_quantiles)]
-
-
-def _pyramid_down(images: jax.Array) -> jax.Array:
-    """Returns the images low-passed and halved. [n, h/2, w/2, c]"""
-    return _low_pass(images)[:, ::2, ::2]
 
 
 def _pyramid_up(images: jax.Array) -> jax.Array:

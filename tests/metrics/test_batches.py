@@ -19,5 +19,5 @@ def test_patches_of_large_images_need_little_memory():
     (part, *_) = batches.slices(128, 1024)
     images = jax.ShapeDtypeStruct((part.stop, 1024, 1024, 3), np.uint8)
     corners = [jax.ShapeDtypeStruct((part.stop, 16, 2), np.int32) for _ in swd.levels(1024)]
-    program = swd._patches.lower(images, corners, patch_px=7).compile()
+    program = swd._patches.lower(images, corners).compile()
     assert program.memory_analysis().temp_size_in_bytes < 2**30

@@ -50,7 +50,7 @@ def test_levels_end_at_16_px():
 def test_descriptors_are_normalized_patches_of_their_own_image():
     images = _images(3)
     images[1] = 255 - images[0]
-    found = _descriptors(images, seed=5, num_patches=4, patch_px=7)
+    found = _descriptors(images, seed=5, num_patches=4)
     assert list(found) == [32, 16]
     for level, pyramid in zip((32, 16), _naive_pyramid(images, 2), strict=True):
         windows = np.lib.stride_tricks.sliding_window_view(pyramid, (7, 7), axis=(1, 2))  # [n, y, x, c, 7, 7]
