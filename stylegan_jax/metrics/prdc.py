@@ -19,17 +19,13 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
-from stylegan_jax.devices import mesh
 from stylegan_jax.metrics import feature_sets
 
 _ROUNDING = 1e-12  # A squared distance below this share of |x|^2 + |y|^2 is rounding: the two points are the same.
 
 
-def precision_recall(
-    fakes: np.ndarray, reals: np.ndarray, num_neighbours: int = 3, devices: Mesh | None = None
-) -> dict[str, float]:
+def precision_recall(fakes: np.ndarray, reals: np.ndarray, num_neighbours: int = 3) -> dict[str, float]:
     """Returns precision and recall with `distance <= radius`: `pr50k3` of 50,000 images and VGG16's features.
 
     Differs: StyleGAN2-ADA and StyleGAN3 round the features and distances to float16.
@@ -38,20 +34,17 @@ def precision_recall(
         fakes: float. [n, d], n > num_neighbours
         reals: float. [m, d], m > num_neighbours
         num_neighbours: k, a ball's own point not counted. At least 1.
-        devices: devices of this process that share the work; by default, one does all of it.
 
     Raises:
         ValueError: a set is malformed or too small.
 
     Source: Kynkaanniemi et al. 2019, Eqs. 1 and 2; StyleGAN3, metrics/precision_recall.py; torch-fidelity.
     """
-    found = _shares(fakes, reals, num_neighbours, devices, jnp.less_equal)
+    found = _shares(fakes, reals, num_neighbours, jnp.less_equal)
     return {name: found[name] for name in ("precision", "recall")}
 
 
-def prdc(
-    fakes: np.ndarray, reals: np.ndarray, num_neighbours: int = 5, devices: Mesh | None = None
-) -> dict[str, float]:
+def prdc(fakes: np.ndarray, reals: np.ndarray, num_neighbours: int = 5) -> dict[str, float]:
     """Returns precision, recall, density and coverage with `distance < radius`.
 
     Density is the number of reals' balls that hold a fake, over k, in the mean over the fakes; it may exceed 1.
@@ -59,12 +52,10 @@ def prdc(
 
     Source: Naeem et al. 2020, Eqs. 3 to 6; its code, prdc/prdc.py.
     """
-    return _shares(fakes, reals, num_neighbours, devices, jnp.less)
+    return _shares(fakes, reals, num_neighbours, jnp.less)
 
 
-def _shares(
-    fakes: np.ndarray, reals: np.ndarray, k: int, devices: Mesh | None, is_inside: Callable
-) -> dict[str, float]:
+def _shares(fakes: np.ndarray, reals: np.ndarray, k: int, is_inside: Callable) -> dict[str, float]:
     """Returns all four numbers; `is_inside` compares distances with radii."""
     fakes, reals = feature_sets.checked_pair(fakes, reals)
     if not 1 <= k < min(len(fakes), len(reals)):
@@ -74,15 +65,11 @@ def _shares(
         )
     num_balls = np.zeros(len(fakes), np.int64)  # Balls of reals around each fake.
     num_recalled = num_covered = 0
-    devices = mesh.make_mesh(jax.local_devices()[:1]) if devices is None else devices
     with jax.enable_x64(True):
-        all_fakes, all_reals = (
-            jax.device_put(np.asarray(x, np.float64), mesh.replicated(devices)) for x in (fakes, reals)
-        )
-        fake_radii, real_radii = _radii(all_fakes, k, devices), _radii(all_reals, k, devices)
+        all_fakes, all_reals = (jnp.asarray(x, jnp.float64) for x in (fakes, reals))
+        fake_radii, real_radii = _radii(all_fakes, k), _radii(all_reals, k)
         for rows in feature_sets.blocks(len(reals), len(fakes)):
-            block = _split(all_reals[rows], devices), _split(real_radii[rows], devices)
-            counts = _counts(block[0], all_fakes, block[1], fake_radii, is_inside=is_inside)
+            counts = _counts(all_reals[rows], all_fakes, real_radii[rows], fake_radii, is_inside=is_inside)
             num_balls += np.asarray(counts[0])
             num_recalled += int(counts[1])
             num_covered += int(counts[2])
@@ -107,20 +94,13 @@ def _nearest(rows: jax.Array, points: jax.Array, *, k: int) -> jax.Array:
     return -jax.lax.top_k(-_squared_distances(rows, points), k + 1)[0]
 
 
-def _radii(points: jax.Array, k: int, devices: Mesh) -> np.ndarray:
+def _radii(points: jax.Array, k: int) -> np.ndarray:
     """Returns the squared radius of each point's ball. float32 [n]"""
     radii = []
     for rows in feature_sets.blocks(len(points), len(points)):
         # XLA sorts whole rows if the last column is taken inside of the compiled function: forty times as long.
-        nearest = _nearest(_split(points[rows], devices), points, k=k)
-        radii.append(np.asarray(nearest)[: rows.stop - rows.start, k])
+        radii.append(np.asarray(_nearest(points[rows], points, k=k))[:, k])
     return np.concatenate(radii)
-
-
-def _split(rows: jax.Array | np.ndarray, devices: Mesh) -> jax.Array:
-    """Returns rows [b, ...] split over the devices, with rows of NaN behind them, which lie in no ball."""
-    padding = [(0, -len(rows) % devices.size)] + [(0, 0)] * (rows.ndim - 1)
-    return jax.device_put(jnp.pad(rows, padding, constant_values=jnp.nan), mesh.split(devices))
 
 
 @functools.partial(jax.jit, static_argnames="is_inside")

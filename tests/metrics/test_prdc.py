@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import scipy.spatial
 
-from stylegan_jax.devices import mesh
 from stylegan_jax.metrics import prdc
 
 
@@ -59,22 +58,6 @@ def test_numbers_do_not_depend_on_the_blocks_nor_on_the_order(number_of_precisio
     assert number_of_precision(fakes[::-1], reals[::-1], 3) == expected
     monkeypatch.setattr(prdc.feature_sets, "BLOCK_NUMBERS", 7 * 55)
     assert number_of_precision(fakes, reals, 3) == expected
-
-
-@pytest.mark.parametrize("number_of_precision", [prdc.precision_recall, prdc.prdc])
-@pytest.mark.parametrize("block_numbers", [2**23, 7 * 55])
-def test_devices_that_share_the_work_find_the_same_numbers(number_of_precision, block_numbers, monkeypatch):
-    monkeypatch.setattr(prdc.feature_sets, "BLOCK_NUMBERS", block_numbers)
-    devices = mesh.make_mesh()
-    assert devices.size == 4  # Which divides neither the 55 reals nor the blocks.
-    expected = number_of_precision(*_with_ties(), 3)
-    assert number_of_precision(*_with_ties(), 3, devices) == expected
-
-
-def test_rows_are_split_over_the_devices():
-    rows = prdc._split(np.ones((7, 3)), mesh.make_mesh())
-    assert {shard.data.shape for shard in rows.addressable_shards} == {(2, 3)}
-    assert len({shard.device for shard in rows.addressable_shards}) == 4
 
 
 def test_numbers_do_not_depend_on_scale_and_place():
