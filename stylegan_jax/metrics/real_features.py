@@ -1,6 +1,5 @@
 """The features of real pictures, kept from one evaluation to the next under a key of their content."""
 
-import dataclasses
 import hashlib
 import json
 import logging
@@ -23,20 +22,11 @@ VERSION = 1  # Raise it whenever the same pictures and weights give other number
 _log = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True)
-class Key:
-    """What decides about the features of pictures.
-
-    Attributes:
-        content: the pictures' fingerprint, which of them, how they become squares; the weights' digest, the resize,
-            the version.
-    """
-
-    content: dict[str, Any]
+class Key(dict[str, Any]):
+    """What decides about the features of pictures; as text, 16 hexadecimal digits, part of the files' names."""
 
     def __str__(self) -> str:
-        """16 hexadecimal digits, part of the files' names."""
-        return hashlib.sha256(json.dumps(self.content, sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(self, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def open_folder() -> pathlib.Path | None:
@@ -54,16 +44,14 @@ def open_folder() -> pathlib.Path | None:
 def key_of(pictures: Pictures, network: Opened) -> Key:
     """Returns the key of the features that a network makes of pictures."""
     return Key(
-        {
-            "version": VERSION,
-            "fingerprint": pictures.images.fingerprint,
-            "resolution": pictures.resolution,
-            "made_with": dict(pictures.images.made_with),
-            "which": pictures.which,
-            "features": network.kind,
-            "resize": KINDS[network.kind].resize,
-            "weights": network.content_sha256,
-        }
+        version=VERSION,
+        fingerprint=pictures.images.fingerprint,
+        resolution=pictures.resolution,
+        made_with=dict(pictures.images.made_with),
+        which=pictures.which,
+        features=network.kind,
+        resize=KINDS[network.kind].resize,
+        weights=network.content_sha256,
     )
 
 
@@ -74,7 +62,7 @@ def read(folder: pathlib.Path | None, key: Key, half_of: np.ndarray, needs_rows:
     path = folder / f"{key}.npz"
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
-            if json.loads(str(found["key"])) != key.content:
+            if json.loads(str(found["key"])) != key:
                 return None
             halves = tuple(
                 frechet.Statistics(int(found[f"count{i}"]), found[f"mean{i}"], found[f"scatter{i}"]) for i in (0, 1)
@@ -101,7 +89,7 @@ def write(folder: pathlib.Path | None, key: Key, found: Collected) -> None:
         return
     rows = {name: value for name, value in (("features", found.rows), ("logits", found.logits)) if value is not None}
     checksums = {name: zlib.crc32(value) for name, value in rows.items()}
-    arrays: dict[str, Any] = {"key": json.dumps(key.content), "rows": json.dumps(checksums)}
+    arrays: dict[str, Any] = {"key": json.dumps(key), "rows": json.dumps(checksums)}
     for i, half in enumerate(found.halves):
         arrays |= {f"count{i}": half.count, f"mean{i}": half.mean, f"scatter{i}": half.scatter}
     try:
