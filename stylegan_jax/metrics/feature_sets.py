@@ -1,8 +1,31 @@
 """Sets of features: the arrays that a feature network gives for a set of images, one row an image."""
 
+import dataclasses
+
 import numpy as np
 
 BLOCK_NUMBERS = 2**23  # Largest block of a matrix of all pairs: 0.07 GB in float64.
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A number that was estimated from each of several parts of a set.
+
+    Attributes:
+        of_parts: the number of each part. float64 [num_parts]
+    """
+
+    of_parts: np.ndarray
+
+    @property
+    def mean(self) -> float:
+        """The mean over the parts: what is quoted."""
+        return float(self.of_parts.mean())
+
+    @property
+    def std(self) -> float:
+        """The population standard deviation over the parts."""
+        return float(self.of_parts.std())
 
 
 def checked(features: np.ndarray, name: str = "features") -> np.ndarray:

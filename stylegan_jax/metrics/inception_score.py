@@ -8,38 +8,16 @@ the score depends on the number of images in a split.
 Source: Salimans et al. 2016, Sec. 4.
 """
 
-import dataclasses
-
 import numpy as np
 
 from stylegan_jax.metrics import feature_sets
+from stylegan_jax.metrics.feature_sets import Estimate
 
 _BLOCK = 1024  # Images whose probabilities are held at a time.
 
 
-@dataclasses.dataclass(frozen=True)
-class Score:
-    """An inception score over splits.
-
-    Attributes:
-        of_splits: the score of each split. float64 [num_splits]
-    """
-
-    of_splits: np.ndarray
-
-    @property
-    def mean(self) -> float:
-        """The mean over the splits: what is quoted."""
-        return float(self.of_splits.mean())
-
-    @property
-    def std(self) -> float:
-        """The population standard deviation over the splits."""
-        return float(self.of_splits.std())
-
-
-def stylegan2_ada(logits: np.ndarray, num_splits: int = 10) -> Score:
-    """Returns the inception score of the images in the order in which they come: `is50k` of 50,000 fakes.
+def stylegan2_ada(logits: np.ndarray, num_splits: int = 10) -> Estimate:
+    """Returns the inception score, by split, of images in the order in which they come: `is50k` of 50,000 fakes.
 
     Args:
         logits: FID's Inception network's, without the bias of its last layer. float [n, num_classes], n >= num_splits
@@ -55,10 +33,10 @@ def stylegan2_ada(logits: np.ndarray, num_splits: int = 10) -> Score:
     if not 1 <= num_splits <= n:
         raise ValueError(f"num_splits is {num_splits}, and there are {n} images; use 1 to {n} splits.")
     edges = [i * n // num_splits for i in range(num_splits + 1)]
-    return Score(np.array([_score(logits[a:b]) for a, b in zip(edges[:-1], edges[1:], strict=True)]))
+    return Estimate(np.array([_score(logits[a:b]) for a, b in zip(edges[:-1], edges[1:], strict=True)]))
 
 
-def torch_fidelity(logits: np.ndarray, num_splits: int = 10, seed: int = 2020) -> Score:
+def torch_fidelity(logits: np.ndarray, num_splits: int = 10, seed: int = 2020) -> Estimate:
     """Returns torch-fidelity's inception score: images are shuffled before they are cut into splits.
 
     Arguments and errors are those of `stylegan2_ada`; seed is the shuffle's.

@@ -3,45 +3,19 @@
     k(x, y) = (x . y / d + 1)^3
     MMD^2 = mean of k(x, x') over x != x'  +  mean of k(y, y') over y != y'  -  2 mean of k(x, y)
 
-The estimate is unbiased: it does not depend on the number of images, and is slightly negative for equal sets as often
-as positive. Codes take the mean over random subsets; which subsets is what tells their definitions apart. All sums are
-float64, on the device.
+Lower is better. The estimate is unbiased: it does not depend on the number of images, and is slightly negative for
+equal sets as often as positive. Codes take the mean over random subsets, which is quoted as KID; which subsets is what
+tells their definitions apart. All sums are float64, on the device.
 
 Source: Binkowski et al. 2018, Sec. 4; its code, gan/compute_scores.py.
 """
-
-import dataclasses
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from stylegan_jax.metrics import feature_sets
-
-TORCH_FIDELITY_SEED = 2020
-
-
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """A kernel distance over subsets. Lower is better.
-
-    Attributes:
-        of_subsets: the distance of each subset. float64 [num_subsets]
-        subset_size: images of each set in a subset.
-    """
-
-    of_subsets: np.ndarray
-    subset_size: int
-
-    @property
-    def mean(self) -> float:
-        """The mean over the subsets: what is quoted as KID."""
-        return float(self.of_subsets.mean())
-
-    @property
-    def std(self) -> float:
-        """The population standard deviation over the subsets."""
-        return float(self.of_subsets.std())
+from stylegan_jax.metrics.feature_sets import Estimate
 
 
 def torch_fidelity(
@@ -49,16 +23,16 @@ def torch_fidelity(
     reals: np.ndarray,
     num_subsets: int = 100,
     subset_size: int = 1000,
-    seed: int = TORCH_FIDELITY_SEED,
+    seed: int = 2020,
 ) -> Estimate:
-    """Returns torch-fidelity's KID: the same subsets for the same seed.
+    """Returns torch-fidelity's KID, by subset: the same subsets for the same seed.
 
     Args:
         fakes: float. [n, d], n >= subset_size
         reals: float. [m, d], m >= subset_size
         num_subsets: at least 1.
         subset_size: at least 2.
-        seed: seed of the subsets.
+        seed: seed of the subsets, by default torch-fidelity's.
 
     Raises:
         ValueError: a set is malformed, or smaller than a subset.
@@ -118,7 +92,7 @@ def _over_subsets(fakes: np.ndarray, reals: np.ndarray, num_subsets: int, size: 
         x = fakes[rng.choice(len(fakes), size, replace=False)]
         y = reals[rng.choice(len(reals), size, replace=False)]
         distances.append(squared_mmd(x, y))
-    return Estimate(np.array(distances), size)
+    return Estimate(np.array(distances))
 
 
 def _kernel(inner: jax.Array, d: int) -> jax.Array:

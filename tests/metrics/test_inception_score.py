@@ -21,7 +21,7 @@ def test_score_equals_a_naive_one_in_splits_of_unequal_size():
     logits = _logits()
     found = inception_score.stylegan2_ada(logits, num_splits=3)
     expected = [_naive(part) for part in (logits[:17], logits[17:35], logits[35:])]
-    np.testing.assert_allclose(found.of_splits, expected, rtol=1e-12)
+    np.testing.assert_allclose(found.of_parts, expected, rtol=1e-12)
     np.testing.assert_allclose([found.mean, found.std], [np.mean(expected), np.std(expected)], rtol=1e-12)
 
 
@@ -34,7 +34,7 @@ def test_torch_fidelity_shuffles_before_it_splits():
     logits = _logits()
     shuffled = logits[np.random.RandomState(9).permutation(53)]
     found = inception_score.torch_fidelity(logits, num_splits=4, seed=9)
-    np.testing.assert_array_equal(found.of_splits, inception_score.stylegan2_ada(shuffled, num_splits=4).of_splits)
+    np.testing.assert_array_equal(found.of_parts, inception_score.stylegan2_ada(shuffled, num_splits=4).of_parts)
 
 
 def test_score_reaches_from_one_to_the_number_of_classes():
@@ -48,7 +48,7 @@ def test_score_does_not_depend_on_a_constant_added_to_an_images_logits():
     logits = _logits().astype(np.float64)
     shifted = logits + np.random.default_rng(1).normal(0, 500, (53, 1))
     np.testing.assert_allclose(
-        inception_score.stylegan2_ada(shifted).of_splits, inception_score.stylegan2_ada(logits).of_splits, rtol=1e-10
+        inception_score.stylegan2_ada(shifted).of_parts, inception_score.stylegan2_ada(logits).of_parts, rtol=1e-10
     )
 
 

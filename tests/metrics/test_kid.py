@@ -60,17 +60,18 @@ def test_subsets_are_drawn_as_torch_fidelity_draws_them():
     for _ in range(3):
         x = fakes[rng.choice(60, 20, replace=False)]
         expected.append(_naive(x, reals[rng.choice(50, 20, replace=False)]))
-    np.testing.assert_allclose(found.of_subsets, expected, rtol=1e-12)
+    np.testing.assert_allclose(found.of_parts, expected, rtol=1e-12)
     np.testing.assert_allclose([found.mean, found.std], [np.mean(expected), np.std(expected)], rtol=1e-12)
 
 
 def test_the_subset_of_stylegan2_ada_shrinks_to_the_smaller_set_and_that_of_torch_fidelity_is_refused():
     fakes, reals = _sets()
     small = kid.stylegan2_ada(fakes, reals, seed=1, num_subsets=2)
-    assert small.subset_size == 50
     expected = kid.torch_fidelity(fakes, reals, num_subsets=2, subset_size=50, seed=1)
-    np.testing.assert_array_equal(small.of_subsets, expected.of_subsets)
-    assert kid.stylegan2_ada(fakes, reals, seed=1, num_subsets=2, max_subset_size=30).subset_size == 30
+    np.testing.assert_array_equal(small.of_parts, expected.of_parts)
+    smaller = kid.stylegan2_ada(fakes, reals, seed=1, num_subsets=2, max_subset_size=30)
+    expected = kid.torch_fidelity(fakes, reals, num_subsets=2, subset_size=30, seed=1)
+    np.testing.assert_array_equal(smaller.of_parts, expected.of_parts)
     with pytest.raises(ValueError, match="subset_size is 1000.*60 fakes and 50 reals.*at most 50"):
         kid.torch_fidelity(fakes, reals)
 
@@ -82,7 +83,7 @@ def test_distance_equals_that_of_torch_fidelity(case, size, features_golden):
     fakes, reals = golden.sets(case)
     num_subsets = len(golden[f"{case}kid/per_subset_float64"])
     found = kid.torch_fidelity(fakes, reals, num_subsets=num_subsets, subset_size=size)
-    golden.check(f"{case}kid/per_subset_float64", found.of_subsets, rtol=0, atol=1e-12)
+    golden.check(f"{case}kid/per_subset_float64", found.of_parts, rtol=0, atol=1e-12)
     golden.check(f"{case}kid/mean_float64", found.mean, rtol=1e-10)
     golden.check(f"{case}kid/std_float64", found.std, rtol=1e-10)
     golden.check(f"{case}kid/mean", found.mean, rtol=1e-6, atol=1e-7)  # The package's own, in float32.
