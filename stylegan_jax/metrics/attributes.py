@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -93,30 +93,27 @@ def trained(path: str | os.PathLike) -> Attributes:
     return Attributes(names, _small_network, params, sha256, what)
 
 
-def celeba(folder: str | os.PathLike, names: Sequence[str] | None = None) -> Attributes:
+def celeba(folder: str | os.PathLike) -> Attributes:
     """Returns the attributes of NVIDIA's classifiers, as official linear separability takes them.
 
     The published code does not say which sign of their logits means the attribute. Separability is the same either way.
     All 40 take 3.7 GB on the device, and twice as much on the host while they are read.
 
     Args:
-        folder: where the files lie, each with its published name.
-        names: attributes to take, of `features.celeba.ATTRIBUTES`. None: those that have a file in the folder; the
-            description names the missing ones.
+        folder: where the files lie, each with its published name. Attributes without a file are left out; the
+            description names them.
 
     Raises:
-        ValueError: a file is missing, damaged, or of another network; or the classifiers have several architectures.
+        ValueError: there is no file, or one is damaged, or of another network; or the classifiers have several
+            architectures.
     """
-    folder = pathlib.Path(folder)
-    wanted = classifiers.ATTRIBUTES if names is None else tuple(dict.fromkeys(names))
-    paths = {name: folder / classifiers.file_name(name) for name in wanted}
-    missing = [name for name in wanted if not paths[name].is_file()]
-    present = tuple(name for name in wanted if name not in missing)
-    if not present or (names is not None and missing):
-        listed = ", ".join(paths[name].name for name in missing[:3]) or "any, since no attribute was asked for"
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+    paths = {name: pathlib.Path(folder) / classifiers.file_name(name) for name in classifiers.ATTRIBUTES}
+    present = tuple(name for name, path in paths.items() if path.is_file())
+    if not present:
+        first = ", ".join(path.name for path in list(paths.values())[:3])
         raise ValueError(
-            f"{folder} lacks classifiers of attributes: {listed}{more}. Put them there, or ask for those that it has."
+            f"{folder} lacks classifiers of attributes: {first} and {len(paths) - 3} more. Put them there, or ask for "
+            "those that it has."
         )
     read = {name: classifiers.read(paths[name]) for name in present}
     model = read[present[0]][1]
@@ -129,7 +126,7 @@ def celeba(folder: str | os.PathLike, names: Sequence[str] | None = None) -> Att
     lines = "".join(f"{weights.sha256}  {weights.name}\n" for weights, _ in read.values())
     params = jax.tree.map(lambda *x: jnp.asarray(np.stack(x)), *(weights.params for weights, _ in read.values()))
     digest = hashlib.sha256(lines.encode()).hexdigest()
-    return Attributes(present, _celeba_logits(model), params, digest, _celeba_description(present, missing))
+    return Attributes(present, _celeba_logits(model), params, digest, _celeba_description(present))
 
 
 def _small_network(params: fd_faces.Params, images: Array) -> Array:
@@ -147,10 +144,11 @@ def _celeba_logits(model: Model) -> Callable[[Any, Array], Array]:
     return logits
 
 
-def _celeba_description(present: tuple[str, ...], missing: list[str]) -> str:
+def _celeba_description(present: tuple[str, ...]) -> str:
     """Returns what is said of some of NVIDIA's classifiers: which they are, and how that differs from the official."""
-    if len(present) == len(classifiers.ATTRIBUTES):
+    missing = [name for name in classifiers.ATTRIBUTES if name not in present]
+    if not missing:
         return "NVIDIA's 40 classifiers of CelebA's attributes"
     what = f"{len(present)} of NVIDIA's 40 classifiers of CelebA's attributes ({', '.join(present)})"
-    without = f"; no files of {', '.join(missing)}" if missing else ""
-    return f"{what}{without}: not comparable with the official separability, which takes all 40"
+    what += f"; no files of {', '.join(missing)}"
+    return f"{what}: not comparable with the official separability, which takes all 40"
