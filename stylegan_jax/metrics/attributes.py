@@ -1,6 +1,7 @@
 """Functions that tell which attributes images have: what linear separability is measured with."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -86,8 +87,7 @@ def trained(path: str | os.PathLike) -> Attributes:
             raise ValueError(
                 f"{path}: {shown(name)} has values that are not finite; make the file anew with {TRAINING}."
             )
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     params = {name: jnp.asarray(value, jnp.float32) for name, value in arrays.items()}
     what = f"{len(names)} attributes, by the network {path.name} trained on {source}"
     return Attributes(names, _small_network, params, sha256, what)
@@ -126,7 +126,7 @@ def celeba(folder: str | os.PathLike) -> Attributes:
     lines = "".join(f"{weights.sha256}  {weights.name}\n" for weights, _ in read.values())
     params = jax.tree.map(lambda *x: jnp.asarray(np.stack(x)), *(weights.params for weights, _ in read.values()))
     digest = hashlib.sha256(lines.encode()).hexdigest()
-    return Attributes(present, _celeba_logits(model), params, digest, _celeba_description(present))
+    return Attributes(present, functools.partial(_celeba_logits, model), params, digest, _celeba_description(present))
 
 
 def _small_network(params: fd_faces.Params, images: Array) -> Array:
@@ -135,13 +135,9 @@ def _small_network(params: fd_faces.Params, images: Array) -> Array:
         return fd_faces.apply(params, fd_faces.resize(images))[0]
 
 
-def _celeba_logits(model: Model) -> Callable[[Any, Array], Array]:
-    """Returns the function of stacked classifiers; one after another runs, so that one program serves all."""
-
-    def logits(params: Any, images: Array) -> Array:
-        return jax.lax.map(lambda one: classifiers.logits(one, images, model), params).T
-
-    return logits
+def _celeba_logits(model: Model, params: Any, images: Array) -> Array:
+    """Returns the logits of stacked classifiers; one after another runs, so that one program serves all."""
+    return jax.lax.map(lambda one: classifiers.logits(one, images, model), params).T
 
 
 def _celeba_description(present: tuple[str, ...]) -> str:

@@ -61,13 +61,7 @@ class Collected:
 
 
 def of_rows(half_of: np.ndarray, rows: np.ndarray, logits: np.ndarray | None = None) -> Collected:
-    """Returns what is collected of features that are at hand.
-
-    Args:
-        half_of: half that each image is dealt to, 0 or 1. int8 [n]
-        rows: features. float32 [n, d]
-        logits: a classifier's, if there are any. float32 [n, k]
-    """
+    """Returns what is collected of features that are at hand; the arguments are the fields of Collected."""
     sums = Sums(rows.shape[1])
     for first in range(0, len(rows), _BLOCK):
         sums.add(rows[first : first + _BLOCK], half_of[first : first + _BLOCK])

@@ -136,7 +136,8 @@ class Evaluator:
                 if metric.name in self._selections:
                     yield from self._collect_reals(metric, of_sets)
             wanted = self._wanted_of_fakes(of_sets)
-            fakes = self._fakes(made, max(kind.count for kind in wanted.values()), seed)
+            count = max(kind.count for kind in wanted.values())
+            fakes = self._pictures.first(count) if made is None else image_sets.Fakes(made, count, seed)
             found = yield from self._collect(fakes, wanted, "fakes")
             for metric in of_sets if found else ():
                 compute_fn = self._computation(metric, found[metric.definition.features], seed)
@@ -158,13 +159,10 @@ class Evaluator:
         """Makes, or reads, the features of the pictures of `metric`, for all metrics that compare with them."""
         pictures = self._selections[metric.name]
         have = self._of_reals.setdefault(pictures.which, {})
-        sharing = [
-            m for m in metrics if m.name in self._selections and self._selections[m.name].which == pictures.which
-        ]
         needs_rows: dict[str, bool] = {}
-        for m in sharing:
-            kind = m.definition.features
-            if kind not in have:
+        for m in metrics:
+            kind, others = m.definition.features, self._selections.get(m.name)
+            if others is not None and others.which == pictures.which and kind not in have:
                 needs_rows[kind] = needs_rows.get(kind, False) or self._needs_rows(m)
         wanted = {kind: Wanted(pictures.count, needed) for kind, needed in needs_rows.items()}
         keys = {kind: real_features.key_of(pictures, self._tools.networks[kind]) for kind in wanted if kind in KINDS}
@@ -192,9 +190,6 @@ class Evaluator:
             count = max(self._num_fakes(metric), before.count if before else 0)
             wanted[metric.definition.features] = Wanted(count, needs_rows=True)
         return wanted
-
-    def _fakes(self, made: image_sets.Generator | None, count: int, seed: int) -> image_sets.ImageSet:
-        return self._pictures.first(count) if made is None else image_sets.Fakes(made, count, seed)
 
     def _collect(
         self, images: image_sets.ImageSet, wanted: Mapping[str, Wanted], what: str

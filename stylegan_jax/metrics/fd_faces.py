@@ -111,7 +111,9 @@ def features(images: np.ndarray) -> np.ndarray:
     Returns:
         float32. [n, NUM_FEATURES]
     """
-    _check_images(images)
+    if images.dtype != np.uint8 or images.ndim != 4 or len(images) == 0:
+        raise ValueError(f"images must be uint8 [n, h, h, c], and are {images.dtype} {list(images.shape)}.")
+    _check_size(images.shape)
     params = load()
     parts = [images[part] for part in batches.slices(len(images), images.shape[1])]
     return np.concatenate([jax.device_get(_features(params, jax.device_put(part))) for part in parts])
@@ -156,13 +158,6 @@ def read_weights(path, sha256: str) -> dict[str, np.ndarray]:
         )
     with np.load(path, allow_pickle=False) as arrays:
         return {name: arrays[name].astype(np.float32) for name in arrays.files}
-
-
-def _check_images(images: np.ndarray) -> None:
-    """Raises ValueError unless `images` are some that `resize` can take, of uint8."""
-    if images.dtype != np.uint8 or images.ndim != 4 or len(images) == 0:
-        raise ValueError(f"images must be uint8 [n, h, h, c], and are {images.dtype} {list(images.shape)}.")
-    _check_size(images.shape)
 
 
 def _check_size(shape: tuple[int, ...]) -> None:

@@ -61,10 +61,6 @@ class Opened:
         """What is written beside a number that was computed with these weights."""
         return {"file": self.weights_name, "sha256": self.sha256, "sha256_of_arrays": self.content_sha256}
 
-    def __call__(self, images: Array) -> Mapping[str, Array]:
-        """Returns what the network makes of uint8 images [n, h, w, c]."""
-        return self.apply_fn(self.params, images)
-
 
 def _inception(resize_name: str, params: Any, images: Array) -> Mapping[str, Array]:
     features, logits = inception.apply(params, images, resize_name)

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,22 +17,6 @@ from stylegan_jax.data.images import Images
 from stylegan_jax.devices import mesh
 from stylegan_jax.metrics import batches, collected
 from stylegan_jax.networks import sampling, streams
-
-
-class ImageSet(Protocol):
-    """A set of images; all processes read the same batches of it, in step."""
-
-    @property
-    def count(self) -> int:
-        """Number of images."""
-
-    @property
-    def half_of(self) -> np.ndarray:
-        """Half that each image is dealt to; copies and flips of a picture are in one. int8 [count]"""
-
-    def batches(self, devices: jax.sharding.Mesh) -> Iterator[tuple[Array, int]]:
-        """Yields uint8 images [n, h, w, c], split over the devices, and how many of them count, from the first on."""
-
 
 # ---- pictures
 
@@ -69,7 +53,7 @@ class Pictures:
 
     @property
     def half_of(self) -> np.ndarray:
-        """Half that each image is dealt to. int8 [count]"""
+        """Half that each image is dealt to; copies and flips of a picture are in one. int8 [count]"""
         used, place = np.unique(self.indices, return_inverse=True)
         return collected.deal(len(used))[place]
 
@@ -81,9 +65,8 @@ class Pictures:
         return dataclasses.replace(self, indices=self.indices[:n], is_flipped=self.is_flipped[:n], text=text)
 
     def batches(self, devices: jax.sharding.Mesh) -> Iterator[tuple[Array, int]]:
-        """Yields the pictures in batches, the next of which is read while one is in use."""
-        num_devices = devices.devices.size
-        size = _batch(self.resolution, num_devices)
+        """Yields batches of the pictures, the next of which is read while one is in use; see ImageSet."""
+        size = _batch(self.resolution, devices.devices.size)
         index, parts = jax.process_index(), jax.process_count()
 
         def load(first: int, size: int) -> np.ndarray:
@@ -91,9 +74,7 @@ class Pictures:
             places = np.minimum(first + index * part + np.arange(part), self.count - 1)  # The last one fills up.
             return self._read(places)
 
-        def put(images: np.ndarray) -> Array:
-            return mesh.put(images, mesh.split(devices))
-
+        put = functools.partial(mesh.put, sharding=mesh.split(devices))
         requests = ((first, size) for first in range(0, self.count, size))
         for number, images in enumerate(prefetch.prefetch(requests, load, put)):
             yield images, min(size, self.count - number * size)
@@ -181,7 +162,7 @@ class Fakes:
         return collected.deal(self.count)
 
     def batches(self, devices: jax.sharding.Mesh) -> Iterator[tuple[Array, int]]:
-        """Yields the images in batches; image i is the same whatever the batches are."""
+        """Yields batches of the images; image i is the same whatever the batches are; see ImageSet."""
         made = self.generator
         size = min(
             _batch(made.model.resolution, devices.devices.size),
@@ -206,6 +187,11 @@ class Fakes:
     def _labels(self, n: int) -> np.ndarray | None:
         classes = self.generator.classes
         return None if classes is None else classes[np.random.default_rng(self.seed).integers(len(classes), size=n)]
+
+
+# Its `batches` are uint8 images [n, h, w, c], split over the devices, and how many of them count, from the first on.
+# All processes read the same ones, in step.
+ImageSet = Pictures | Fakes
 
 
 @jax.jit(static_argnames="times")

@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec
 from jax.tree_util import Partial
 
 from stylegan_jax.devices import mesh
+from stylegan_jax.metrics import ppl
 from stylegan_jax.metrics.attributes import Attributes
 from stylegan_jax.metrics.ppl import MapFn, SynthesizeFn
 
@@ -33,8 +34,7 @@ def measure(
     Batch i depends on `key`, `batch` and i alone. The results of a batch are taken while the devices work on the next.
 
     Args:
-        map_fn: mapping network, (z [n, z_size], key) -> w [n, w_size] or [n, num_layers, w_size]. What it draws, such
-            as labels, it draws by the key. Parameters are best given as in jax.tree_util.Partial(fn, params).
+        map_fn: mapping network, as for `ppl.measure`; w is [n, w_size] or [n, num_layers, w_size].
         synthesize_fn: synthesis network without truncation, as for `ppl.measure`.
         attributes: what is asked of the images.
         z_size: numbers of a latent.
@@ -69,18 +69,11 @@ def measure(
             f"{batch} images have {', '.join(f'{name} {list(value.shape)}' for name, value in shapes.items())}; use "
             f"functions to w [n, w_size] or [n, num_layers, w_size], and to logits [n, {len(attributes.names)}]."
         )
-    numbers = range(-(-num_images // batch))
 
     def compute(index: int) -> dict[str, Array]:
         return points(fns, attributes.params, jax.random.fold_in(key, index))
 
-    def batches() -> Iterator[dict[str, np.ndarray]]:
-        coming = compute(0)
-        for index in numbers:
-            whole, coming = coming, compute(index + 1) if index + 1 in numbers else None
-            yield {name: np.asarray(x.addressable_data(0))[: num_images - index * batch] for name, x in whole.items()}
-
-    return batches()
+    return ppl.one_ahead(compute, num_images, batch)
 
 
 def _points(

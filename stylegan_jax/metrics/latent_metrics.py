@@ -36,7 +36,6 @@ def path_distances(
         definition: what is measured.
         seed: draws latents, places, labels and noise.
         devices: devices that batches are split over.
-
     """
     exact = dataclasses.replace(made.model, compute_dtype="float32", matmul_precision="highest")
     map_fn, synthesize_fn = functions(dataclasses.replace(made, model=exact))

@@ -5,6 +5,7 @@ Sources: NVlabs/stylegan and NVlabs/stylegan3, metrics/perceptual_path_length.py
 
 import dataclasses
 import functools
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -24,9 +25,7 @@ LARGEST_PX = 256  # VGG was made for 224 px.
 LOW_PERCENT, HIGH_PERCENT = 1, 99
 
 MapFn = Callable[[Array, Array], Array]  # (z [n, z_size], key) -> w [n, ...]. A key gives the same labels each time.
-SynthesizeFn = Callable[
-    [Array, Array], Array
-]  # (w, key) -> images [n, h, w, c] in [-1, 1]. A key gives the same noise.
+SynthesizeFn = Callable[[Array, Array], Array]  # (w, key) -> images [n, h, w, c], -1..1. A key gives the same noise.
 DistanceFn = Callable[[Array, Array], Array]  # (images, images) -> distances [n]
 
 
@@ -119,19 +118,23 @@ def measure(
     fns = tuple(fn if isinstance(fn, Partial) else Partial(fn) for fn in (map_fn, synthesize_fn, distance_fn))
     check_precision(functools.partial(_distances, definition=definition, num_pairs=1, z_size=z_size), fns, key)
     sharding = None if devices is None else mesh.split(devices)
-    numbers = range(-(-definition.num_pairs // batch))
 
     def compute(index: int) -> Array:
         batch_key = jax.random.fold_in(key, index)
         return _compiled(fns, batch_key, definition=definition, num_pairs=batch, z_size=z_size, sharding=sharding)
 
-    def batches() -> Iterator[np.ndarray]:
-        coming = compute(0)
-        for index in numbers:
-            whole, coming = coming, compute(index + 1) if index + 1 in numbers else None
-            yield np.asarray(whole.addressable_data(0))[: definition.num_pairs - index * batch]
+    return one_ahead(compute, definition.num_pairs, batch)
 
-    return batches()
+
+def one_ahead(compute_fn: Callable[[int], Any], num_rows: int, batch: int) -> Iterator[Any]:
+    """Yields NumPy arrays of batches 0, 1, ..., `num_rows` rows in all, each while the devices work on the next.
+
+    `compute_fn` returns a tree of arrays [batch, ...], whole on each device, for the index of a batch.
+    """
+    coming = compute_fn(0)
+    for first in range(0, num_rows, batch):
+        found, coming = mesh.local(coming), compute_fn(first // batch + 1) if first + batch < num_rows else None
+        yield jax.tree.map(operator.itemgetter(slice(num_rows - first)), jax.device_get(found))
 
 
 def _distances(
@@ -180,9 +183,7 @@ def pair_distances(
     """Returns d(g(t), g(t + epsilon)) / epsilon**2 for given latents and places (Karras et al. 2019, Eq. 2 and 3).
 
     Args:
-        map_fn: as for `measure`.
-        synthesize_fn: as for `measure`.
-        distance_fn: as for `measure`.
+        map_fn, synthesize_fn, distance_fn: as for `measure`.
         definition: what is measured; its sampling and its number of pairs do not count.
         z1: latents at t = 0. [n, z_size]
         z2: latents at t = 1. [n, z_size]

@@ -76,9 +76,7 @@ def read(folder: pathlib.Path | None, key: Key, half_of: np.ndarray, needs_rows:
     except Exception as error:  # Whatever a damaged file leads to.
         _log.warning("%s is damaged (%s), and is made anew.", path, error)
         return None
-    if sum(half.count for half in halves) != len(half_of):
-        return None
-    if needs_rows and not rows:
+    if sum(half.count for half in halves) != len(half_of) or (needs_rows and not rows):
         return None
     return Collected(half_of, halves, rows.get("features"), rows.get("logits"))
 

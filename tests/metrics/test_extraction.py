@@ -113,4 +113,6 @@ def test_the_attribute_network_is_asked_in_parts_as_at_once(num_devices):
     ).values()
     with tempfile.TemporaryDirectory() as folder:
         _, found = collect({"faces": Wanted(22, True)}, folder, num_devices, {"faces": network})
-    np.testing.assert_allclose(found["faces"].rows, network(PIXELS)["features"], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        found["faces"].rows, network.apply_fn(network.params, PIXELS)["features"], rtol=1e-4, atol=1e-4
+    )

@@ -18,7 +18,7 @@ WEIGHTS = known.Weights({"x": np.float32(2)}, "a" * 64, "b" * 64, "some.pt", {},
 def test_the_attribute_network_needs_no_folder_and_has_its_features(tmp_path):
     found = feature_networks.open_kinds({"faces": "fd_faces10k"}, tmp_path / "nowhere", devices())["faces"]
     images = pixels(3)
-    outputs = found(images)
+    outputs = found.apply_fn(found.params, images)
     np.testing.assert_allclose(outputs["features"], fd_faces.features(images), rtol=1e-5, atol=1e-5)
     assert outputs["logits"].shape == (3, fd_faces.NUM_ATTRIBUTES)
     assert found.about == {
@@ -79,9 +79,9 @@ def test_inception_is_read_from_a_file_and_asked_with_the_filter_of_the_kind(tmp
     files.write_pickle(tmp_path / "mine.pth", random_weights.nested(random_weights.inception_arrays(seed=1)))
     kinds = {"inception": "fid50k", "inception_clean": "clean_fid50k"}
     found, images = feature_networks.open_kinds(kinds, tmp_path, devices()), pixels(2, px=32)
+    outputs = {kind: one.apply_fn(one.params, images) for kind, one in found.items()}
     for kind, resize in (("inception", "tf1_bilinear"), ("inception_clean", "pil_bicubic")):
         features, logits = inception.apply(mesh.local(found[kind].params), images, resize)
-        outputs = found[kind](images)
-        np.testing.assert_allclose(outputs["features"], features, rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(outputs["logits"], logits, rtol=1e-4, atol=1e-4)
-    assert np.abs(found["inception"](images)["features"] - found["inception_clean"](images)["features"]).max() > 1e-3
+        np.testing.assert_allclose(outputs[kind]["features"], features, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(outputs[kind]["logits"], logits, rtol=1e-4, atol=1e-4)
+    assert np.abs(outputs["inception"]["features"] - outputs["inception_clean"]["features"]).max() > 1e-3

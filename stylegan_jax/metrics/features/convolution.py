@@ -31,7 +31,8 @@ def conv(x: Array, kernel: Array, stride: int = 1, padding: str = "SAME") -> Arr
         return plain_conv(x, kernel, stride, padding)
     if kernel.shape[:2] == (1, 1) or stride != 1:
         return tap_conv(x, kernel, stride)
-    form = tiled_conv if has_tiles(x, kernel) else plain_conv
+    has_tiles = kernel.shape[:2] == (3, 3) and min(kernel.shape[2:]) >= MIN_CHANNELS and min(x.shape[1:3]) >= MIN_PX
+    form = tiled_conv if has_tiles else plain_conv
     if padding == "SAME":
         return form(x, kernel)
     # XLA's convolutions without padding take up to twice the time of those with it.
@@ -53,11 +54,6 @@ def tap_conv(x: Array, kernel: Array, stride: int) -> Array:
     stops = [size - part + 1 for size, part in zip(x.shape[1:3], kernel.shape[:2], strict=True)]
     taps = [x[:, i : i + stops[0] : stride, j : j + stops[1] : stride] for i in range(height) for j in range(width)]
     return jnp.matmul(jnp.concatenate(taps, axis=3), kernel.reshape(-1, maps), precision=lax.Precision.HIGHEST)
-
-
-def has_tiles(x: Array, kernel: Array) -> bool:
-    """Returns whether `tiled_conv` is faster than the plain form on a CPU."""
-    return kernel.shape[:2] == (3, 3) and min(kernel.shape[2:]) >= MIN_CHANNELS and min(x.shape[1:3]) >= MIN_PX
 
 
 def tiled_conv(x: Array, kernel: Array) -> Array:

@@ -103,6 +103,7 @@ _DENSE = {
     "nvidia": tuple(f"layers.fc{k}" for k in (1, 2, 3)),
 }
 _DENSE_SHAPES = ((NUM_FEATURES, 512 * 7 * 7), (NUM_FEATURES, NUM_FEATURES))
+_SIZES = tuple(zip((3, *MAPS), MAPS, strict=False))  # Inputs and maps of each convolution.
 _HEAD_MAPS = tuple(stage[-1] for stage in STAGES)
 CLASSES = "ImageNet's classes, which no metric uses"
 _OF_LPIPS = perceptual.Network("VGG16", "vgg.pth", _HEAD_MAPS, CONVOLUTIONS_SHA256, HEADS_SHA256)
@@ -137,13 +138,9 @@ def read(path: str | os.PathLike, heads: str | os.PathLike | None = None) -> kno
     return perceptual.weights(_OF_LPIPS, found, params, left_out, heads)
 
 
-def _convolution_shapes() -> list[tuple[int, int]]:
-    return list(zip((3, *MAPS), MAPS, strict=False))
-
-
 def _of_flax(found: stored.Stored) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     names: dict[str, tuple[int, ...]] = {}
-    for k, (inputs, maps) in enumerate(_convolution_shapes()):
+    for k, (inputs, maps) in enumerate(_SIZES):
         names |= {f"VGG16_0.Conv_{k}.kernel": (3, 3, inputs, maps), f"VGG16_0.Conv_{k}.bias": (maps,)}
     names |= {f"NetLinLayer_{k}.Conv_0.kernel": (1, 1, maps, 1) for k, maps in enumerate(_HEAD_MAPS)}
     arrays, left_out = stored.take(found, names, {})
@@ -154,7 +151,7 @@ def _of_torch(found: stored.Stored, kind: str) -> tuple[dict[str, np.ndarray], d
     """Returns the parameters of torchvision's layout, or of NVIDIA's modules."""
     places = [f"features.{k}" if kind == "torch" else f"layers.conv{i}" for i, k in enumerate(_TORCH_PLACES, 1)]
     names: dict[str, tuple[int, ...]] = {}
-    for place, (inputs, maps) in zip(places, _convolution_shapes(), strict=True):
+    for place, (inputs, maps) in zip(places, _SIZES, strict=True):
         names |= {f"{place}.weight": (maps, inputs, 3, 3), f"{place}.bias": (maps,)}
     if kind == "nvidia":
         names |= {f"lpips{k}": (maps, 1, 1) for k, maps in enumerate(_HEAD_MAPS)}
@@ -184,7 +181,7 @@ def _of_tensorflow(found: stored.Stored) -> tuple[dict[str, np.ndarray], dict[st
     others = [value for value in found.arrays.values() if value.ndim != 4 or value.shape[:2] != (3, 3)]
     biases = [value for value in others if value.ndim == 1][: len(MAPS)]
     heads = [value for value in others if not any(value is bias for bias in biases)]
-    wanted = [(3, 3, *sizes) for sizes in _convolution_shapes()]
+    wanted = [(3, 3, *sizes) for sizes in _SIZES]
     if [kernel.shape for kernel in kernels] == wanted and [bias.shape for bias in biases] == [(m,) for m in MAPS]:
         params = _named([value for pair in zip(kernels, biases, strict=True) for value in pair])
         if trees.sha256(params) == CONVOLUTIONS_SHA256 and [head.size for head in heads] == list(_HEAD_MAPS):
