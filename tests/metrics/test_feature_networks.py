@@ -12,7 +12,7 @@ from stylegan_jax.metrics.features import inception, known, shelf, vgg
 from tests.measured import devices, pixels
 from tests.metrics.features import files, random_weights
 
-WEIGHTS = known.Weights({"x": np.float32(2)}, "a" * 64, "b" * 64, "some.pt", {}, ("a note",))
+WEIGHTS = known.Weights({"x": np.float32(2)}, "a" * 64, "b" * 64, "some.pt", ("a note",))
 
 
 def test_the_attribute_network_needs_no_folder_and_has_its_features(tmp_path):

@@ -79,7 +79,7 @@ def read(path: str | os.PathLike, heads: str | os.PathLike | None = None) -> kno
     """
     found = stored.read(path)
     names: dict[str, tuple[int, ...]] = {}
-    params, unused = {}, {}
+    params, unused = {}, ""
     if "AlexNet_0.Conv_0.kernel" in found.arrays:
         for k, (size, inputs, maps) in enumerate(LAYERS):
             names |= {f"AlexNet_0.Conv_{k}.kernel": (size, size, inputs, maps), f"AlexNet_0.Conv_{k}.bias": (maps,)}
@@ -87,13 +87,13 @@ def read(path: str | os.PathLike, heads: str | os.PathLike | None = None) -> kno
     elif found.arrays.get("features.0.weight", np.empty(0)).shape == (64, 3, 11, 11):
         for place, (size, inputs, maps) in zip(_TORCH_PLACES, LAYERS, strict=True):
             names |= {f"features.{place}.weight": (maps, inputs, size, size), f"features.{place}.bias": (maps,)}
-        unused = {r"classifier\..*": "dense layers, which LPIPS does not use"}
+        unused = r"classifier\..*"  # Dense layers, which LPIPS does not use.
     else:
         raise ValueError(f"{path} {found.description}, not AlexNet. LPIPS with it needs {known.ALEX_FILES}.")
-    arrays, left_out = stored.take(found, names, unused)
+    arrays = stored.take(found, names, unused)
     values = iter(arrays.values())
     for k in range(1, len(LAYERS) + 1):
         kernel, bias = next(values), next(values)
         params |= {f"conv{k}/kernel": kernel.transpose(2, 3, 1, 0) if unused else kernel, f"conv{k}/bias": bias}
     params |= {f"head{k}": value.reshape(-1) for k, value in enumerate(values, 1)}
-    return perceptual.weights(_OF_LPIPS, found, params, left_out, heads)
+    return perceptual.weights(_OF_LPIPS, found, params, heads)

@@ -17,7 +17,7 @@ from stylegan_jax.config import Model
 from stylegan_jax.metrics.features import known, resize
 from stylegan_jax.networks import discriminator
 from stylegan_jax.weights import trees
-from stylegan_jax.weights.layouts import contents, official, official_pickles
+from stylegan_jax.weights.layouts import contents, official_pickles
 
 ATTRIBUTES = (
     "male", "smiling", "attractive", "wavy-hair", "young", "5-o-clock-shadow", "arched-eyebrows", "bags-under-eyes",
@@ -86,12 +86,10 @@ def read(path: str | os.PathLike) -> tuple[known.Weights, Model]:
             f"{path} holds a discriminator that compares the images of a batch or takes labels, not a classifier; "
             f"{file_name('male')} is one."
         )
-    unused = [name for name in network.arrays if not official.path(network.func, name, model.resolution)]
-    reasons = {network.stored[name]: "the official level of detail, which is 0" for name in unused}
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     params = contents.params_of(network, model.resolution)
     flat = {jax.tree_util.keystr(name): value for name, value in jax.tree_util.tree_leaves_with_path(params)}
     notes = (*found.notes, f"{path} is no file whose SHA-256 is known here. Its SHA-256 is {sha256}.")
-    weights = known.Weights(params, sha256, trees.sha256(flat), path.name, reasons, notes)
+    weights = known.Weights(params, sha256, trees.sha256(flat), path.name, notes)
     return weights, model

@@ -69,11 +69,10 @@ _HUGGING_FACE: dict[str, Any] = {
     "qkv/kernel": tuple(f"self_attn.{part}_proj.weight" for part in "qkv"),
     "qkv/bias": tuple(f"self_attn.{part}_proj.bias" for part in "qkv"),
 }  # fmt: skip
-_LEFT_OUT = {
-    r"(text_model|transformer|token_embedding|ln_final)\..*|positional_embedding|text_projection(\.weight)?":
-        "the network of texts",
-    r"logit_scale|input_resolution|context_length|vocab_size|.*position_ids": "a constant that images do not need",
-}  # fmt: skip
+_UNUSED = (  # The network of texts, and constants that images do not need.
+    r"(text_model|transformer|token_embedding|ln_final)\..*|positional_embedding|text_projection(\.weight)?"
+    r"|logit_scale|input_resolution|context_length|vocab_size|.*position_ids"
+)
 
 
 def read(path: str | os.PathLike) -> known.Weights:
@@ -100,7 +99,7 @@ def read(path: str | os.PathLike) -> known.Weights:
     if width % transformer.HEAD_SIZE or not (width and depth):
         raise ValueError(f"{path} holds CLIP of {depth} blocks of width {width}, which no published one has.")
     own = _parts(layout, (width, 3, patch, patch), 1 + grid**2, projection, depth)
-    arrays, left_out = stored.take(found, {name: shape for parts in own.values() for name, shape in parts}, _LEFT_OUT)
+    arrays = stored.take(found, {name: shape for parts in own.values() for name, shape in parts}, _UNUSED)
     params = {}
     for name, parts in own.items():
         value = np.concatenate([np.asarray(arrays[part], np.float32) for part, _ in parts])
@@ -117,7 +116,7 @@ def read(path: str | os.PathLike) -> known.Weights:
             f"{path} is CLIP's ViT of {depth} blocks of width {width} for {patch * grid} px; the published CMMD takes "
             "ViT-L/14 for 336 px, so numbers cannot be compared with it."
         )
-    return stored.weights([found], params, left_out, *notes)
+    return stored.weights([found], params, *notes)
 
 
 def _parts(

@@ -87,7 +87,7 @@ def read(path: str | os.PathLike) -> known.Weights:
             shape = transformer.BLOCK_SHAPES[own]
             names[f"blocks.{k}.{name}"] = tuple(width * size for size in reversed(shape))
         names |= {f"blocks.{k}.{name}": (width,) for name in _SCALED.values()}
-    arrays, left_out = stored.take(found, names, {"mask_token": "a token of training"})
+    arrays = stored.take(found, names, "mask_token")  # That is a token of training.
     params = {
         "patch/kernel": arrays["patch_embed.proj.weight"].transpose(2, 3, 1, 0),
         "patch/bias": arrays["patch_embed.proj.bias"], "class": arrays["cls_token"][0, 0],
@@ -105,7 +105,7 @@ def read(path: str | os.PathLike) -> known.Weights:
             f"{path} is DINOv2 of {depth} blocks of width {width}; the published FD_DINOv2 takes ViT-L/14, of "
             f"{PUBLISHED_DEPTH} blocks of width {PUBLISHED_WIDTH}, so numbers cannot be compared with it."
         )
-    return stored.weights([found], params, left_out, *notes)
+    return stored.weights([found], params, *notes)
 
 
 def _positions(table: np.ndarray, side: int) -> np.ndarray:

@@ -28,7 +28,6 @@ RESIZES = {  # Name: function, and the value that becomes 0. The range becomes a
     "torch_bilinear": (resize.torch_bilinear, 127.5),  # pytorch-fid's.
     "pil_bicubic": (resize.pil_bicubic, 128.0),  # clean-fid's.
 }
-OUTPUT_BIAS = "the inception score is defined by logits without a bias"
 
 
 # ---- the network
@@ -271,13 +270,13 @@ def read(path: str | os.PathLike) -> known.Weights:
     for name, (height, width, inputs, maps) in shapes().items():
         kernel, *vectors = _parts(places[name], is_torch)
         wanted |= {kernel: (maps, inputs, height, width)} | dict.fromkeys(vectors, (maps,))
-    unused = {rf"{output}\.bias": OUTPUT_BIAS, r".*\.num_batches_tracked": "a counter of training"}
-    arrays, left_out = stored.take(found, wanted, unused)
+    # Unused: the bias, since the inception score is defined by logits without one, and counters of training.
+    arrays = stored.take(found, wanted, rf"{output}\.bias|.*\.num_batches_tracked")
     params = {"output/kernel": arrays[f"{output}.weight"].T}
     for name, place in places.items():
         values = [arrays[part] for part in _parts(place, is_torch)]
         params[f"{name}/kernel"], params[f"{name}/bias"] = _folded(*values)
-    return stored.weights([found], params, left_out)
+    return stored.weights([found], params)
 
 
 def _parts(place: str, is_torch: bool) -> list[str]:

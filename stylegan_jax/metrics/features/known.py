@@ -42,7 +42,6 @@ class Weights:
         sha256: of the file that was read, or of the files, separated by "+".
         content_sha256: of the parameters: equal for any two files of the same network.
         name: published name, if the file is a known one; otherwise "unknown file".
-        left_out: stored name of each array that is not used, and why.
         notes: what a user should know.
     """
 
@@ -50,7 +49,6 @@ class Weights:
     sha256: str
     content_sha256: str
     name: str
-    left_out: dict[str, str]
     notes: tuple[str, ...] = ()
 
 

@@ -96,7 +96,6 @@ def weights(
     network: Network,
     found: stored.Stored,
     params: dict[str, np.ndarray],
-    left_out: dict[str, str],
     heads: str | os.PathLike | None,
 ) -> known.Weights:
     """Returns parameters with their heads; convolutions and heads that are not those of LPIPS 0.1 are noted.
@@ -105,7 +104,6 @@ def weights(
         network: what the file is.
         found: the file.
         params: from the file: "conv1/kernel" and so on, and "head1" and so on if it has heads.
-        left_out: stored name of each array that is not used, and why.
         heads: file of the heads, for a file that has none.
 
     Raises:
@@ -124,14 +122,14 @@ def weights(
         notes.append(f"{found.path} has other convolutions than torchvision's, which LPIPS is defined by.")
     if own_heads and trees.sha256(own_heads) != network.heads_sha256:
         notes.append(f"{heads or found.path} has other heads than those of LPIPS 0.1.")
-    return stored.weights([found, *others], params, left_out, *notes)
+    return stored.weights([found, *others], params, *notes)
 
 
 def _heads(found: stored.Stored, network: Network) -> dict[str, np.ndarray]:
     """Returns the parameters of a file of heads alone."""
     names = {f"lin{k}.model.1.weight": (1, maps, 1, 1) for k, maps in enumerate(network.num_maps)}
     try:
-        arrays, _ = stored.take(found, names, {})
+        arrays = stored.take(found, names)
     except ValueError as error:
         wanted = f"Heads of LPIPS 0.1 for {network.name} are needed: lpips/weights/v0.1/{network.heads_file}."
         raise ValueError(f"{error} {wanted}") from None

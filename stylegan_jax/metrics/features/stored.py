@@ -72,15 +72,13 @@ def read(path: str | os.PathLike) -> Stored:
     return Stored(str(path), sha256, arrays, is_tensorflow)
 
 
-def take(
-    found: Stored, shapes: Mapping[str, tuple[int, ...]], left_out: Mapping[str, str]
-) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Returns the arrays of these names, and why each other array of the file is not used.
+def take(found: Stored, shapes: Mapping[str, tuple[int, ...]], unused: str = "") -> dict[str, np.ndarray]:
+    """Returns the arrays of these names.
 
     Args:
         found: the file.
         shapes: names and shapes of the arrays to take.
-        left_out: patterns of whole names that are not used, and why.
+        unused: pattern of whole names that are not used; "" if all are.
 
     Raises:
         ValueError: an array is missing, unknown, of another shape, or not finite.
@@ -95,17 +93,14 @@ def take(
             )
         if not np.isfinite(found.arrays[name]).all():
             raise ValueError(f"{found.path}: {name!r} has values that are not finite; get the file anew.")
-    reasons = {}
     for name in found.arrays.keys() - shapes.keys():
-        reason = next((why for pattern, why in left_out.items() if re.fullmatch(pattern, name)), None)
-        if reason is None:
+        if not (unused and re.fullmatch(unused, name)):
             shape = list(found.arrays[name].shape)
             raise ValueError(f"{found.path} {found.description}, but has an unknown array {shown(name)!r} {shape}.")
-        reasons[name] = reason
-    return {name: found.arrays[name] for name in shapes}, reasons
+    return {name: found.arrays[name] for name in shapes}
 
 
-def weights(files: list[Stored], params: dict[str, np.ndarray], left_out: dict[str, str], *notes: str) -> known.Weights:
+def weights(files: list[Stored], params: dict[str, np.ndarray], *notes: str) -> known.Weights:
     """Returns parameters as float32, with what is known of their files. A file that is not known is noted."""
     params = {name: np.asarray(value, np.float32) for name, value in params.items()}
     names = []
@@ -118,7 +113,7 @@ def weights(files: list[Stored], params: dict[str, np.ndarray], left_out: dict[s
             )
             notes = (*notes, f"{unknown}. Its SHA-256 is {found.sha256}.")
     sha256 = "+".join(found.sha256 for found in files)
-    return known.Weights(params, sha256, trees.sha256(params), "+".join(names), left_out, notes)
+    return known.Weights(params, sha256, trees.sha256(params), "+".join(names), notes)
 
 
 def _safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:

@@ -105,7 +105,6 @@ _DENSE = {
 _DENSE_SHAPES = ((NUM_FEATURES, 512 * 7 * 7), (NUM_FEATURES, NUM_FEATURES))
 _SIZES = tuple(zip((3, *MAPS), MAPS, strict=False))  # Inputs and maps of each convolution.
 _HEAD_MAPS = tuple(stage[-1] for stage in STAGES)
-CLASSES = "ImageNet's classes, which no metric uses"
 _OF_LPIPS = perceptual.Network("VGG16", "vgg.pth", _HEAD_MAPS, CONVOLUTIONS_SHA256, HEADS_SHA256)
 
 
@@ -126,28 +125,27 @@ def read(path: str | os.PathLike, heads: str | os.PathLike | None = None) -> kno
     """
     found = stored.read(path)
     if "VGG16_0.Conv_0.kernel" in found.arrays:
-        params, left_out = _of_flax(found)
+        params = _of_flax(found)
     elif "features.28.weight" in found.arrays and "features.1.running_mean" not in found.arrays:
-        params, left_out = _of_torch(found, "torch")
+        params = _of_torch(found, "torch")
     elif "layers.conv13.weight" in found.arrays:
-        params, left_out = _of_torch(found, "nvidia")
+        params = _of_torch(found, "nvidia")
     elif found.is_tensorflow:
-        params, left_out = _of_tensorflow(found)
+        params = _of_tensorflow(found)
     else:
         raise ValueError(f"{path} {found.description}, not VGG16. LPIPS needs {known.VGG_FILES}.")
-    return perceptual.weights(_OF_LPIPS, found, params, left_out, heads)
+    return perceptual.weights(_OF_LPIPS, found, params, heads)
 
 
-def _of_flax(found: stored.Stored) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def _of_flax(found: stored.Stored) -> dict[str, np.ndarray]:
     names: dict[str, tuple[int, ...]] = {}
     for k, (inputs, maps) in enumerate(_SIZES):
         names |= {f"VGG16_0.Conv_{k}.kernel": (3, 3, inputs, maps), f"VGG16_0.Conv_{k}.bias": (maps,)}
     names |= {f"NetLinLayer_{k}.Conv_0.kernel": (1, 1, maps, 1) for k, maps in enumerate(_HEAD_MAPS)}
-    arrays, left_out = stored.take(found, names, {})
-    return _named(list(arrays.values())), left_out
+    return _named(list(stored.take(found, names).values()))
 
 
-def _of_torch(found: stored.Stored, kind: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def _of_torch(found: stored.Stored, kind: str) -> dict[str, np.ndarray]:
     """Returns the parameters of torchvision's layout, or of NVIDIA's modules."""
     places = [f"features.{k}" if kind == "torch" else f"layers.conv{i}" for i, k in enumerate(_TORCH_PLACES, 1)]
     names: dict[str, tuple[int, ...]] = {}
@@ -158,10 +156,9 @@ def _of_torch(found: stored.Stored, kind: str) -> tuple[dict[str, np.ndarray], d
     has_dense = f"{_DENSE[kind][0]}.weight" in found.arrays
     for place, shape in zip(_DENSE[kind], _DENSE_SHAPES, strict=False) if has_dense else ():
         names |= {f"{place}.weight": shape, f"{place}.bias": shape[:1]}
-    unused = {rf"{_DENSE[kind][2]}\.(weight|bias)": CLASSES}
-    if kind == "nvidia":
-        unused["mean|std"] = "constants that the code here has"
-    arrays, left_out = stored.take(found, names, unused)
+    # ImageNet's classes, which no metric uses, and NVIDIA's constants, which the code here has.
+    unused = rf"{_DENSE[kind][2]}\.(weight|bias)" + ("|mean|std" if kind == "nvidia" else "")
+    arrays = stored.take(found, names, unused)
     dense = {}
     for name in list(arrays):
         place, _, part = name.rpartition(".")
@@ -169,10 +166,10 @@ def _of_torch(found: stored.Stored, kind: str) -> tuple[dict[str, np.ndarray], d
             own = f"fc{_DENSE[kind].index(place) + 1}/{'kernel' if part == 'weight' else 'bias'}"
             dense[own] = arrays.pop(name)
     values = [value.transpose(2, 3, 1, 0) if value.ndim == 4 else value for value in arrays.values()]
-    return _named(values) | dense, left_out
+    return _named(values) | dense
 
 
-def _of_tensorflow(found: stored.Stored) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def _of_tensorflow(found: stored.Stored) -> dict[str, np.ndarray]:
     """Returns the parameters of NVIDIA's pickle for TensorFlow, whose names of arrays are not published.
 
     The order and the shapes of the arrays tell which is which, and the digest of the convolutions proves it.
@@ -185,7 +182,7 @@ def _of_tensorflow(found: stored.Stored) -> tuple[dict[str, np.ndarray], dict[st
     if [kernel.shape for kernel in kernels] == wanted and [bias.shape for bias in biases] == [(m,) for m in MAPS]:
         params = _named([value for pair in zip(kernels, biases, strict=True) for value in pair])
         if trees.sha256(params) == CONVOLUTIONS_SHA256 and [head.size for head in heads] == list(_HEAD_MAPS):
-            return params | {f"head{k}": head.reshape(-1) for k, head in enumerate(heads, 1)}, {}
+            return params | {f"head{k}": head.reshape(-1) for k, head in enumerate(heads, 1)}
     raise ValueError(
         f"{found.path} is a pickle of TensorFlow whose arrays are not those of VGG16 with the heads of LPIPS. LPIPS "
         f"needs {known.VGG_FILES}."

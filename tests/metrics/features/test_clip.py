@@ -51,8 +51,6 @@ def test_every_layout_gives_the_same_parameters(arrays, weights, tmp_path):
     ]
     for other in others:
         assert other.content_sha256 == weights.content_sha256
-    assert others[0].left_out["text_model.final_layer_norm.bias"] == "the network of texts"
-    assert others[1].left_out["input_resolution"] == "a constant that images do not need"
     assert "is CLIP's ViT of 2 blocks of width 128 for 80 px; the published CMMD takes ViT-L/14" in weights.notes[0]
 
 

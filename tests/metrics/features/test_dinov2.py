@@ -40,7 +40,6 @@ def test_positions_for_the_networks_own_size_stay_as_they_are():
 
 
 def test_another_network_of_dinov2_is_read_and_noted(arrays, weights):
-    assert weights.left_out == {"mask_token": "a token of training"}
     assert weights.params["blocks/qkv/kernel"].shape == (2, 128, 384)
     assert "is DINOv2 of 2 blocks of width 128; the published FD_DINOv2 takes ViT-L/14" in weights.notes[0]
     assert "no file whose SHA-256 is known here" in weights.notes[1]

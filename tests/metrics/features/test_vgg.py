@@ -175,7 +175,6 @@ def test_every_layout_gives_the_same_parameters(params, tmp_path):
         assert "has other convolutions than torchvision's" in weights.notes[0]
         assert "has other heads than those of LPIPS 0.1" in weights.notes[1]
     assert "+" in found[3].sha256 and found[3].name == "unknown file+unknown file"
-    assert found[1].left_out == dict.fromkeys(("mean", "std"), "constants that the code here has")
 
 
 @pytest.mark.slow
@@ -183,7 +182,7 @@ def test_dense_layers_are_read_and_the_classes_are_left_out(params, tmp_path):
     torch_files.save(_torch(params, with_dense=True), tmp_path / "vgg16.pth")
     weights = vgg.read(tmp_path / "vgg16.pth")
     assert weights.params["fc1/kernel"].shape == (4096, 25088) and weights.params["fc2/bias"][0] == 4
-    assert weights.left_out == {f"classifier.6.{part}": vgg.CLASSES for part in ("weight", "bias")}
+    assert not any(name.startswith("fc3") for name in weights.params)
 
 
 def test_a_pickle_of_tensorflow_is_taken_only_if_its_values_are_the_known_ones(params, tmp_path, monkeypatch):
