@@ -4,6 +4,7 @@ The seeds, psis, crops and layers are those of the official generate_figures.py.
 repeating pixels.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,8 +17,12 @@ from stylegan_jax.weights.network import Network
 
 SMALLEST_CELL_PX = 128
 SMALLEST_UNCURATED_PX = 256  # Of the largest images among uncurated ones; the smallest have an eighth.
-PSIS = (1.0, 0.7, 0.5, 0.0, -0.5, -1.0)  # Fig. 8.
+SOURCE_SEEDS = (639, 701, 687, 615, 2268)  # Fig. 3: the images that give styles, on top,
+TARGET_SEEDS = (888, 829, 1898, 1733, 1614, 845)  # and those that take them, at the left.
+STRAND_SEEDS, NUM_DRAWS = (1157, 1012), 100  # Fig. 4: its rows; draws of noise that the deviation is over.
 STRANDS = (650 / 1024, 180 / 1024, 906 / 1024, 436 / 1024)  # Left, top, right and bottom of Fig. 4's details: hair.
+NOISE_SEEDS = (1967, 1555)  # Fig. 5: its rows.
+PSI_SEEDS, PSIS = (91, 388), (1.0, 0.7, 0.5, 0.0, -0.5, -1.0)  # Fig. 8: its rows and columns.
 CAR = (0.0, 64 / 512, 1.0, 448 / 512)  # LSUN's cars are wider than high.
 CATS = (0, 0, 1, 1, 2, 2, 2)  # Levels of LSUN's bedrooms and cats.
 
@@ -72,28 +77,20 @@ def uncurated(
     return np.concatenate(columns, axis=1)
 
 
-def style_mixing(
-    network: Network,
-    labels: Sequence[int] = (),
-    progress_fn: ProgressFn = _silent,
-    source_seeds: Sequence[int] = (639, 701, 687, 615, 2268),
-    target_seeds: Sequence[int] = (888, 829, 1898, 1733, 1614, 845),
-) -> np.ndarray:
+def style_mixing(network: Network, labels: Sequence[int] = (), progress_fn: ProgressFn = _silent) -> np.ndarray:
     """Returns images where each row's image takes the styles of each column's (StyleGAN, Fig. 3).
 
     Half of the rows take the coarse styles, a third the middle ones, and the last the fine ones: see
     `styles.style_bounds`.
 
-    Args: those of `uncurated`, and
-        source_seeds: of the images that give styles, on top.
-        target_seeds: of the images that take them, at the left.
+    Args: network, labels and progress_fn of `uncurated`.
 
     Returns:
         uint8 [height, width, channels]; the corner is white.
     """
     _check(network, "style_mixing")
-    n, rows = len(source_seeds), len(target_seeds)
-    ws = _ws(network, [*source_seeds, *target_seeds], labels)
+    n, rows = len(SOURCE_SEEDS), len(TARGET_SEEDS)
+    ws = _ws(network, [*SOURCE_SEEDS, *TARGET_SEEDS], labels)
     sources, targets = ws[:n], ws[n:]
     layers, bounds = np.arange(network.model.num_layers), (0, *styles.style_bounds(network), network.model.num_layers)
     total, cells = n + rows * (n + 1), [np.full((1, *_size(network)), 255, np.uint8), network.images(sources)]
@@ -107,32 +104,22 @@ def style_mixing(
     return _table(np.concatenate(cells), n + 1)
 
 
-def stochastic_variation(
-    network: Network,
-    labels: Sequence[int] = (),
-    progress_fn: ProgressFn = _silent,
-    seeds: Sequence[int] = (1157, 1012),
-    num_draws: int = 100,
-    box: tuple[float, float, float, float] = STRANDS,
-) -> np.ndarray:
+def stochastic_variation(network: Network, labels: Sequence[int] = (), progress_fn: ProgressFn = _silent) -> np.ndarray:
     """Returns what noise changes: an image, details with four other draws, and the deviation (StyleGAN, Fig. 4).
 
-    Args: those of `uncurated`, and
-        seeds: of the images, one a row.
-        num_draws: draws of noise that the standard deviation is over.
-        box: part of the image whose details are shown.
+    Args: network, labels and progress_fn of `uncurated`.
 
     Returns:
         uint8 [height, 3 h, channels]. The deviation is of the mean of the channels, times 4.
     """
     _check(network, "stochastic_variation")
-    left, top, right, bottom = (round(side * network.model.resolution) for side in box)
+    left, top, right, bottom = (round(side * network.model.resolution) for side in STRANDS)
     px, rows = max(network.model.resolution, SMALLEST_CELL_PX), []
-    for i, ws in enumerate(_ws(network, seeds, labels)):
+    for i, ws in enumerate(_ws(network, STRAND_SEEDS, labels)):
         images = []
-        for draw in range(num_draws):
+        for draw in range(NUM_DRAWS):
             images.append(network.images(ws[None], noise="random", noise_seed=draw)[0])
-            progress_fn(i * num_draws + draw + 1, len(seeds) * num_draws)
+            progress_fn(i * NUM_DRAWS + draw + 1, len(STRAND_SEEDS) * NUM_DRAWS)
         details = [_resized(image[top:bottom, left:right], px // 2, px // 2) for image in images[1:5]]
         spread = 4 * np.std(np.mean(images, axis=3), axis=0)
         spread = np.repeat(np.clip(spread + 0.5, 0, 255).astype(np.uint8)[:, :, None], network.model.channels, axis=2)
@@ -141,67 +128,38 @@ def stochastic_variation(
     return np.concatenate(rows)
 
 
-def noise_layers(
-    network: Network,
-    labels: Sequence[int] = (),
-    progress_fn: ProgressFn = _silent,
-    seeds: Sequence[int] = (1967, 1555),
-) -> np.ndarray:
+def noise_layers(network: Network, labels: Sequence[int] = (), progress_fn: ProgressFn = _silent) -> np.ndarray:
     """Returns images with noise in all layers, in none, in the fine ones and in the others (StyleGAN, Fig. 5).
 
-    Args: those of `uncurated`, and
-        seeds: of the images, one a row.
+    Args: network, labels and progress_fn of `uncurated`.
 
     Returns:
         uint8 [height, 4 h, channels]
     """
     _check(network, "noise_layers")
-    ws, maps, fine = _ws(network, seeds, labels), network.const_noise(), styles.style_bounds(network)[1]
+    ws, maps, fine = _ws(network, NOISE_SEEDS, labels), network.const_noise(), styles.style_bounds(network)[1]
     columns = []
     for low, high in ((0, len(maps)), (0, 0), (fine, len(maps)), (0, fine)):
         noise = [m if m is None or low <= layer < high else np.zeros_like(m) for layer, m in enumerate(maps)]
         columns.append(network.images(ws, noise))
-        progress_fn(len(columns) * len(seeds), 4 * len(seeds))
+        progress_fn(len(columns) * len(NOISE_SEEDS), 4 * len(NOISE_SEEDS))
     return _table(np.stack(columns, axis=1).reshape(-1, *_size(network)), len(columns))
 
 
-def truncation(
-    network: Network,
-    labels: Sequence[int] = (),
-    progress_fn: ProgressFn = _silent,
-    seeds: Sequence[int] = (91, 388),
-    psis: Sequence[float] = PSIS,
-) -> np.ndarray:
+def truncation(network: Network, labels: Sequence[int] = (), progress_fn: ProgressFn = _silent) -> np.ndarray:
     """Returns images with styles scaled about their mean by each psi (StyleGAN, Fig. 8).
 
-    Args: those of `uncurated`, and
-        seeds: of the images, one a row.
-        psis: of the columns.
+    Args: network, labels and progress_fn of `uncurated`.
 
     Returns:
         uint8 [height, width, channels]
     """
     _check(network, "truncation")
     columns = []
-    for psi in psis:
-        columns.append(network.images(_ws(network, seeds, labels, psi)))
-        progress_fn(len(columns) * len(seeds), len(psis) * len(seeds))
-    return _table(np.stack(columns, axis=1).reshape(-1, *_size(network)), len(psis))
-
-
-def bedrooms(network: Network, labels: Sequence[int] = (), progress_fn: ProgressFn = _silent) -> np.ndarray:
-    """Returns uncurated images at the layout of LSUN's bedrooms (StyleGAN, Fig. 10)."""
-    return uncurated(network, labels, progress_fn, seed=0, rows=5, levels=CATS)
-
-
-def cars(network: Network, labels: Sequence[int] = (), progress_fn: ProgressFn = _silent) -> np.ndarray:
-    """Returns uncurated images at the layout of LSUN's cars, without the bars above and below (StyleGAN, Fig. 11)."""
-    return uncurated(network, labels, progress_fn, seed=2, rows=4, box=CAR)
-
-
-def cats(network: Network, labels: Sequence[int] = (), progress_fn: ProgressFn = _silent) -> np.ndarray:
-    """Returns uncurated images at the layout of LSUN's cats (StyleGAN, Fig. 12)."""
-    return uncurated(network, labels, progress_fn, seed=1, rows=5, levels=CATS)
+    for psi in PSIS:
+        columns.append(network.images(_ws(network, PSI_SEEDS, labels, psi)))
+        progress_fn(len(columns) * len(PSI_SEEDS), len(PSIS) * len(PSI_SEEDS))
+    return _table(np.stack(columns, axis=1).reshape(-1, *_size(network)), len(PSIS))
 
 
 FIGURES: dict[str, Callable[[Network, Sequence[int], ProgressFn], np.ndarray]] = {
@@ -210,9 +168,10 @@ FIGURES: dict[str, Callable[[Network, Sequence[int], ProgressFn], np.ndarray]] =
     "stochastic_variation": stochastic_variation,
     "noise_layers": noise_layers,
     "truncation": truncation,
-    "bedrooms": bedrooms,
-    "cars": cars,
-    "cats": cats,
+    # Uncurated images at the layouts of LSUN: Figs. 10, 11 (without the bars above and below) and 12.
+    "bedrooms": functools.partial(uncurated, seed=0, rows=5, levels=CATS),
+    "cars": functools.partial(uncurated, seed=2, rows=4, box=CAR),
+    "cats": functools.partial(uncurated, seed=1, rows=5, levels=CATS),
 }
 OF_NOISE, OF_STYLES = ("stochastic_variation", "noise_layers"), ("style_mixing", "truncation")
 

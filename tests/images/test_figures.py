@@ -62,8 +62,9 @@ def test_noise_is_in_all_layers_none_the_fine_ones_and_the_others(network):
         np.testing.assert_array_equal(cell(picture, 1, column), network(seeds=1555, noise=noise)[0])
 
 
-def test_stochastic_variation_shows_four_other_draws_and_their_deviation(network):
-    picture = figures.stochastic_variation(network, num_draws=6)
+def test_stochastic_variation_shows_four_other_draws_and_their_deviation(network, monkeypatch):
+    monkeypatch.setattr(figures, "NUM_DRAWS", 6)
+    picture = figures.stochastic_variation(network)
     assert picture.shape == (2 * 128, 3 * 128, 3)
     ws = network.map(network.latents(1012))
     draws = [network.images(ws, "random", draw)[0] for draw in range(6)]
