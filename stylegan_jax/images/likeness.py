@@ -24,7 +24,7 @@ class Likeness(flax.struct.PyTreeNode):
     """What images are compared by, beside pixels at several scales."""
 
     # From images [n, r, r, c] in [-1, 1] to features [n, h, w, c] of layers; None: pixels alone.
-    features_fn: Partial | None
+    features_fn: Partial | None = None
     heads: Sequence[Array] | None = None  # Weights of each layer's maps; None: all are 1.
     weight: float = 0.0  # Of the features' error.
 
@@ -62,11 +62,6 @@ def by_discriminator(params: Any, alpha: Array | None, model: Model, resolution:
 def _discriminator_fn(model: Model, resolution: int) -> functools.partial:
     """Returns one function for each model, so that programs that it is a part of are compiled once."""
     return functools.partial(discriminator_features, model=model, resolution=resolution)
-
-
-def by_pixels() -> Likeness:
-    """Returns a likeness by pixels alone."""
-    return Likeness(None)
 
 
 # ---- formulas

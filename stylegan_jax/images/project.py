@@ -7,7 +7,7 @@ they begin at the most similar of some random images; and no noise is added to s
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -101,7 +101,7 @@ def project(
     found: list[dict[str, np.ndarray]] = []
     for first in range(0, len(images), size):
         places = np.minimum(np.arange(first, first + size), len(images) - 1)  # The last one fills up.
-        begun = _begin(network, images[places], space, styles, start and _picked(start, places))
+        begun = _begin(network, images[places], space, styles, start and picked(start, places))
 
         def report(done: int, first: int = first) -> None:
             progress_fn(min(first * steps + done * size, len(images) * steps), len(images) * steps)
@@ -115,9 +115,11 @@ def project(
     return measured(network, images, ws, noise, space, styles, vgg_params)
 
 
-def one_of(projection: Projection, place: int) -> Projection:
-    """Returns the projection of one picture of several."""
-    return _picked(projection, np.asarray([place]))
+def picked(projection: Projection, places: Sequence[int]) -> Projection:
+    """Returns the projection of some of the pictures."""
+    values = dataclasses.asdict(projection)
+    space = values.pop("space")
+    return Projection(**jax.tree.map(lambda x: x[places], values), space=space)
 
 
 def measured(
@@ -161,7 +163,7 @@ def likeness_of(network: Network, vgg_params: Mapping[str, Array] | None) -> Lik
     if vgg_params is not None:
         return likeness.by_lpips(vgg_params)
     if network.d_params is None:
-        return likeness.by_pixels()
+        return Likeness()
     alpha = None if network.alpha == 1 else np.float32(network.alpha)
     return likeness.by_discriminator(jax.device_put(network.d_params), alpha, network.model, network.resolution)
 
@@ -211,12 +213,6 @@ def _checked(network: Network, images: np.ndarray, space: str, steps: int, start
     if start is not None and len(start.ws) != len(images):
         raise ValueError(f"start has {len(start.ws)} pictures, and images {len(images)}; give those of the same.")
     return images
-
-
-def _picked(projection: Projection, places: np.ndarray) -> Projection:
-    values = dataclasses.asdict(projection)
-    space = values.pop("space")
-    return Projection(**jax.tree.map(lambda x: x[places], values), space=space)
 
 
 def batch_of(network: Network) -> int:

@@ -28,6 +28,7 @@ from stylegan_jax.weights.network import Network
 
 ENDING = ".projection.safetensors"
 SUMMARY = "projections.json"
+SEED = 0  # Of the random styles.
 MOST_NAME_BYTES = 255  # Of a file's name in a folder, on the file systems of Linux, macOS and Windows.
 FAR = 100.0  # Novelty from which a picture is told to be far from what the network makes, percent.
 
@@ -39,7 +40,6 @@ def save_projections(
     space: str = "w+",
     *,
     steps: int = project.STEPS,
-    seed: int = 0,
     label: str | None = None,
     vgg: Opened | None = None,
     start: pathlib.Path | None = None,
@@ -56,7 +56,6 @@ def save_projections(
         folder: folder to write to; it must exist.
         space: of project.SPACES.
         steps: as of project.project.
-        seed: as of project.project.
         label: class that random styles are drawn of, in a conditional network; None: of all.
         vgg: VGG16 with the heads of LPIPS; None: see project.project.
         start: folder of projections of the same pictures, to go on from.
@@ -70,8 +69,8 @@ def save_projections(
             ones, or `start` lacks one of a picture.
     """
     names = file_names(pictures.names)
-    styles = mapped.styles_of(network, label, seed)
-    how = {"network": network.sha256, "space": space, "steps": steps, "seed": seed, "class": label}
+    styles = mapped.styles_of(network, label, SEED)
+    how = {"network": network.sha256, "space": space, "steps": steps, "seed": SEED, "class": label}
     how |= {"likeness": likeness_of(network, vgg), "start": None if start is None else str(start.resolve())}
     if start is not None:
         for i, name in enumerate(names):
@@ -99,7 +98,6 @@ def save_projections(
             squares,
             space,
             steps=steps,
-            seed=seed,
             vgg_params=None if vgg is None else vgg.params,
             start=begun,
             styles=styles,
@@ -108,7 +106,7 @@ def save_projections(
         for k, i in enumerate(places):
             grid.save_png(folder / f"{names[i]}.png", np.concatenate([squares[k], found.images[k]], axis=1))
             about = {"picture": pictures.names[i], "picture_sha256": _digest(squares[k]), **how}
-            projection_files.write(folder / (names[i] + ENDING), network, project.one_of(found, k), about)
+            projection_files.write(folder / (names[i] + ENDING), network, project.picked(found, [k]), about)
     summary = _summary(folder, names, styles)
     with whole.writing(folder / SUMMARY, "w") as file:
         # JSON has no infinity, which is the psnr of an equal picture: it is a text there.

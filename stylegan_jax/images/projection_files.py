@@ -33,9 +33,8 @@ def write(path: str | os.PathLike, network: Network, projection: Projection, abo
     numbers = {name: getattr(projection, name) for name in NUMBERS}
     known: dict[str, Any] = {name: None if value is None else float(value[0]) for name, value in numbers.items()}
     known |= {"space": projection.space, "about": dict(about)}
-    data = encoded(network, projection.ws, projection.noise, known)
     with whole.writing(path) as file:
-        file.write(data)
+        file.write(encoded(network, projection.ws, projection.noise, known))
 
 
 def encoded(network: Network, ws: np.ndarray, noise: NoiseMaps | None, known: Mapping[str, Any] | None = None) -> bytes:
@@ -80,8 +79,7 @@ def decoded(data: bytes, network: Network, name: str) -> tuple[np.ndarray, Noise
         network: the network that it was made with.
         name: what errors call it.
 
-    Raises:
-        ValueError: it is damaged, of another code, or of another network.
+    Raises: the ValueError of `read`.
     """
     text = _text(data, name)
     if text["network"] != network.sha256:
@@ -107,17 +105,10 @@ def decoded(data: bytes, network: Network, name: str) -> tuple[np.ndarray, Noise
 def render(network: Network, path: str | os.PathLike) -> np.ndarray:
     """Returns the image of a projection's file, with the bytes that it had when it was projected.
 
-    That holds on one kind of device; others round otherwise.
-
-    Args:
-        network: the network that it was made with.
-        path: a file of `write`.
+    That holds on one kind of device; others round otherwise. Args and Raises: those of `read`.
 
     Returns:
         uint8 [model.resolution, model.resolution, channels]
-
-    Raises:
-        ValueError: the file is damaged, of another code, or of another network.
     """
     return read(path, network).images[0]
 

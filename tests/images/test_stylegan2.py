@@ -67,7 +67,7 @@ def test_projection_with_noise_finds_maps_where_layers_have_noise(network, proje
 def test_projections_with_noise_are_written_read_begun_from_and_edited(network, projection, tmp_path):
     paths = [tmp_path / f"{i}.projection.safetensors" for i in range(2)]
     for i, path in enumerate(paths):
-        projection_files.write(path, network, project.one_of(projection, i), {})
+        projection_files.write(path, network, project.picked(projection, [i]), {})
         np.testing.assert_array_equal(projection_files.render(network, path), projection.images[i])
     start = project_folder._joined(paths, network)
     again = project.project(network, network(seeds=[3, 4]), "w+noise", steps=1, start=start)
@@ -88,12 +88,13 @@ def test_directions_in_closed_form_are_of_the_convolutions_and_at_last_of_the_im
 
 def test_the_page_draws_without_noise_in_layers_and_keeps_latents_with_noise(network, projection):
     opened = Opened("random", network, *gallery.directions_of(network))
-    latent = Latent(projection.ws[:1], project.one_of(projection, 0).noise, network.sha256)
+    latent = Latent(projection.ws[:1], project.picked(projection, [0]).noise, network.sha256)
     assert gallery.Latents().put(latent) != gallery.Latents().put(latent._replace(noise=None))
 
     def picture(latent=None, **fields):
         wanted = state.State(**fields)
-        return state.image_of(network, state.ws_of(opened, wanted, latent), state.noise_of(network, wanted, latent))
+        ws, noise = state.ws_of(opened, wanted, latent), state.noise_of(network, wanted, latent)
+        return project.render(network, ws, noise)[0]
 
     np.testing.assert_array_equal(picture(latent), projection.images[0])
     ws = state.ws_of(opened, state.State(x=1, y=2))

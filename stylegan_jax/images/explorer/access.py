@@ -21,7 +21,7 @@ def refusal(host: str | None, origin: str | None, own_names: frozenset[str]) -> 
         own_names: other names that this machine is known by.
     """
     name = _name(host)
-    if name is None or not (name == "localhost" or _is_address(name) or name in own_names):
+    if name is None or not (name == "localhost" or _address(name) or name in own_names):
         return (
             f"this page answers to localhost and to addresses in digits, not to the name {(host or '')[:80]!r} (Host)."
         )
@@ -32,8 +32,8 @@ def refusal(host: str | None, origin: str | None, own_names: frozenset[str]) -> 
 
 def names_of(host: str) -> frozenset[str]:
     """Returns the names that a server bound to `host` answers to besides localhost."""
-    name, own = host.lower(), socket.gethostname().lower()
-    return frozenset() if name == "localhost" or _is_loopback(name) else frozenset({name, own})
+    name, own, address = host.lower(), socket.gethostname().lower(), _address(host)
+    return frozenset() if name == "localhost" or (address and address.is_loopback) else frozenset({name, own})
 
 
 def _name(host: str | None) -> str | None:
@@ -43,15 +43,11 @@ def _name(host: str | None) -> str | None:
         return None
 
 
-def _is_address(name: str) -> bool:
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return bool(ipaddress.ip_address(name))
+        return ipaddress.ip_address(name)
     except ValueError:
-        return False
-
-
-def _is_loopback(name: str) -> bool:
-    return _is_address(name) and ipaddress.ip_address(name).is_loopback
+        return None
 
 
 class Guard:

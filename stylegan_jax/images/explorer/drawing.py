@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from stylegan_jax.images import styles
+from stylegan_jax.images import project, projection_files, styles
 from stylegan_jax.images.explorer import gallery, uploads
 from stylegan_jax.images.explorer import state as states
 from stylegan_jax.images.explorer.gallery import Latent, Latents, Networks, Opened
@@ -41,13 +41,12 @@ class Studio:
                 self.draw(State(noise_seed=noise_seed, **look))
             self._are_warm.add(number)
         network, model = opened.network, opened.network.model
-        num_layers = model.num_layers
         return {
             "name": opened.name,
             "resolution": model.resolution,
             "trained_px": network.resolution,
             "layers_px": [r for r in model.resolutions for _ in range(2)],
-            "num_layers": num_layers,
+            "num_layers": model.num_layers,
             "bounds": styles.style_bounds(network),
             "classes": list(network.class_names) or [str(i) for i in range(model.num_labels)],
             "directions": list(opened.names),
@@ -60,7 +59,7 @@ class Studio:
     def pictures(self, state: State) -> list[np.ndarray]:
         """Returns the picture of each network of a state. uint8 [r, r, channels]"""
         latent, chosen = self._chosen(state)
-        return [states.image_of(one.network, *self._inputs(one, state, latent)) for one in chosen]
+        return [project.render(one.network, *self._inputs(one, state, latent))[0] for one in chosen]
 
     def draw(self, state: State) -> tuple[dict[str, Any], list[bytes]]:
         """Returns the times that a state's pictures took, ms, and the pictures as webp."""
@@ -82,7 +81,7 @@ class Studio:
     def latent_file(self, state: State) -> bytes:
         """Returns the file of the latent that the first network of a state draws."""
         latent, (first, *_) = self._chosen(state)
-        return uploads.latent_file(first.network, *self._inputs(first, state, latent))
+        return projection_files.encoded(first.network, *self._inputs(first, state, latent))
 
     def keep_latent_file(self, number: int, content: bytes) -> str:
         """Returns the name of the latent in an uploaded file."""
@@ -110,6 +109,6 @@ class Studio:
 
 def _encoded(image: np.ndarray, **how: Any) -> bytes:
     file = io.BytesIO()
-    shown = Image.fromarray(grid.visible_channels(image) if image.ndim == 3 else image)
+    shown = Image.fromarray(grid.visible_channels(image))
     (shown.convert("RGB") if shown.mode == "L" and how["format"] == "WEBP" else shown).save(file, **how)
     return file.getvalue()

@@ -1,11 +1,12 @@
 """What the page can show: networks, opened when they are first asked for, and latents that were uploaded."""
 
 import collections
+import functools
 import hashlib
 import os
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -72,9 +73,13 @@ class Networks:
     """The networks that the page can show. Only the thread that draws opens them."""
 
     def __init__(self, sources: dict[str, str], load_fn: Callable[[str], Network], files: Sequence[str] = ()) -> None:
-        self.names, self._files = tuple(sources), files
-        self._sources, self._load_fn = tuple(sources.values()), load_fn
-        self._open: collections.OrderedDict[int, Opened] = collections.OrderedDict()
+        self.names, paths = tuple(sources), tuple(sources.values())
+
+        def load(number: int) -> Opened:
+            network = load_fn(paths[number])
+            return Opened(self.names[number], network, *directions_of(network, files))
+
+        self._opened_fn = functools.lru_cache(MOST_OPEN)(load)
 
     def open(self, number: int) -> Opened:
         """Returns a network by its number.
@@ -84,13 +89,7 @@ class Networks:
         """
         if not 0 <= number < len(self.names):
             raise ValueError(f"there is no network {number}; there are {len(self.names)}, counted from 0.")
-        if number not in self._open:
-            network = self._load_fn(self._sources[number])
-            self._open[number] = Opened(self.names[number], network, *directions_of(network, self._files))
-            if len(self._open) > MOST_OPEN:
-                self._open.popitem(last=False)
-        self._open.move_to_end(number)
-        return self._open[number]
+        return self._opened_fn(number)
 
 
 def directions_of(network: Network, files: Sequence[str] = ()) -> tuple[tuple[str, ...], np.ndarray]:
@@ -137,16 +136,12 @@ class Latents:
 
 def check_alike(opened: Sequence[Opened]) -> None:
     """Raises ValueError if networks that are shown side by side do not take the same layers, classes and noise."""
-
-    def takes(one: Opened) -> dict[str, Any]:
-        model = one.network.model
-        return {"layers": model.num_layers, "classes": model.num_labels, "noise": model.use_noise}
-
-    first = takes(opened[0])
-    for one in opened[1:]:
-        for what, value in takes(one).items():
-            if value != first[what]:
+    first, *others = opened
+    for one in others:
+        for what, field in {"layers": "num_layers", "classes": "num_labels", "noise": "use_noise"}.items():
+            value, wanted = (getattr(each.network.model, field) for each in (one, first))
+            if value != wanted:
                 raise ValueError(
-                    f"{one.name} cannot be shown beside {opened[0].name}: their {what} differ, {value} and "
-                    f"{first[what]}; choose one of them."
+                    f"{one.name} cannot be shown beside {first.name}: their {what} differ, {value} and {wanted}; "
+                    "choose one of them."
                 )

@@ -60,7 +60,7 @@ def application(networks: Networks, own_names: frozenset[str] = frozenset()) -> 
             WebSocketRoute("/draw", server.draw),
         ],
         middleware=[Middleware(access.Guard, own_names=own_names)],
-        exception_handlers={ValueError: _refused, OSError: _refused, Exception: _failed},
+        exception_handlers={ValueError: _failed, OSError: _failed, Exception: _failed},
         lifespan=server.lifespan,
     )
 
@@ -69,12 +69,9 @@ async def _file(name: str, kind: str, request: Request) -> Response:
     return FileResponse(FOLDER / name, media_type=kind, headers=HEADERS)
 
 
-async def _refused(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": _sentence(error)}, 400, HEADERS)
-
-
 async def _failed(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": _sentence(error)}, 500, HEADERS)
+    code = 400 if isinstance(error, (ValueError, OSError)) else 500
+    return JSONResponse({"error": _sentence(error)}, code, HEADERS)
 
 
 def _sentence(error: Exception) -> str:
@@ -104,9 +101,8 @@ class Server:
 
     async def networks(self, request: Request) -> Response:
         """Names of all networks."""
-        return JSONResponse(
-            {"networks": self._studio.networks.names, "most": states.MOST_SIDE_BY_SIDE}, headers=HEADERS
-        )
+        known = {"networks": self._studio.networks.names, "most": states.MOST_SIDE_BY_SIDE}
+        return JSONResponse(known, headers=HEADERS)
 
     async def about(self, request: Request) -> Response:
         """What one network takes, once its programs are compiled."""
@@ -184,7 +180,7 @@ class Server:
         try:
             content = await asyncio.wait_for(_body(request, uploads.MOST_BYTES), BODY_SEC)
             number = request.path_params["number"]
-            if uploads.is_latent_file(content):
+            if content[8:9] == b"{":  # A .safetensors, whose header begins after 8 bytes.
                 name = await self._drawn(self._studio.keep_latent_file, number, content)
                 self._uploading.release()
                 return JSONResponse({"latent": name}, headers=HEADERS)

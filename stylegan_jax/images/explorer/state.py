@@ -1,4 +1,4 @@
-"""What the page shows: its state, checked, and the styles, noise and picture that a network makes of it."""
+"""What the page shows: its state, checked, and the styles and the noise that a network's picture is made of."""
 
 import dataclasses
 import functools
@@ -7,12 +7,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
-from stylegan_jax.config import Model
 from stylegan_jax.images.explorer.gallery import Latent, Opened
-from stylegan_jax.networks import generator
 from stylegan_jax.weights.network import Network, NoiseMaps
 
 NUM_SEEDS = 2**32
@@ -167,7 +164,7 @@ def check_fits(state: State, opened: Opened, latent: Latent | None = None) -> No
         raise ValueError(f"noise_off names layers, and {opened.name} takes no noise.")
 
 
-# ---- from a state to a picture
+# ---- from a state to styles and noise
 
 
 def corners(x: float, y: float) -> list[tuple[int, float]]:
@@ -217,24 +214,12 @@ def ws_of(opened: Opened, state: State, latent: Latent | None = None) -> np.ndar
 
 def noise_of(network: Network, state: State, latent: Latent | None = None) -> NoiseMaps | None:
     """Returns the noise maps of a state, [1, r, r, 1], two for each resolution r; None for a network without noise."""
-    model = network.model
-    if not model.use_noise:
+    if not network.model.use_noise:
         return None
     if state.noise_seed is not None:
-        maps = jax.device_get(_drawn(np.int32(state.noise_seed), model=model))
+        maps = dataclasses.replace(network, noise=None).const_noise(state.noise_seed)
     elif latent is not None and latent.noise is not None:
         maps = latent.noise
     else:
         maps = network.const_noise()
     return tuple(m if m is None or i not in state.noise_off else np.zeros_like(m) for i, m in enumerate(maps))
-
-
-@functools.partial(jax.jit, static_argnames="model")
-def _drawn(noise_seed: int, *, model: Model) -> tuple[jax.Array, ...]:
-    """Returns the maps that `Network.const_noise` draws where a network has none."""
-    return generator.make_noise(jax.random.fold_in(jax.random.key(noise_seed), 0), 1, model, model.resolution)
-
-
-def image_of(network: Network, ws: np.ndarray, noise: NoiseMaps | None) -> np.ndarray:
-    """Returns the picture of styles. uint8 [model.resolution, model.resolution, channels]"""
-    return network.images(ws, "const" if noise is None else noise)[0]

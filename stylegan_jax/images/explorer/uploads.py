@@ -1,4 +1,4 @@
-"""Uploads to the page, a picture or a latent, and the files of latents that the page gives."""
+"""Uploads to the page: a picture or a latent."""
 
 import functools
 import io
@@ -10,17 +10,12 @@ from PIL import Image
 from stylegan_jax.data import decode, square
 from stylegan_jax.images import mapped, project, projection_files
 from stylegan_jax.images.explorer.gallery import Latent
-from stylegan_jax.weights.network import Network, NoiseMaps
+from stylegan_jax.weights.network import Network
 
 MOST_BYTES = 20 * 2**20
 MOST_PIXELS = 30_000_000
 STEPS = 150  # Of the projection, for which someone waits: --mode=project takes more.
 WHAT = "upload a picture (PNG, JPEG, WebP) or a .safetensors of this page or of --mode=project"
-
-Progress = Callable[[int, int], None]
-
-
-# ---- pictures
 
 
 def read_picture(content: bytes, network: Network) -> np.ndarray:
@@ -45,7 +40,7 @@ def read_picture(content: bytes, network: Network) -> np.ndarray:
         raise ValueError(f"the picture cannot be read ({error}); {WHAT}.") from None
 
 
-def project_upload(network: Network, image: np.ndarray, progress_fn: Progress) -> Latent:
+def project_upload(network: Network, image: np.ndarray, progress_fn: Callable[[int, int], None]) -> Latent:
     """Returns a latent whose picture is like `image`: styles for each layer, by `images.project.project`.
 
     Args:
@@ -60,19 +55,6 @@ def project_upload(network: Network, image: np.ndarray, progress_fn: Progress) -
 
 
 _styles_of = functools.lru_cache(maxsize=1)(mapped.styles_of)  # They take as long as the steps.
-
-
-# ---- files of latents
-
-
-def latent_file(network: Network, ws: np.ndarray, noise: NoiseMaps | None) -> bytes:
-    """Returns the content of a file of --mode=project with these styles and noise maps."""
-    return projection_files.encoded(network, ws, noise)
-
-
-def is_latent_file(content: bytes) -> bool:
-    """Returns whether an upload is a .safetensors."""
-    return content[8:9] == b"{"
 
 
 def read_latent_file(content: bytes, network: Network) -> Latent:

@@ -11,6 +11,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 from starlette.testclient import WebSocketTestSession
 
+from stylegan_jax.images import project
 from stylegan_jax.images.explorer import state
 from stylegan_jax.images.explorer.gallery import Opened
 from stylegan_jax.images.explorer.state import State
@@ -77,7 +78,7 @@ def pixels(page: Page, number: int = 0) -> np.ndarray:
 
 def picture(one: Opened, **fields: Any) -> np.ndarray:
     wanted = State(**{"label": 0} | fields)
-    return state.image_of(one.network, state.ws_of(one, wanted), state.noise_of(one.network, wanted))
+    return project.render(one.network, state.ws_of(one, wanted), state.noise_of(one.network, wanted))[0]
 
 
 def wait_for(page: Page, expected: np.ndarray, number: int = 0) -> None:

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from stylegan_jax.images import project
 from stylegan_jax.images.explorer import gallery, state
 from stylegan_jax.images.explorer.gallery import Latent, Opened
 from stylegan_jax.images.explorer.state import State
@@ -19,7 +20,7 @@ def opened() -> Opened:
 
 def picture(opened: Opened, state_: State, latent: Latent | None = None) -> np.ndarray:
     noise = state.noise_of(opened.network, state_, latent)
-    return state.image_of(opened.network, state.ws_of(opened, state_, latent), noise)
+    return project.render(opened.network, state.ws_of(opened, state_, latent), noise)[0]
 
 
 def test_the_fields_that_are_left_out_have_their_defaults():

@@ -68,8 +68,7 @@ def test_a_large_picture_is_refused_before_it_is_decoded(network, monkeypatch):
 @pytest.mark.parametrize("with_noise", [True, False])
 def test_a_latent_file_gives_the_same_latent(network, with_noise):
     latent = latent_of(network)._replace(**({} if with_noise else {"noise": None}))
-    content = uploads.latent_file(network, latent.ws, latent.noise)
-    assert uploads.is_latent_file(content) and not uploads.is_latent_file(encoded(network(3)[0]))
+    content = projection_files.encoded(network, latent.ws, latent.noise)
     found = uploads.read_latent_file(content, network)
     np.testing.assert_array_equal(found.ws, latent.ws)
     assert found.network == network.sha256 and (found.noise is None) == (not with_noise)
@@ -78,7 +77,7 @@ def test_a_latent_file_gives_the_same_latent(network, with_noise):
 
 
 def test_a_latent_of_another_network_is_refused(network):
-    content = uploads.latent_file(network, *latent_of(network)[:2])
+    content = projection_files.encoded(network, *latent_of(network)[:2])
     with pytest.raises(ValueError, match="the upload was made with another network: .* Load that network"):
         uploads.read_latent_file(content, random_network(1, resolution=16))
 
@@ -93,7 +92,7 @@ def test_a_file_of_a_projection_is_a_latent(network, tmp_path):
 def damaged_files() -> list:
     net = random_network(resolution=16)
     ws, noise, _ = latent_of(net)
-    whole = uploads.latent_file(net, ws, noise)
+    whole = projection_files.encoded(net, ws, noise)
     nan = np.where(ws == ws.max(), np.float32(np.nan), ws)
     arrays = safetensors.numpy.load(whole)
     about = json.loads(whole[8 : 8 + int.from_bytes(whole[:8], "little")])["__metadata__"]
