@@ -81,16 +81,12 @@ def interpolate_seeds() -> None:
     out = _out_file("walk.mp4")
     film.check(out, flags.FPS.value)
     network = _open_network()
-    labels = None
-    if flags.CLASSES.value or network.model.num_labels:
-        numbers = generate.numbers_of(network, flags.CLASSES.value)
-        if len(numbers) > len(seeds):
-            raise ValueError(
-                f"--classes names {len(numbers)} classes for {len(seeds)} seeds, which take them in turns."
-            )
-        labels = [numbers[i % len(numbers)] for i in range(len(seeds))]
+    numbers = generate.numbers_of(network, flags.CLASSES.value)
+    if len(numbers) > len(seeds):
+        raise ValueError(f"--classes names {len(numbers)} classes for {len(seeds)} seeds, which take them in turns.")
+    turns = labels.in_turns(numbers, len(seeds))
     num_frames, is_loop, noise = flags.FRAMES.value, flags.LOOP.value, (look.pop("noise"), look.pop("noise_seed"))
-    walk = interpolate.walk(network, seeds, num_frames, space, is_loop, layers, labels, **look)
+    walk = interpolate.walk(network, seeds, num_frames, space, is_loop, layers, turns, **look)
     total = interpolate.length(len(seeds), num_frames, is_loop)
     with progress.counting("frames") as progress_fn:
 

@@ -16,7 +16,6 @@ from stylegan_jax.weights.files import npz
 from stylegan_jax.weights.network import Network
 
 KEY = "stylegan_jax_directions"  # In the metadata: JSON {"network": sha256, "sources": {name: text}}.
-ENDS = (".safetensors", ".npz", ".npy")
 
 
 def save(path: str | os.PathLike, found: Sequence[Direction]) -> None:
@@ -56,11 +55,10 @@ def load(path: str | os.PathLike, network: Network) -> list[Direction]:
     elif path.suffix == ".safetensors":
         arrays, about = _read_safetensors(path)
     else:
-        raise ValueError(f"{path}: directions come in files that end in {', '.join(ENDS)}.")
-    if about is None:
-        vectors = {name: _vector(name, value, path, network) for name, value in arrays.items()}
-        return [Direction(name, v, v / max(np.sum(v * v), 1e-30), f"of {path.name}") for name, v in vectors.items()]
+        raise ValueError(f"{path}: directions come in files that end in .safetensors, .npz, .npy.")
     parts = {name: _vector(name, value, path, network) for name, value in arrays.items()}
+    if about is None:
+        return [Direction(name, v, v / max(np.sum(v * v), 1e-30), f"of {path.name}") for name, v in parts.items()]
     try:
         return [
             Direction(name, parts[f"{name}/vector"], parts[f"{name}/normal"], str(source), about["network"])

@@ -52,22 +52,16 @@ def find(
         if isinstance(attributes, Attributes):
             logits = labels.logits_of(network, labels.for_layers(w, network), attributes, progress_fn)
             attributes = dict(zip(attributes.names, logits.T > 0, strict=True))
-        return of_machines(network, w, attributes)
+        return _of_machines(network, w, attributes)
     return [dataclasses.replace(d, network=network.sha256) for d in found], []
 
 
-def of_machines(
+def _of_machines(
     network: Network, w: np.ndarray, present: Mapping[str, np.ndarray]
 ) -> tuple[list[Direction], list[str]]:
     """Returns the direction of each attribute, and notes about those that too few images have, or lack.
 
-    Args:
-        network: network of the images.
-        w: their styles. [n, w_size], or those of `labels.draw_mixed_w` [n, num_layers / 2, w_size]
-        present: which of them have each attribute. bool [n]
-
-    Raises:
-        ValueError: that is so of all attributes.
+    The styles w are [n, w_size], or those of `labels.draw_mixed_w` [n, num_layers / 2, w_size].
     """
     found, notes = [], []
     for name, is_present in present.items():

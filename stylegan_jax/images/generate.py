@@ -43,12 +43,8 @@ def save_images(
     Raises:
         ValueError: a class or an argument that the network does not take, or other pictures are in the folder.
     """
-    wanted = {
-        f"seed{seed:04d}{_suffix(number)}.png": (seed, number)
-        for number in numbers_of(network, class_names)
-        for seed in seeds
-    }
-    _check(network, class_names, look)
+    numbers = _checked(network, class_names, look)
+    wanted = {f"seed{seed:04d}{_suffix(number)}.png": (seed, number) for number in numbers for seed in seeds}
     present = outputs.begin(folder, "generate", {"network": network.sha256, **look}, wanted)
     pending: collections.deque = collections.deque()
     with concurrent.futures.ThreadPoolExecutor() as pool:  # A PNG takes longer than an accelerator's image.
@@ -79,9 +75,8 @@ def save_grids(
     Returns:
         grid.png, or grid-class3.png of a conditional network.
     """
-    numbers = numbers_of(network, class_names)
+    numbers = _checked(network, class_names, look)
     paths = [folder / f"grid{_suffix(number)}.png" for number in numbers]
-    _check(network, class_names, look)
     about = {"network": network.sha256, "seeds": list(seeds), **look}
     outputs.begin(folder, "grid", about, [path.name for path in paths])
     for i, (path, number) in enumerate(zip(paths, numbers, strict=True)):
@@ -97,12 +92,13 @@ def _suffix(number: int | None) -> str:
     return "" if number is None else f"-class{number}"
 
 
-def _check(network: Network, class_names: Sequence[str], look: dict[str, Any]) -> None:
-    """Raises ValueError if the network does not take the arguments, before anything is written."""
+def _checked(network: Network, class_names: Sequence[str], look: dict[str, Any]) -> list[int | None]:
+    """Returns the numbers of classes. Raises ValueError if the network does not take the arguments; writes nothing."""
     numbers = numbers_of(network, class_names)
     if len(set(numbers)) < len(numbers):
         raise ValueError(f"--classes={','.join(class_names)} names a class twice; name each once.")
     network(0, labels=numbers[0], **look)
+    return numbers
 
 
 def numbers_of(network: Network, class_names: Sequence[str]) -> list[int | None]:

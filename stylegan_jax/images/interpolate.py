@@ -94,6 +94,6 @@ def walk(
     return frames()
 
 
-def length(num_seeds: int, num_frames: int, is_loop: bool = False) -> int:
+def length(num_seeds: int, num_frames: int, is_loop: bool) -> int:
     """Returns the number of frames of a walk."""
     return num_frames * (num_seeds - 1 + is_loop) + (not is_loop)

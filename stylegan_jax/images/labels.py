@@ -4,7 +4,6 @@ import csv
 import os
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -71,7 +70,6 @@ def logits_of(
     ws: np.ndarray,
     attributes: Attributes,
     progress_fn: Callable[[int, int], None] = lambda done, total: None,
-    **how: Any,
 ) -> np.ndarray:
     """Returns the logits of images' attributes; an image has those that are above 0. float32 [n, len(attributes.names)]
 
@@ -80,11 +78,10 @@ def logits_of(
         ws: styles. [n, num_layers, w_size]
         attributes: what is asked of the images.
         progress_fn: called with the number of images that are done, and of all.
-        **how: noise and noise_seed of `Network.synthesize`.
     """
     logits_fn, found = jax.jit(attributes.logits_fn), []
     for i in range(0, len(ws), AT_ONCE):
-        images = network.synthesize(ws[i : i + AT_ONCE], **how)
+        images = network.synthesize(ws[i : i + AT_ONCE])
         padded = np.resize(images, (AT_ONCE, *images.shape[1:]))  # So that one program serves all.
         found.append(np.asarray(logits_fn(attributes.params, padded))[: len(images)])
         progress_fn(min(i + AT_ONCE, len(ws)), len(ws))
@@ -98,7 +95,7 @@ def for_layers(w: np.ndarray, network: Network) -> np.ndarray:
 
 def draw_w(network: Network, seeds: Sequence[int], class_numbers: Sequence[int | None] = (None,)) -> np.ndarray:
     """Returns the w of seeds, of classes that take turns in a conditional network. float32 [n, w_size]"""
-    return network.map(network.latents(seeds), _in_turns(class_numbers, len(seeds)))[:, 0]
+    return network.map(network.latents(seeds), in_turns(class_numbers, len(seeds)))[:, 0]
 
 
 def draw_mixed_w(network: Network, seeds: Sequence[int], class_numbers: Sequence[int | None] = (None,)) -> np.ndarray:
@@ -108,10 +105,11 @@ def draw_mixed_w(network: Network, seeds: Sequence[int], class_numbers: Sequence
     """
     num, size = len(network.model.resolutions), network.model.z_size
     z = np.concatenate([np.random.RandomState(seed).randn(num, size) for seed in seeds])
-    turns = _in_turns(class_numbers, len(seeds))
+    turns = in_turns(class_numbers, len(seeds))
     w = network.map(z, None if turns is None else np.repeat(turns, num))[:, 0]
     return w.reshape(len(seeds), num, -1)
 
 
-def _in_turns(class_numbers: Sequence[int | None], n: int) -> list[int] | None:
+def in_turns(class_numbers: Sequence[int | None], n: int) -> list[int] | None:
+    """Returns the class of each of n images, which take turns; None for [None], a network without classes."""
     return None if class_numbers[0] is None else [class_numbers[i % len(class_numbers)] for i in range(n)]

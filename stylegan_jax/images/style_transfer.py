@@ -5,7 +5,6 @@ Differs: where Huang and Belongie train a decoder, the picture itself is optimiz
 pictures of halved sizes: Adam moves each number about as far, so that colours of large areas change as soon as details.
 """
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -124,10 +123,10 @@ def _picture(x: Array, levels: Sequence[Array]) -> Array:
     return x + sum(jax.image.resize(level, x.shape, "linear") for level in levels)
 
 
-@functools.partial(jax.jit, static_argnames="place")
-def _features(params: Mapping[str, Array], images: Array, place: int = 0) -> list[Array]:
+@jax.jit
+def _features(params: Mapping[str, Array], images: Array) -> list[Array]:
     """Returns relu1_1 to relu4_1."""
-    return vgg.stages(params, images, place)[:NUM_LAYERS]
+    return vgg.stages(params, images, 0)[:NUM_LAYERS]
 
 
 def _problem(params: Mapping[str, Array], x: Array, style: Array) -> dict[str, Any]:
