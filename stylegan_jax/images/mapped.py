@@ -22,24 +22,15 @@ MIN_VARIANCE = 1e-4  # Of a direction, relative to the largest: below it, styles
 
 @dataclasses.dataclass(frozen=True)
 class MappedStyles:
-    """Random styles of a network.
+    """Random styles of a network."""
 
-    Attributes:
-        center: their mean, or the network's w_avg. float32 [w_size]
-        spread: matrix from units to styles, w = center + u spread; the u of random styles have unit variance in every
-            direction. float32 [w_size, w_size]
-        distances: `distance` of each, ascending. [m]
-        candidates: some of the styles. float32 [k, w_size]
-        images: their images, at MAX_CANDIDATE_PX at most. uint8 [k, r, r, channels]
-        gaps: how unlike each of these is to the most similar of the others, ascending. [k]
-    """
-
-    center: np.ndarray
-    spread: np.ndarray
-    distances: np.ndarray
-    candidates: np.ndarray
-    images: np.ndarray
-    gaps: np.ndarray
+    center: np.ndarray  # Their mean, or the network's w_avg. float32 [w_size]
+    # Matrix from units to styles, w = center + u spread; the u of random styles have unit variance in every direction.
+    spread: np.ndarray  # float32 [w_size, w_size]
+    distances: np.ndarray  # `distance` of each, ascending. [m]
+    candidates: np.ndarray  # Some of the styles. float32 [k, w_size]
+    images: np.ndarray  # Their images, at MAX_CANDIDATE_PX at most. uint8 [k, r, r, channels]
+    gaps: np.ndarray  # How unlike each of these is to the most similar of the others, ascending. [k]
 
     def from_units(self, u: np.ndarray) -> np.ndarray:
         """Returns styles of units. [..., w_size]"""
