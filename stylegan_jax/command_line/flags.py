@@ -30,9 +30,7 @@ MODES = {
     "export": "write --network to --out, in the layout that the name's end tells",
     "weights": "say which weights metrics need, which are there, and where the others are published",
 }
-MODE = flags.DEFINE_enum(
-    "mode", "train", [*MODES], "".join(f"{name}: {what}. " for name, what in MODES.items()).strip()
-)
+MODE = flags.DEFINE_enum("mode", "train", [*MODES], " ".join(f"{name}: {what}." for name, what in MODES.items()))
 COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
@@ -147,10 +145,9 @@ ATTRIBUTES = flags.DEFINE_string(
 )
 A_NETWORK = "a file of weights, a run's workdir, or a checkpoint in it"
 MOST_SEEDS = 1000  # Of --mode=evaluate.
-DEFAULT_FIGURES = ["uncurated", "style_mixing", "stochastic_variation", "noise_layers", "truncation"]
 FIGURES = flags.DEFINE_list(
     "figures",
-    DEFAULT_FIGURES,
+    ["uncurated", "style_mixing", "stochastic_variation", "noise_layers", "truncation"],
     "Figures to draw with --mode=figures; also bedrooms, cars and cats, the layouts of LSUN.",
 )
 FRAMES = flags.DEFINE_integer("frames", 60, "Frames from one seed to the next with --mode=interpolate.", lower_bound=1)

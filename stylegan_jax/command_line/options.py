@@ -125,12 +125,7 @@ def check_apart(folder: pathlib.Path, flag: str, source: str, where: str) -> Non
 
 def look() -> dict[str, Any]:
     """Returns how images are made, as `weights.network.Network` takes it."""
-    return {
-        "psi": flags.PSI.value,
-        "cutoff": flags.CUTOFF.value,
-        "noise": flags.NOISE.value,
-        "noise_seed": flags.NOISE_SEED.value,
-    }
+    return {name: absl_flags.FLAGS[name].value for name in ("psi", "cutoff", "noise", "noise_seed")}
 
 
 def weights_folder() -> pathlib.Path | None:
@@ -152,9 +147,8 @@ def seeds(most: int = flags.MOST_SEEDS) -> list[int]:
 
 def layers() -> list[int] | None:
     """Returns the numbers of --layers; None without it. Raises ValueError as `seeds`."""
-    return (
-        _numbers("layers", flags.LAYERS.value, flags.MOST_LAYERS, flags.MOST_LAYERS) if flags.LAYERS.present else None
-    )
+    most = flags.MOST_LAYERS
+    return _numbers("layers", flags.LAYERS.value, most, most) if flags.LAYERS.present else None
 
 
 def strengths() -> list[float]:
