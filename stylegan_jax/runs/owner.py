@@ -8,7 +8,7 @@ import pathlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -26,12 +26,7 @@ RECORD = ".owner.json"  # File that says who does: host, boot, pid, time. A run 
 
 
 @contextlib.contextmanager
-def owning(
-    workdir: pathlib.Path,
-    beat_sec: float = BEAT_SEC,
-    watch_sec: float = WATCH_SEC,
-    log_fn: Callable[[str], None] = print,
-) -> Iterator[None]:
+def owning(workdir: pathlib.Path) -> Iterator[None]:
     """Keeps other runs out of a folder until the block or this process ends, in whatever way.
 
     A lock that ends with its process keeps out the other runs on this machine, also those in containers. Network drives
@@ -40,9 +35,6 @@ def owning(
 
     Args:
         workdir: folder of the run, which exists.
-        beat_sec: time between renewals.
-        watch_sec: time to watch the record of another host.
-        log_fn: takes one line of text.
 
     Raises:
         ValueError: another run is at work in it, or the processes of this run do not all see the same folder.
@@ -54,8 +46,8 @@ def owning(
             if not is_free and not is_of_another:
                 raise ValueError(_refusal(workdir, "on this machine", record))
             if is_of_another:
-                _watch(workdir, record, watch_sec, log_fn)
-            stack.enter_context(_renewing(workdir, beat_sec))
+                _watch(workdir, record)
+            stack.enter_context(_renewing(workdir))
         _check_shared(workdir)
         yield
 
@@ -71,20 +63,24 @@ def _lock(workdir: pathlib.Path, stack: contextlib.ExitStack) -> bool:
     return True
 
 
-def _watch(workdir: pathlib.Path, record: dict[str, Any], watch_sec: float, log_fn: Callable[[str], None]) -> None:
+def _watch(workdir: pathlib.Path, record: dict[str, Any]) -> None:
     """Raises ValueError if the run of another host, or of an earlier boot of this one, renews its record."""
     who, age_sec = f"on host {record.get('host')}", time.time() - float(record.get("time") or 0.0)
     if age_sec > STALE_SEC:
-        log_fn(f"A run {who} was cut off in {workdir} {progress.format_duration(age_sec)} ago; taking it over.")
+        logging.warning(
+            f"A run {who} was cut off in {workdir} {progress.format_duration(age_sec)} ago; taking it over."
+        )
         return
-    log_fn(f"{workdir} was just in use by a run {who}; watching for {watch_sec:g} s whether it is still alive.")
-    deadline = time.monotonic() + watch_sec
+    logging.warning(
+        f"{workdir} was just in use by a run {who}; watching for {WATCH_SEC:g} s whether it is still alive."
+    )
+    deadline = time.monotonic() + WATCH_SEC
     while (left_sec := deadline - time.monotonic()) > 0:
-        time.sleep(min(left_sec, watch_sec / 50))
+        time.sleep(min(left_sec, WATCH_SEC / 50))
         now = _read(workdir)
         if now is not None and now != record:
             raise ValueError(_refusal(workdir, f"on host {now.get('host')}", now))
-    log_fn(f"The run {who} gave no sign of life for {watch_sec:g} s; taking {workdir} over.")
+    logging.warning(f"The run {who} gave no sign of life for {WATCH_SEC:g} s; taking {workdir} over.")
 
 
 def _refusal(workdir: pathlib.Path, who: str, record: dict[str, Any] | None) -> str:
@@ -93,12 +89,12 @@ def _refusal(workdir: pathlib.Path, who: str, record: dict[str, Any] | None) -> 
 
 
 @contextlib.contextmanager
-def _renewing(workdir: pathlib.Path, beat_sec: float) -> Iterator[None]:
+def _renewing(workdir: pathlib.Path) -> Iterator[None]:
     """Renews the record while the block runs, and removes it at the end."""
     ended = threading.Event()
 
     def renew() -> None:
-        while not ended.wait(beat_sec):
+        while not ended.wait(BEAT_SEC):
             other = _read(workdir)
             if other is not None and other.get("boot") != _boot():  # This process was suspended for minutes.
                 logging.error(

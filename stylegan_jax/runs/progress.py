@@ -48,26 +48,6 @@ def time_left(nimg: int, stages: Sequence[Any], sec_per_image: Mapping[int, floa
     return seconds, all(resolution in sec_per_image for resolution, _ in ahead)
 
 
-class Speed:
-    """Seconds an image at each resolution. The first interval does not count: it includes the compilation."""
-
-    def __init__(self) -> None:
-        self._measured: dict[int, tuple[int, float]] = {}  # resolution: (images, seconds)
-
-    def add(self, resolution: int, images: int, seconds: float) -> None:
-        """Notes an interval."""
-        if resolution in self._measured:
-            old_images, old_seconds = self._measured[resolution]
-            images, seconds = images + old_images, seconds + old_seconds
-        else:
-            images, seconds = 0, 0.0
-        self._measured[resolution] = (images, seconds)
-
-    def sec_per_image(self) -> dict[int, float]:
-        """Returns what is known, by resolution."""
-        return {r: seconds / images for r, (images, seconds) in self._measured.items() if images}
-
-
 def make_line(stream: TextIO, total: int, clock_fn: Callable[[], float]) -> "_TerminalLine | _PlainLine":
     """Returns a status line for `stream`, with `update(done, text, is_last)`, `log(text)` and `close()`.
 
@@ -81,17 +61,9 @@ def make_line(stream: TextIO, total: int, clock_fn: Callable[[], float]) -> "_Te
 
 
 @contextlib.contextmanager
-def counting(
-    name: str, stream: TextIO | None = None, clock_fn: Callable[[], float] = time.monotonic
-) -> Iterator[Callable[[int, int], None]]:
-    """Yields a function of (done, total) that shows how far something is: "pictures: 500 of 2000, 9 s left".
-
-    Args:
-        name: name of what is counted.
-        stream: where to print; sys.stdout by default.
-        clock_fn: returns seconds.
-    """
-    stream, start_sec = stream or sys.stdout, clock_fn()
+def counting(name: str) -> Iterator[Callable[[int, int], None]]:
+    """Yields a function of (done, total) that prints how far something is: "pictures: 500 of 2000, 9 s left"."""
+    start_sec = time.monotonic()
     with contextlib.ExitStack() as stack:
         lines: list[_TerminalLine | _PlainLine] = []
 
@@ -99,8 +71,8 @@ def counting(
             if distributed.process_index() > 0:
                 return
             if not lines:
-                lines.append(stack.enter_context(contextlib.closing(make_line(stream, total, clock_fn))))
-            left_sec = (clock_fn() - start_sec) / done * (total - done) if done else None
+                lines.append(stack.enter_context(contextlib.closing(make_line(sys.stdout, total, time.monotonic))))
+            left_sec = (time.monotonic() - start_sec) / done * (total - done) if done else None
             lines[0].update(done, f"{name}: {done} of {total}, {format_duration(left_sec)} left", is_last=done == total)
 
         yield show
@@ -155,7 +127,6 @@ class _PlainLine:
         self._stream, self._clock_fn, self._printed_sec = stream, clock_fn, -math.inf
 
     def update(self, done: int, text: str, is_last: bool) -> None:
-        del done  # It is in the text.
         now = self._clock_fn()
         if is_last or now - self._printed_sec >= PLAIN_INTERVAL_SEC:
             self._printed_sec = now

@@ -97,7 +97,8 @@ class Report:
         clock_fn: Callable[[], float] = time.monotonic,
     ) -> None:
         self._total, self._stages, self._clock_fn = total_nimg, stages, clock_fn
-        self._last_nimg, self._last_sec, self._speed = start_nimg, clock_fn(), progress.Speed()
+        self._last_nimg, self._last_sec = start_nimg, clock_fn()
+        self._measured: dict[int, tuple[int, float]] = {}  # Of each resolution: images, and seconds.
         self._writes = distributed.process_index() == 0
         if not self._writes:
             return
@@ -131,7 +132,7 @@ class Report:
     @property
     def sec_per_image(self) -> dict[int, float]:
         """Seconds an image at each resolution, measured since the start."""
-        return self._speed.sec_per_image()
+        return {r: seconds / images for r, (images, seconds) in self._measured.items() if images}
 
     def progress(self, nimg: int, resolution: int, **fields: float | str) -> None:
         """Shows how far the run is; call it when the images up to `nimg` are done.
@@ -146,7 +147,11 @@ class Report:
         if not self._writes or images <= 0:
             return
         self._last_nimg, self._last_sec = nimg, now
-        self._speed.add(resolution, images, seconds)
+        if resolution in self._measured:
+            old_images, old_seconds = self._measured[resolution]
+            self._measured[resolution] = (images + old_images, seconds + old_seconds)
+        else:  # The first interval does not count: it includes the compilation.
+            self._measured[resolution] = (0, 0.0)
         stages = self._stages or [schedule.Stage(resolution, False, 0, self._total, 0, 0.0)]
         left_sec, is_measured = progress.time_left(nimg, stages, self.sec_per_image)
         parts = [f"{nimg / 1000:.1f} of {self._total / 1000:g} kimg", f"{resolution}x{resolution}"]

@@ -1,7 +1,7 @@
 """Reads checkpoints: the newest sound one, or the one that is asked for, whole or in part."""
 
+import logging
 import pathlib
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,7 +54,7 @@ def restore(
     found = sorted(manager.all_steps(), reverse=True)
     if nimg is not None and nimg not in found:
         there = ", ".join(map(str, reversed(found))) or "none"
-        went_back = (pathlib.Path(manager.directory) / f"after-{nimg}").exists()
+        went_back = _after(manager, nimg).exists()
         hint = " The run went back to it before; leave --checkpoint out for the newest." if went_back else ""
         raise ValueError(f"{manager.directory} has no checkpoint of image {nimg}; it has: {there}.{hint}")
     for candidate in found if nimg is None else [nimg]:
@@ -77,15 +77,12 @@ def restore(
     return None
 
 
-def set_damaged_aside(
-    manager: ocp.CheckpointManager, damaged: dict[int, str], log_fn: Callable[[str], None] = print
-) -> None:
+def set_damaged_aside(manager: ocp.CheckpointManager, damaged: dict[int, str]) -> None:
     """Moves damaged checkpoints to damaged-<nimg> beside them, so that the run can save at those images again.
 
     Args:
         manager: from `checkpoint.open_manager`.
-        damaged: the field of `Restored`.
-        log_fn: takes a line of text for each.
+        damaged: the field of `Restored`; a warning is logged for each.
     """
     for nimg, problem in damaged.items():
         source = pathlib.Path(manager.directory) / str(nimg)
@@ -94,7 +91,7 @@ def set_damaged_aside(
             count = len(list(source.parent.glob(f"{target.name}*")))
             target = target.with_name(f"{target.name}-{count + 1}") if count else target
             source.rename(target)
-            log_fn(f"Checkpoint {nimg} is damaged: {problem}. Moved it to {target}; using an older one.")
+            logging.warning(f"Checkpoint {nimg} is damaged: {problem}. Moved it to {target}; using an older one.")
     if damaged:
         _reload_together(manager)
 
@@ -116,15 +113,14 @@ def _after(manager: ocp.CheckpointManager, nimg: int) -> pathlib.Path:
     return pathlib.Path(manager.directory) / f"after-{nimg}"
 
 
-def go_back(manager: ocp.CheckpointManager, nimg: int, log_fn: Callable[[str], None] = print) -> None:
+def go_back(manager: ocp.CheckpointManager, nimg: int) -> None:
     """Makes the checkpoint at `nimg` the newest one: what came after it is moved to after-<nimg> beside it.
 
-    The folder has its name once all are in it: after a kill meanwhile, the same call goes on.
+    The folder has its name once all are in it: after a kill meanwhile, the same call goes on. A warning says so.
 
     Args:
         manager: from `checkpoint.open_manager`.
         nimg: real images of a checkpoint.
-        log_fn: takes one line of text.
     """
     folder = _after(manager, nimg)
     growing = folder.with_name(f"{folder.name}.partial")
@@ -135,7 +131,7 @@ def go_back(manager: ocp.CheckpointManager, nimg: int, log_fn: Callable[[str], N
         growing.rename(folder)
         moved = sorted(int(step.name) for step in folder.iterdir())
         what = f"checkpoints {', '.join(map(str, moved))} are now in {folder}" if moved else f"{nimg} is the newest"
-        log_fn(f"Going back to image {nimg}: {what}.")
+        logging.warning(f"Going back to image {nimg}: {what}.")
     _reload_together(manager)
 
 
@@ -156,8 +152,8 @@ def _read(
         wanted = seals.describe(abstract_state)
         saved = record["leaves"]
         if is_part:
-            fields = {_field(name) for name in wanted}
-            saved = {name: leaf for name, leaf in saved.items() if _field(name) in fields}
+            fields = {name.partition("/")[0] for name in wanted}
+            saved = {name: leaf for name, leaf in saved.items() if name.partition("/")[0] in fields}
         _check_fits(place, saved, wanted)
         problem = seals.first_bad_file(place / "state")
     if not _seen_by_any_process(problem):
@@ -165,11 +161,6 @@ def _read(
         if not _seen_by_any_process(problem):
             return state, record["meta"]
     return problem or "another process cannot read it"
-
-
-def _field(name: str) -> str:
-    """Returns the field of a state that a leaf belongs to."""
-    return name.partition("/")[0]
 
 
 def _read_record(manager: ocp.CheckpointManager, nimg: int) -> tuple[dict | None, str | None]:

@@ -55,7 +55,7 @@ def train(
     workdir.check_writable(folder)
     for change in workdir.check_config(folder, to_dict(config)):
         logging.warning(change)
-    with owner.owning(folder, log_fn=logging.warning):
+    with owner.owning(folder):
         return _train(config, folder, devices, back_to_nimg, start.read_network(init_from, folder), weights)
 
 

@@ -100,9 +100,9 @@ def open_run(
         if back_to_nimg is not None:
             restoring.check_can_go_back(manager, nimg)
             _keep_lines_after(manager, nimg)
-        restoring.set_damaged_aside(manager, damaged, logging.warning)
+        restoring.set_damaged_aside(manager, damaged)
         if back_to_nimg is not None:
-            restoring.go_back(manager, nimg, logging.warning)
+            restoring.go_back(manager, nimg)
     checkpoint.check_room(manager, train_state, kept.keep_checkpoints + kept.keep_best + 1)
     return manager, train_state, nimg, report.Averages(meta.get("averages")), notes
 

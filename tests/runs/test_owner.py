@@ -38,9 +38,12 @@ def _record(folder: pathlib.Path, age_sec: float = 0.0) -> None:
 def _own(folder: pathlib.Path, watch_sec: float = 0.1) -> list[str]:
     """Owns the folder for a moment; returns what was told."""
     told = []
-    with owner.owning(folder, watch_sec=watch_sec, log_fn=told.append):
-        record = json.loads((folder / owner.RECORD).read_text())
-        assert record["boot"] == owner._boot() and record["time"] <= time.time()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, "WATCH_SEC", watch_sec)
+        patch.setattr(owner.logging, "warning", lambda text, *values: told.append(text % values))
+        with owner.owning(folder):
+            record = json.loads((folder / owner.RECORD).read_text())
+            assert record["boot"] == owner._boot() and record["time"] <= time.time()
     return told
 
 
@@ -108,26 +111,27 @@ def test_a_lock_that_a_drive_keeps_for_a_dead_host_does_not_bar_the_folder(tmp_p
         assert len(_own(tmp_path)) == 2
 
 
-def test_a_drive_without_locks_is_told(tmp_path, monkeypatch, caplog):
+def test_a_drive_without_locks_is_told(tmp_path, monkeypatch):
     def refuse(*args):
         raise OSError(38, "Function not implemented")
 
     monkeypatch.setattr(locks.fcntl, "flock", refuse)
-    _own(tmp_path)
-    (record,) = caplog.records
-    assert "this drive has no locks (Function not implemented)" in record.getMessage()
+    (line,) = _own(tmp_path)
+    assert "this drive has no locks (Function not implemented)" in line
 
 
-def test_signs_of_life_come_again_and_again(tmp_path):
-    with owner.owning(tmp_path, beat_sec=0.01):
+def test_signs_of_life_come_again_and_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(owner, "BEAT_SEC", 0.01)
+    with owner.owning(tmp_path):
         first, deadline = owner._read(tmp_path), time.monotonic() + 60
         while owner._read(tmp_path) == first:
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
 
-def test_a_run_that_was_taken_over_says_so_and_leaves_the_record_of_the_other(tmp_path, caplog):
-    with owner.owning(tmp_path, beat_sec=0.01):
+def test_a_run_that_was_taken_over_says_so_and_leaves_the_record_of_the_other(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(owner, "BEAT_SEC", 0.01)
+    with owner.owning(tmp_path):
         _record(tmp_path)
         deadline = time.monotonic() + 60
         while not caplog.records:

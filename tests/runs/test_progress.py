@@ -1,5 +1,4 @@
 import contextlib
-import io
 import os
 import pty
 
@@ -30,20 +29,21 @@ def test_time_left_is_a_lower_bound_where_a_resolution_was_not_measured():
     assert progress.time_left(500, STAGES, {}) == (None, False)
 
 
-def test_a_count_shows_how_far_it_is_and_the_time_left():
-    clock, stream = Clock(), io.StringIO()
-    with progress.counting("pictures", stream, clock) as show:
+def test_a_count_shows_how_far_it_is_and_the_time_left(monkeypatch, capsys):
+    clock = Clock()
+    monkeypatch.setattr(progress.time, "monotonic", clock)
+    with progress.counting("pictures") as show:
         for done in (500, 600, 2000):
             clock.now += 3
             show(done, 2000)
-    assert stream.getvalue().splitlines() == ["pictures: 500 of 2000, 9 s left", "pictures: 2000 of 2000, 0 s left"]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["pictures: 500 of 2000, 9 s left", "pictures: 2000 of 2000, 0 s left"]
 
 
-def test_before_anything_is_done_no_time_is_foretold():
-    stream = io.StringIO()
-    with progress.counting("pictures", stream, Clock()) as show:
+def test_before_anything_is_done_no_time_is_foretold(capsys):
+    with progress.counting("pictures") as show:
         show(0, 2000)
-    assert stream.getvalue() == "pictures: 0 of 2000, - left\n"
+    assert capsys.readouterr().out == "pictures: 0 of 2000, - left\n"
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])

@@ -59,16 +59,15 @@ def test_restored_arrays_have_the_sharding_that_is_asked_for(two_saved):
     ("damage", "reason"),
     [(flip_byte, "has changed"), (truncate, "bytes instead of"), (pathlib.Path.unlink, "is missing")],
 )
-def test_a_damaged_file_costs_one_checkpoint_and_says_so_in_one_line(two_saved, damage, reason):
+def test_a_damaged_file_costs_one_checkpoint_and_says_so_in_one_line(two_saved, damage, reason, caplog):
     file = state_file(two_saved, 200)
     damage(file)
     nimg, state, meta, damaged = restoring.restore(two_saved, abstract(make_state()))
     assert (nimg, meta) == (100, {"seed": 1})
     assert_same_bits(state, make_state(1))
     assert list(damaged) == [200] and file.name in damaged[200] and reason in damaged[200]
-    lines = []
-    restoring.set_damaged_aside(two_saved, damaged, lines.append)
-    (line,) = lines
+    restoring.set_damaged_aside(two_saved, damaged)
+    (line,) = caplog.messages
     assert "\n" not in line and line.startswith(f"Checkpoint 200 is damaged: {damaged[200]}. Moved it to ")
     assert sorted(place.name for place in two_saved.directory.iterdir()) == ["100", "damaged-200"]
 
@@ -246,12 +245,11 @@ def test_no_other_checkpoint_takes_the_place_of_one_that_is_asked_for(two_saved)
         restoring.restore(two_saved, abstract(make_state()), nimg=200)
 
 
-def test_going_back_moves_newer_checkpoints_aside_and_the_run_saves_at_their_images_again(two_saved):
-    lines = []
-    restoring.go_back(two_saved, 100, lines.append)
+def test_going_back_moves_newer_checkpoints_aside_and_the_run_saves_at_their_images_again(two_saved, caplog):
+    restoring.go_back(two_saved, 100)
     folder = pathlib.Path(two_saved.directory)
     assert sorted(place.name for place in folder.iterdir()) == ["100", "after-100"]
-    assert lines == [f"Going back to image 100: checkpoints 200 are now in {folder / 'after-100'}."]
+    assert caplog.messages == [f"Going back to image 100: checkpoints 200 are now in {folder / 'after-100'}."]
     assert restoring.restore(two_saved, abstract(make_state())).nimg == 100
     checkpoint.save(two_saved, 200, make_state(5), {"seed": 5})
     checkpoint.wait(two_saved)
@@ -259,7 +257,7 @@ def test_going_back_moves_newer_checkpoints_aside_and_the_run_saves_at_their_ima
     assert (folder / "after-100" / "200" / "state").is_dir()
 
 
-def test_going_back_is_gone_on_with_after_a_kill(tmp_path, monkeypatch):
+def test_going_back_is_gone_on_with_after_a_kill(tmp_path, monkeypatch, caplog):
     manager = checkpoint.open_manager(tmp_path / "checkpoints", 3)
     for nimg in (100, 200, 300):
         checkpoint.save(manager, nimg, make_state(nimg), {"seed": nimg})
@@ -277,9 +275,8 @@ def test_going_back_is_gone_on_with_after_a_kill(tmp_path, monkeypatch):
     assert (folder / "after-100.partial" / "300").is_dir() and not (folder / "after-100").exists()
     manager.reload()
     restoring.check_can_go_back(manager, 100)
-    lines = []
-    restoring.go_back(manager, 100, lines.append)
-    assert lines == [f"Going back to image 100: checkpoints 200, 300 are now in {folder / 'after-100'}."]
+    restoring.go_back(manager, 100)
+    assert caplog.messages == [f"Going back to image 100: checkpoints 200, 300 are now in {folder / 'after-100'}."]
     assert restoring.restore(manager, abstract(make_state())).nimg == 100
 
 
