@@ -14,11 +14,7 @@ from stylegan_jax.runs import seals
 class Retention:
     """An orbax.checkpoint PreservationPolicy: the newest, the first of each interval, and the best stay.
 
-    Args:
-        directory: folder of the checkpoints.
-        keep: number of the newest checkpoints that stay.
-        keep_every: interval in images; the first checkpoint in each stays. 0: none.
-        keep_best: number of checkpoints with the lowest scores that stay.
+    Its fields are arguments of `checkpoint.open_manager`.
     """
 
     directory: pathlib.Path
@@ -28,7 +24,6 @@ class Retention:
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
         """Returns which of `checkpoints` to keep. The newest of them is still being written, and has no score yet."""
-        del context
         steps = sorted(info.step for info in checkpoints)
         kept = set(steps[-self.keep :])
         if self.keep_every:  # The first at or after each multiple.

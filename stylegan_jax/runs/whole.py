@@ -34,19 +34,14 @@ def writing(path: str | os.PathLike, mode: str = "wb", is_durable: bool = False,
             partial.unlink()
         raise
     if is_durable:
-        sync_folder(path.parent)
+        with contextlib.suppress(OSError):  # Some network drives cannot make names in a folder durable.
+            descriptor = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def partial_path(path: pathlib.Path) -> pathlib.Path:
     """Returns the name of a file while this process writes it, beside its final name."""
     return path.with_name(f".{path.name}.{os.getpid()}.partial")
-
-
-def sync_folder(folder: pathlib.Path) -> None:
-    """Makes the names in a folder survive a power failure, where the file system can."""
-    with contextlib.suppress(OSError):  # Some network drives cannot.
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -6,6 +6,8 @@ import pathlib
 import re
 from typing import Any
 
+from flax import traverse_util
+
 from stylegan_jax.config import Config, Report, to_dict
 from stylegan_jax.devices import distributed
 from stylegan_jax.runs import whole
@@ -97,9 +99,12 @@ def check_config(workdir: pathlib.Path, config_dict: dict[str, Any]) -> list[str
     before = read_config(workdir)
     if before is None:
         return []
-    new, defaults = _flatten(json.loads(json.dumps(config_dict))), _flatten(json.loads(json.dumps(to_dict(Config()))))
+    new, defaults, recorded = (
+        traverse_util.flatten_dict(json.loads(json.dumps(values)), sep=".")  # {"train.r1_gamma": 10.0, ...}
+        for values in (config_dict, to_dict(Config()), before)
+    )
     # A run from before a setting existed has its default.
-    old = {name: value for name, value in defaults.items() if name in new} | _flatten(before)
+    old = {name: value for name, value in defaults.items() if name in new} | recorded
     lines = {
         name: f"{name}: {old.get(name, 'absent')} in {workdir}, {new.get(name, 'absent')} now"
         for name in [*new, *(name for name in old if name not in new)]
@@ -130,11 +135,3 @@ def record_config(workdir: pathlib.Path, config_dict: dict[str, Any]) -> None:
         config_dict = before | {"schedule": before.get("schedule", {}) | {"total_kimg": total_kimg}}
     with whole.writing(workdir / "config.json", "w", is_durable=True) as stream:
         stream.write(json.dumps(config_dict, indent=2) + "\n")
-
-
-def _flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns {"train.r1_gamma": 10.0, ...} from nested dicts."""
-    flat = {}
-    for name, value in config.items():
-        flat.update(_flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value})
-    return flat
