@@ -14,8 +14,8 @@ import numpy as np
 
 from stylegan_jax.config import Data, Model
 from stylegan_jax.data import images, records, shards, sources, square, store, survey, workers
+from stylegan_jax.data.shards import Plan
 from stylegan_jax.data.source import Source
-from stylegan_jax.data.workers import Plan
 from stylegan_jax.runs import locks
 from stylegan_jax.runs.text import printable
 

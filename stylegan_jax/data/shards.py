@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -19,6 +19,35 @@ from stylegan_jax.runs import whole
 from stylegan_jax.runs.text import printable
 
 MAX_NAMES = 20  # Pictures named for each remark.
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What to prepare, where, and in which pieces."""
+
+    data: Data
+    model: Model
+    partial: pathlib.Path  # Folder of the unfinished store and of the summaries of its finished shards.
+    length: int  # Pictures of the source.
+    per_shard: int
+
+    @property
+    def num_shards(self) -> int:
+        """Number of shards."""
+        return -(-self.length // self.per_shard)
+
+    @property
+    def store(self) -> pathlib.Path:
+        """Folder that will be the store."""
+        return self.partial / "store"
+
+    def indices(self, shard: int) -> range:
+        """Returns the pictures of a shard."""
+        return range(shard * self.per_shard, min((shard + 1) * self.per_shard, self.length))
+
+    def summary_path(self, shard: int) -> pathlib.Path:
+        """Returns the path of a shard's summary, which is written once the shard is whole."""
+        return self.partial / "shards" / f"{shard:05d}.json"
 
 
 @dataclasses.dataclass
@@ -35,45 +64,28 @@ class Summary:
     remarks: dict[str, tuple[int, list[str]]] = dataclasses.field(default_factory=dict)  # count, first names
 
 
-def write(
-    folder: pathlib.Path,
-    shard: int,
-    num_shards: int,
-    source: Source,
-    indices: Iterable[int],
-    data: Data,
-    model: Model,
-    done_fn: Callable[[], None],
-) -> Summary:
-    """Writes the pictures `indices` of a source as a shard.
+def write(plan: Plan, source: Source, shard: int, done_fn: Callable[[], None]) -> Summary:
+    """Writes the pictures of shard number `shard` of a source; `done_fn` is called after each.
 
     When this returns, all its files are on disk and have their final names.
-
-    Args:
-        folder: folder of the store.
-        shard: number of the shard.
-        num_shards: number of shards of the store.
-        source: source of the pictures.
-        indices: numbers of the shard's pictures in the source.
-        data: how they become squares.
-        model: resolution and channels.
-        done_fn: called after each picture.
 
     Raises:
         survey.SourceFailed: a picture could not be read, though it may be sound.
         OSError, RuntimeError: the files cannot be written.
     """
+    data, model = plan.data, plan.model
     sizes = store.level_sizes(model.resolution)
     summary, digest = Summary(), hashlib.sha256()
     with contextlib.ExitStack() as stack:
         streams = {}
         for size in sizes:
-            file = store.level_path(folder, size, shard, num_shards)
+            file = store.level_path(plan.store, size, shard, plan.num_shards)
             file.parent.mkdir(parents=True, exist_ok=True)
             streams[size] = stack.enter_context(whole.writing(file, is_durable=True))
             _write_header(streams[size], (0, size, size, model.channels))
-        write_record = stack.enter_context(_records(records.shard_path(folder, shard, num_shards), source, model))
-        for i in indices:
+        path = records.shard_path(plan.store, shard, plan.num_shards)
+        write_record = stack.enter_context(_records(path, source, model))
+        for i in plan.indices(shard):
             found = survey.square_of(source, i, data, model)
             if isinstance(found, survey.LeftOut):
                 summary.left_out.append(dataclasses.astuple(found))

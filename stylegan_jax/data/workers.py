@@ -13,43 +13,15 @@ from collections.abc import Callable, Iterator
 from multiprocessing import connection, resource_tracker
 from typing import Any
 
-from stylegan_jax.config import Data, Model
+from stylegan_jax.config import Data
 from stylegan_jax.data import shards, sources, store, survey, waiting
+from stylegan_jax.data.shards import Plan
 from stylegan_jax.data.source import Source, hash_lines
 from stylegan_jax.runs import whole
 
 YOUNGER = ("max_pixels", "white_level")  # Settings of config.Data that are younger than the format of stores.
 ENDING_SEC = 10.0  # Seconds that a process has to end; one that is stuck in a read is left behind.
 NOT_BEGUN = -1  # Stands for the number of pictures done until a process has opened the source.
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What to prepare, where, and in which pieces."""
-
-    data: Data
-    model: Model
-    partial: pathlib.Path  # Folder of the unfinished store and of the summaries of its finished shards.
-    length: int  # Pictures of the source.
-    per_shard: int
-
-    @property
-    def num_shards(self) -> int:
-        """Number of shards."""
-        return -(-self.length // self.per_shard)
-
-    @property
-    def store(self) -> pathlib.Path:
-        """Folder that will be the store."""
-        return self.partial / "store"
-
-    def indices(self, shard: int) -> range:
-        """Returns the pictures of a shard."""
-        return range(shard * self.per_shard, min((shard + 1) * self.per_shard, self.length))
-
-    def summary_path(self, shard: int) -> pathlib.Path:
-        """Returns the path of a shard's summary, which is written once the shard is whole."""
-        return self.partial / "shards" / f"{shard:05d}.json"
 
 
 def square_settings(plan: Plan, source: Source) -> dict[str, Any]:
@@ -226,9 +198,7 @@ def write_shard(plan: Plan, source: Source, shard: int, done_fn: Callable[[], No
         OSError, RuntimeError: the files cannot be written.
     """
     plan.summary_path(shard).unlink(missing_ok=True)  # Its files may be of other settings from now on.
-    summary = shards.write(
-        plan.store, shard, plan.num_shards, source, plan.indices(shard), plan.data, plan.model, done_fn
-    )
+    summary = shards.write(plan, source, shard, done_fn)
     if not source.unchanged_fn(plan.indices(shard)):
         raise survey.SourceFailed(str(changed(plan.data)))
     write_json(plan.summary_path(shard), {"key": key(plan, source, shard), **dataclasses.asdict(summary)})

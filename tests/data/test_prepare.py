@@ -128,7 +128,7 @@ def test_a_resolution_above_the_levels_is_decoded_when_it_is_asked_for(tmp_path,
     shape = store.level_sizes(R)
     assert shape == (4, 8)
     source = sources.open_source(_data(_folder(tmp_path)), R)
-    plan = workers.Plan(_data(source.path), MODEL, tmp_path / "x.partial", source.length, PER_SHARD)
+    plan = shards.Plan(_data(source.path), MODEL, tmp_path / "x.partial", source.length, PER_SHARD)
     plan.store.mkdir(parents=True)
     settings = prepare._settings(plan, source)
     for shard in range(plan.num_shards):
@@ -250,7 +250,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_decoded(prepared, tmp
 
 def test_a_kill_while_a_shard_is_made_again_does_not_leave_it_for_whole(tmp_path, monkeypatch):
     data = _data(_folder(tmp_path))
-    plan = workers.Plan(data, MODEL, tmp_path / "store.partial", NUM, PER_SHARD)
+    plan = shards.Plan(data, MODEL, tmp_path / "store.partial", NUM, PER_SHARD)
     source = sources.open_source(data, R)
     workers.write_json(plan.summary_path(0), {"key": workers.key(plan, source, 0), "left_out": []})
     assert workers.is_whole(plan, source, 0)
@@ -277,7 +277,7 @@ def test_what_an_interrupted_run_of_other_pictures_left_is_removed(tmp_path):
 def test_other_classes_of_the_same_pictures_are_another_shard(tmp_path):
     data = _data(_folder(tmp_path))
     source = sources.open_source(data, R)
-    plan = workers.Plan(data, MODEL, tmp_path, NUM, PER_SHARD)
+    plan = shards.Plan(data, MODEL, tmp_path, NUM, PER_SHARD)
     swapped = dataclasses.replace(source, classes=labels.Classes(1 - source.classes.labels, source.classes.names))
     assert workers.key(plan, source, 0) != workers.key(plan, swapped, 0)
 

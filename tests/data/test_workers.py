@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from stylegan_jax.config import Data, Model
-from stylegan_jax.data import images, prepare, sources, survey, waiting, workers
+from stylegan_jax.data import images, prepare, shards, sources, survey, waiting, workers
 from tests import picture_files
 
 R = 8
@@ -78,7 +78,7 @@ def test_a_shard_of_pictures_that_changed_after_the_listing_counts_as_missing(tm
     path = picture_files.write(tmp_path / "set", contents, kind.replace("bmp", "folder"))
     data = Data(source=path, on_bad_image="skip")
     source, others = sources.open_source(data, R), {f"{i}.{ending}": _encoded(9 - i, ending) for i in range(4)}
-    plan = workers.Plan(data, MODEL, tmp_path / "partial", source.length, 2)
+    plan = shards.Plan(data, MODEL, tmp_path / "partial", source.length, 2)
     workers.write_shard(plan, source, 0, lambda: None)
     if ending == "bmp":
         (tmp_path / "set" / "2.bmp").write_bytes(others["2.bmp"])  # As long as before.
