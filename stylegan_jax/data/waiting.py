@@ -16,12 +16,7 @@ def wait(wait_fn: Callable[[float], bool], patience_sec: float) -> None:
     for _ in range(math.ceil(patience_sec / SLICE_SEC)):
         if wait_fn(min(patience_sec, SLICE_SEC)):
             return
-    raise stalled(patience_sec)
-
-
-def stalled(patience_sec: float) -> ValueError:
-    """Returns the error that says that no picture came."""
-    return ValueError(
+    raise ValueError(
         f"no picture came for {patience_sec:g} s: the disk or network that data.source lies on does not answer. Mend "
         "it, and give the same command again."
     )
