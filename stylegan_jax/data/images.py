@@ -77,14 +77,14 @@ def open_images(data: Data, model: Model, progress_fn: ProgressFn | None = None)
         _log.warning("%s", printable(note))
     try:
         sources.check_classes(source, data, model.num_labels)
-    except ValueError:
+        if is_stored(source, model):
+            return _stored(source, data, model)
+        if source.read_many_fn is not None and not source.sizes:
+            return _drawn(source, data, model, progress_fn)
+        return _decoded(source, data, model, progress_fn)
+    except BaseException:
         source.close_fn()
         raise
-    if is_stored(source, model):
-        return _stored(source, data, model)
-    if source.read_many_fn is not None and not source.sizes:
-        return _drawn(source, data, model, progress_fn)
-    return _decoded(source, data, model, progress_fn)
 
 
 def is_stored(source: Source, model: Model) -> bool:
@@ -182,12 +182,8 @@ def _decoded(source: Source, data: Data, model: Model, progress_fn: ProgressFn |
         if images is not None:
             images[i] = found.pixels
 
-    try:
-        left_out = survey.look_at_all(source, data, model, see, progress_fn)
-        sentences = survey.check([*left_out.values()], source, data)
-    except BaseException:
-        source.close_fn()
-        raise
+    left_out = survey.look_at_all(source, data, model, see, progress_fn)
+    sentences = survey.check([*left_out.values()], source, data)
     if enlarged.any():
         sentences.append(f"Enlarging {enlarged.sum()} of {source.length} pictures below {model.resolution} px")
     for sentence in (*sentences, survey.dark(int(brightest.max()), data)):
@@ -196,9 +192,6 @@ def _decoded(source: Source, data: Data, model: Model, progress_fn: ProgressFn |
     kept = np.array([i for i in range(source.length) if i not in left_out])
     if images is not None:
         source.close_fn()
-
-    def from_memory(indices: np.ndarray, size: int) -> np.ndarray:
-        return images[kept[indices]]
 
     def from_source(indices: np.ndarray, size: int) -> np.ndarray:
         again = _empty_images(len(indices), model)
@@ -215,7 +208,7 @@ def _decoded(source: Source, data: Data, model: Model, progress_fn: ProgressFn |
         name=data.source,
         length=len(kept),
         sizes=(model.resolution,),
-        images_fn=from_source if images is None else from_memory,
+        images_fn=from_source if images is None else lambda indices, size: images[kept[indices]],
         fingerprint=source.fingerprint(kept),
         made_with={"channels": model.channels, "fit": data.fit, "background": list(data.background)}
         | {"white_level": data.white_level, "pixels": hash_lines(map(str, checksums[kept]))},
