@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from stylegan_jax.config import Config
-from stylegan_jax.data import dataset, decode, images, labels, shards, sources, square, store, survey, verification
+from stylegan_jax.data import dataset, decode, images, shards, sources, square, store, survey, verification
 from stylegan_jax.data.source import Source
 from stylegan_jax.runs import grid
 from stylegan_jax.runs.text import printable
@@ -99,8 +99,7 @@ def _contact_sheet(source: Source, found: _Found, config: Config) -> np.ndarray 
     readable = [i for i in range(source.length) if i not in found.left_out]
     if not readable:
         return None
-    cells = config.report.grid_columns * config.report.grid_rows
-    count = min(cells, len(readable))
+    count = min(config.report.grid_columns * config.report.grid_rows, len(readable))
     chosen = [readable[k * len(readable) // count] for k in range(count)]
     found_again = [survey.square_of(source, i, config.data, config.model) for i in chosen]
     squares = [one.pixels for one in found_again if isinstance(one, survey.Square)]
@@ -111,6 +110,7 @@ def _contact_sheet(source: Source, found: _Found, config: Config) -> np.ndarray 
 def _report(source: Source, found: _Found, config: Config) -> dict[str, Any]:
     """Returns the findings as plain JSON."""
     kinds = Counter(row.kind for row in found.left_out.values())
+    classes = source.classes
     dark = survey.dark(found.brightest, config.data)
     notes = (*source.notes, *images.without_effect(source, config.data), *([dark] if dark else []))
     return {
@@ -125,7 +125,7 @@ def _report(source: Source, found: _Found, config: Config) -> dict[str, Any]:
         "modes": dict(found.modes.most_common()),
         "formats": dict(found.formats.most_common()),
         "remarks": _remarks(source, found),
-        "classes": _histogram(source.classes),
+        "classes": dict(zip(classes.names, classes.counts.tolist(), strict=True)) if classes else {},
         "notes": [printable(note) for note in notes],
         "left_out": [dataclasses.asdict(row) for row in found.left_out.values()],
         "decoded_per_sec": round(found.pictures_per_sec, 1),
@@ -139,18 +139,10 @@ def _remarks(source: Source, found: _Found) -> dict[str, Any]:
     for i, said in sorted(found.remarks.items()):
         for remark in said:
             about.setdefault(remark, []).append(i)
-    names = {remark: [printable(source.names[i]) for i in of[: shards.MAX_NAMES]] for remark, of in about.items()}
     return {
-        remark: {"count": len(about[remark]), "names": names[remark]}
-        for remark in sorted(about, key=lambda remark: -len(about[remark]))
+        remark: {"count": len(of), "names": [printable(source.names[i]) for i in of[: shards.MAX_NAMES]]}
+        for remark, of in sorted(about.items(), key=lambda row: -len(row[1]))
     }
-
-
-def _histogram(classes: labels.Classes | None) -> dict[str, int]:
-    if classes is None:
-        return {}
-    counts = np.bincount(classes.labels, minlength=len(classes.names))
-    return dict(zip(classes.names, counts.tolist(), strict=True))
 
 
 def _training(num_images: int, source: Source, config: Config) -> dict[str, Any]:
