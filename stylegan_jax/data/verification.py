@@ -10,7 +10,7 @@ from stylegan_jax.data import decode, records, square, store, survey
 AT_ONCE = 16  # Pictures whose levels are compared at once.
 
 
-def verify(path: str, num_workers: int, progress_fn: survey.ProgressFn | None = None) -> list[str]:
+def verify(path: str, num_workers: int) -> list[str]:
     """Returns a sentence for each file of a store that differs from what was prepared; none if it is whole.
 
     Each picture is decoded. The hash of all that was prepared tells whether pictures and classes are the same, and
@@ -19,7 +19,6 @@ def verify(path: str, num_workers: int, progress_fn: survey.ProgressFn | None = 
     Args:
         path: path of the store.
         num_workers: number of threads that decode.
-        progress_fn: called in this thread with (shards done, shards in all).
 
     Raises:
         ValueError: it is not a store.
@@ -54,7 +53,7 @@ def verify(path: str, num_workers: int, progress_fn: survey.ProgressFn | None = 
             except ValueError as error:
                 errors[shard] = str(error)
 
-    survey.in_threads(look, num_shards, 1, num_workers, progress_fn)
+    survey.in_threads(look, num_shards, 1, num_workers)
     sentences = [errors[shard] for shard in sorted(errors)]
     sentences += [f"{file} differs from the pictures that it was made of" for file in sorted(bad_levels)]
     if hashlib.sha256("".join(hashes).encode()).hexdigest() == record["sha256"]:
