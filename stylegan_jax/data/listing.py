@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from stylegan_jax.data import decode, labels
-from stylegan_jax.data.source import Source, never_changes, nothing_to_close
+from stylegan_jax.data.source import Source
 
 MAX_FILE_BYTES = 2**28  # Limit on one picture: a .zip can turn kilobytes into petabytes.
 ARRAY_EXTENSION = ".npy"  # Ending of arrays; Progressive GAN's CelebA-HQ has a picture in each.
@@ -37,9 +37,9 @@ class Files:
     read_fn: Callable[[str], bytes]  # Returns the content of a name. Called from threads. Raises ValueError, OSError.
     identity_fn: Callable[[str], str]  # Returns what differs if the file of a name does. Raises nothing.
     notes: tuple[str, ...] = ()  # Sentences on what was passed over.
-    close_fn: Callable[[], None] = nothing_to_close  # Gives open files back.
+    close_fn: Callable[[], None] = Source.close_fn  # Gives open files back.
     # Returns whether the archive is as it was when it was opened; in a folder, the identities tell.
-    unchanged_fn: Callable[[Iterable[int]], bool] = never_changes
+    unchanged_fn: Callable[[Iterable[int]], bool] = Source.unchanged_fn
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,15 +17,6 @@ _PROBES = 16  # Places of a file that its identity looks at.
 _PROBE_BYTES = 2**16
 
 
-def nothing_to_close() -> None:
-    """Does nothing: the source holds no file open."""
-
-
-def never_changes(indices: Iterable[int]) -> bool:
-    """Returns True: pictures that lie in no file stay as they are."""
-    return True
-
-
 @dataclasses.dataclass(frozen=True)
 class Source:
     """Pictures of any sizes and formats, each to be read by its number."""
@@ -46,9 +37,10 @@ class Source:
     others: Mapping[str, int] = dataclasses.field(default_factory=dict)  # Number of other files, by lower-case ending.
     unused_labels: str | None = None  # Reason why the labels that it has are not classes.
     notes: tuple[str, ...] = ()  # Sentences, with the path, on what was passed over or is unusual.
-    close_fn: Callable[[], None] = nothing_to_close  # Gives open files back.
-    # Returns whether the pictures of these numbers are still those that the identities were taken from.
-    unchanged_fn: Callable[[Iterable[int]], bool] = never_changes
+    close_fn: Callable[[], None] = lambda: None  # Gives open files back, if it holds any.
+    # Returns whether the pictures of these numbers are still those that the identities were taken from; those that lie
+    # in no file are.
+    unchanged_fn: Callable[[Iterable[int]], bool] = lambda indices: True
 
     @property
     def length(self) -> int:
