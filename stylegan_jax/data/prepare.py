@@ -7,7 +7,6 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -62,10 +61,11 @@ def make_store(
         sources.check_classes(source, data, model.num_labels)
         per_shard = max(pictures_per_shard, -(-source.length // MAX_SHARDS))
         plan = Plan(data, model, folder.with_name(f"{folder.name}.partial"), source.length, per_shard)
-        settings = _settings(plan, source)
+        printed = {"source": printable(data.source)}
+        settings = workers.square_settings(plan, source) | printed | workers.content_settings(source)
         if not _is_done(folder, settings, data):
             _check_partial(plan.partial)
-            stack.enter_context(_locked(plan.partial))
+            _lock(plan.partial, stack)
             _check_room(plan)
             workers.write_shards(plan, source, progress_fn)
             _finish(plan, source, settings)
@@ -73,15 +73,6 @@ def make_store(
         if _is_ours(plan.partial):  # A kill can leave it beside a whole store.
             shutil.rmtree(plan.partial, ignore_errors=True)
     return store.read_record(folder)
-
-
-def _settings(plan: Plan, source: Source) -> dict[str, Any]:
-    """Returns all that a store is a function of, as plain JSON."""
-    return (
-        workers.square_settings(plan, source)
-        | {"source": printable(plan.data.source)}
-        | workers.content_settings(source)
-    )
 
 
 def _is_done(folder: pathlib.Path, settings: dict[str, Any], data: Data) -> bool:
@@ -123,17 +114,14 @@ def _check_partial(partial: pathlib.Path) -> None:
         )
 
 
-@contextlib.contextmanager
-def _locked(folder: pathlib.Path) -> Iterator[None]:
-    """Holds the folder against a second process that would prepare it."""
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(locks.exclusive(folder / "lock"))
-        except BlockingIOError:
-            raise ValueError(f"another process is preparing {folder}; wait for it, or end it.") from None
-        except OSError as error:
-            raise ValueError(f"cannot write in {folder} ({error.strerror}); choose another --workdir.") from error
-        yield
+def _lock(folder: pathlib.Path, stack: contextlib.ExitStack) -> None:
+    """Holds the folder against a second process that would prepare it, until the stack closes."""
+    try:
+        stack.enter_context(locks.exclusive(folder / "lock"))
+    except BlockingIOError:
+        raise ValueError(f"another process is preparing {folder}; wait for it, or end it.") from None
+    except OSError as error:
+        raise ValueError(f"cannot write in {folder} ({error.strerror}); choose another --workdir.") from error
 
 
 def _check_room(plan: Plan) -> None:

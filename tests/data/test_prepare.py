@@ -130,7 +130,7 @@ def test_a_resolution_above_the_levels_is_decoded_when_it_is_asked_for(tmp_path,
     source = sources.open_source(_data(_folder(tmp_path)), R)
     plan = shards.Plan(_data(source.path), MODEL, tmp_path / "x.partial", source.length, PER_SHARD)
     plan.store.mkdir(parents=True)
-    settings = prepare._settings(plan, source)
+    settings = workers.square_settings(plan, source) | workers.content_settings(source)
     for shard in range(plan.num_shards):
         workers.write_shard(plan, source, shard, lambda: None)
     prepare._finish(plan, source, settings)
