@@ -170,11 +170,9 @@ def _work(plan: Plan, content: dict[str, str], todo: list[int], counts: Any, pla
         try:
             source = sources.open_source(plan.data, plan.model.resolution)
         except (OSError, ValueError) as error:
-            problems.put(f"{changed(plan.data)} It can no longer be opened: {error}")
-            return
+            raise survey.SourceFailed(f"{changed(plan.data)} It can no longer be opened: {error}") from error
         if content_settings(source) != content:
-            problems.put(str(changed(plan.data)))
-            return
+            raise survey.SourceFailed(str(changed(plan.data)))
         counts[place] = 0
         plan.store.mkdir(exist_ok=True)
         for shard in todo:
