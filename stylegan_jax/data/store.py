@@ -103,14 +103,10 @@ def open_source(path: str) -> Source:
         read_many_fn=read_many,
         sizes=raw_sizes if resolution in raw_sizes else (*raw_sizes, resolution),
         channels=channels,
-        square_settings={name: _as_setting(record[name]) for name in SQUARE_SETTINGS if name in record},
+        square_settings={k: tuple(v) if isinstance(v, list) else v for k, v in record.items() if k in SQUARE_SETTINGS},
         notes=tuple(notes),
         unchanged_fn=unchanged_fn,
     )
-
-
-def _as_setting(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _check_files(folder: pathlib.Path, sizes: tuple[int, ...], shard_lengths: list[int], channels: int) -> None:
