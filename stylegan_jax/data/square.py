@@ -102,11 +102,7 @@ def box_means(pixels: np.ndarray, sizes: Iterable[int]) -> dict[int, np.ndarray]
 
 def box_mean(pixels: np.ndarray, size: int) -> np.ndarray:
     """Returns `box_means` at one size. uint8 [h, w, c] -> uint8 [size, size, c]"""
-    return _box_mean(pixels, size, size)
-
-
-def _box_mean(pixels: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    return _means(_box_sums(_weighed(pixels), rows, columns), pixels)
+    return box_means(pixels, [size])[size]
 
 
 def _weighed(pixels: np.ndarray) -> np.ndarray:
@@ -188,7 +184,7 @@ def _padded(image: Image.Image, resolution: int, background: Sequence[int]) -> n
     if _is_power_of_two_multiple(side, resolution):
         rows = side // resolution
         strips = (np.asarray(strip(y * rows, rows)).reshape(rows, side, -1) for y in range(resolution))
-        return np.concatenate([_box_mean(pixels, 1, resolution) for pixels in strips])
+        return np.concatenate([_means(_box_sums(_weighed(pixels), 1, resolution), pixels) for pixels in strips])
     weighed = {"RGBA": "RGBa"}.get(image.mode, image.mode)  # Pillow, too, scales RGBA as colour times alpha.
     narrow = Image.new(image.mode, (resolution, side), behind).convert(weighed)
     rows = max(1, STRIP_PIXELS // side)
