@@ -149,15 +149,14 @@ def _picture_key(features: Any, spec: str) -> str:
     by_key = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
     found = [key for key, feature in by_key.items() if _is_image(feature)]
     found = found or [key for key, feature in by_key.items() if _is_array(feature)]
-    if len(found) == 1:
-        return found[0]
-    if "image" not in found:
+    chosen = found[0] if len(found) == 1 else "image"
+    if chosen not in found:
         listed = ", ".join(f"{key} ({type(feature).__name__})" for key, feature in by_key.items()) or str(features)
         raise ValueError(
             f"{spec} has {len(found)} features that are pictures, and none of them called image: {listed}; a record "
             "needs one tfds.features.Image or uint8 [h, w, c]."
         )
-    return "image"
+    return chosen
 
 
 def _is_image(feature: Any) -> bool:
