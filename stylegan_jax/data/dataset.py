@@ -98,11 +98,11 @@ class Dataset:
     def sample_reals(self, stop: int, start: int = 0) -> np.ndarray:
         """Returns training images `start` to `stop` of an order that is always the same. uint8 [n, r, r, c]"""
         chosen = _permutation(self.seed, SAMPLE, 0, self.num_train)[start:stop]
-        return self._full(self.train_indices[chosen])
+        return self.stored.squares(self.train_indices[chosen], self.model.resolution)
 
     def heldout(self, stop: int, start: int = 0) -> np.ndarray:
         """Returns held-out images `start` to `stop`, or as many as there are. uint8 [n, r, r, c]"""
-        return self._full(self.heldout_indices[start:stop])
+        return self.stored.squares(self.heldout_indices[start:stop], self.model.resolution)
 
     def describe(self) -> dict[str, int]:
         """Returns the numbers of images by what became of them, of other files, and of classes."""
@@ -116,16 +116,11 @@ class Dataset:
             "classes": len(self.stored.classes.names) if self.stored.classes else 0,
         }
 
-    def _full(self, indices: np.ndarray) -> np.ndarray:
-        """Returns images at the model's resolution. uint8 [n, r, r, c]"""
-        return self.stored.squares(indices, self.model.resolution)
-
     def _labels(self, indices: np.ndarray) -> np.ndarray | None:
         if self.model.num_labels == 0:
             return None
-        one_hot = np.zeros((len(indices), self.model.num_labels), np.float32)
-        one_hot[np.arange(len(indices)), self.stored.classes.labels[indices]] = 1
-        return one_hot
+        of_images = self.stored.classes.labels[indices]
+        return (of_images[:, None] == np.arange(self.model.num_labels)).astype(np.float32)
 
 
 def open_dataset(data: Data, model: Model, seed: int, progress_fn: images.ProgressFn | None = None) -> Dataset:
