@@ -88,7 +88,10 @@ def _decode(encoded: bytes, max_pixels: int) -> Image.Image:
                 f"{image.width}x{image.height} px are {image.width * image.height} pixels, more than "
                 f"data.max_pixels={max_pixels}"
             )
-        _check_planes(image)
+        tags = getattr(image, "tag_v2", {})
+        if tags.get(284) == 2 and max(tags.get(258, (8,))) > 8:  # PlanarConfiguration, BitsPerSample of a TIFF.
+            # Pillow takes it for one of 8 bits.
+            raise ValueError("colours of more than 8 bits in separate planes; save it with those of a pixel together")
         low = _low_bytes(encoded, image)
         image.load()
         if low is not None:
@@ -100,13 +103,6 @@ def _decode(encoded: bytes, max_pixels: int) -> Image.Image:
         raise  # The fault is this machine's, not the picture's.
     except Exception as error:  # Pillow's readers raise a dozen unrelated types at damaged bytes.
         raise ValueError(str(error) or type(error).__name__) from error
-
-
-def _check_planes(image: Any) -> None:
-    """Raises ValueError for a TIFF of more than 8 bits whose colours lie apart: Pillow takes it for one of 8 bits."""
-    tags = getattr(image, "tag_v2", {})
-    if tags.get(284) == 2 and max(tags.get(258, (8,))) > 8:  # PlanarConfiguration, BitsPerSample.
-        raise ValueError("colours of more than 8 bits in separate planes; save it with those of a pixel together")
 
 
 def _low_bytes(encoded: bytes, image: Any) -> np.ndarray | None:
