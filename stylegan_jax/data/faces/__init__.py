@@ -76,9 +76,12 @@ def images(indices: np.ndarray, seed: int, resolution: int) -> np.ndarray:
     Returns:
         RGB, uint8 [n, resolution, resolution, 3]
     """
-    indices = np.asarray(indices)
     chunk = max(1, CHUNK_PX // resolution**2)
-    render_fn = _render_fn(resolution, chunk)
+    if resolution < MIN_COMPILED_RESOLUTION:
+        render_fn = functools.partial(_render_uint8, resolution=resolution, xp=np)
+    else:
+        with _compile_lock:  # Else threads that start together would each compile.
+            render_fn = _compiled(resolution, chunk)
     drawn = np.empty((len(indices), resolution, resolution, 3), np.uint8)
     for start in range(0, len(indices), chunk):
         some = indices[start : start + chunk]
@@ -88,17 +91,12 @@ def images(indices: np.ndarray, seed: int, resolution: int) -> np.ndarray:
     return drawn
 
 
-def _render_fn(resolution: int, num_faces: int) -> Callable[[np.ndarray, np.ndarray], Array]:
-    """Returns a function of factors [num_faces, 40] and seeds [num_faces] to uint8 [num_faces, r, r, 3]."""
-    if resolution < MIN_COMPILED_RESOLUTION:
-        return functools.partial(_render_uint8, resolution=resolution, xp=np)
-    with _compile_lock:  # Else threads that start together would each compile.
-        return _compiled(resolution, num_faces)
-
-
 @functools.cache
 def _compiled(resolution: int, num_faces: int) -> Callable[[np.ndarray, np.ndarray], Array]:
-    """Returns the renderer, compiled for the first CPU device; accelerators are left to training."""
+    """Returns a function of factors [num_faces, 40] and seeds [num_faces] to uint8 [num_faces, r, r, 3].
+
+    It is compiled for the first CPU device; accelerators are left to training.
+    """
     cpu = jax.sharding.SingleDeviceSharding(jax.local_devices(backend="cpu")[0])
     factors = jax.ShapeDtypeStruct((num_faces, len(FACTORS)), np.float32)
     seeds = jax.ShapeDtypeStruct((num_faces,), np.uint32)

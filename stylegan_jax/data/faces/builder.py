@@ -8,7 +8,6 @@ Once this module is imported, TFDS knows "procedural_faces". It is prepared with
 """
 
 import dataclasses
-import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -88,12 +87,4 @@ class ProceduralFaces(tfds.core.GeneratorBasedBuilder):
             attributes = faces.attributes(factors)
             for i, index in enumerate(indices.tolist()):
                 record = {"factors": factors[i], "attributes": attributes[i], "index": index}
-                yield index, record | {"image": _png(images[i])}
-
-
-def _png(pixels: np.ndarray) -> io.BytesIO:
-    """Returns uint8 pixels [h, w, 3] as a PNG file; TFDS would need TensorFlow to encode an array."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    file.seek(0)
-    return file
+                yield index, record | {"image": Image.fromarray(images[i])}  # To encode an array takes TensorFlow.

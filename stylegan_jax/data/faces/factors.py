@@ -9,53 +9,52 @@ class Factor(NamedTuple):
     """One number that a face is drawn from."""
 
     name: str
-    scale: str  # "coarse", "middle" or "fine": the size of what it changes.
     low: float
     high: float
     circular: bool = False  # Whether `low` and `high` are the same point.
 
 
 FACTORS = (
-    Factor("yaw", "coarse", -1, 1),
-    Factor("pitch", "coarse", -1, 1),
-    Factor("roll", "coarse", -1, 1),
-    Factor("zoom", "coarse", -1, 1),
-    Factor("head_width", "coarse", -1, 1),
-    Factor("jaw", "coarse", -1, 1),
-    Factor("hair_length", "coarse", 0, 1),
-    Factor("hair_volume", "coarse", 0, 1),
-    Factor("bald", "coarse", 0, 1),
-    Factor("hat", "coarse", 0, 1),
-    Factor("glasses", "coarse", 0, 1),
-    Factor("eye_size", "middle", -1, 1),
-    Factor("eye_gap", "middle", -1, 1),
-    Factor("eye_open", "middle", 0, 1),
-    Factor("brow_tilt", "middle", -1, 1),
-    Factor("brow_thickness", "middle", 0, 1),
-    Factor("nose_length", "middle", -1, 1),
-    Factor("nose_width", "middle", -1, 1),
-    Factor("smile", "middle", -1, 1),
-    Factor("mouth_open", "middle", 0, 1),
-    Factor("mouth_width", "middle", -1, 1),
-    Factor("bangs", "middle", 0, 1),
-    Factor("beard", "middle", 0, 1),
-    Factor("mustache", "middle", 0, 1),
-    Factor("shades", "middle", 0, 1),
-    Factor("square_rim", "middle", 0, 1),
-    Factor("earrings", "middle", 0, 1),
-    Factor("ear_size", "middle", -1, 1),
-    Factor("skin", "fine", 0, 1),
-    Factor("hair_color", "fine", 0, 1),
-    Factor("gray", "fine", 0, 1),
-    Factor("eye_color", "fine", 0, 1),
-    Factor("lipstick", "fine", 0, 1),
-    Factor("blush", "fine", 0, 1),
-    Factor("shirt_hue", "fine", 0, 1, circular=True),
-    Factor("background_hue", "fine", 0, 1, circular=True),
-    Factor("background_value", "fine", 0, 1),
-    Factor("light", "fine", -1, 1),
-    Factor("freckles", "fine", 0, 1),
-    Factor("curl", "fine", 0, 1),
+    Factor("yaw", -1, 1),
+    Factor("pitch", -1, 1),
+    Factor("roll", -1, 1),
+    Factor("zoom", -1, 1),
+    Factor("head_width", -1, 1),
+    Factor("jaw", -1, 1),
+    Factor("hair_length", 0, 1),
+    Factor("hair_volume", 0, 1),
+    Factor("bald", 0, 1),
+    Factor("hat", 0, 1),
+    Factor("glasses", 0, 1),
+    Factor("eye_size", -1, 1),
+    Factor("eye_gap", -1, 1),
+    Factor("eye_open", 0, 1),
+    Factor("brow_tilt", -1, 1),
+    Factor("brow_thickness", 0, 1),
+    Factor("nose_length", -1, 1),
+    Factor("nose_width", -1, 1),
+    Factor("smile", -1, 1),
+    Factor("mouth_open", 0, 1),
+    Factor("mouth_width", -1, 1),
+    Factor("bangs", 0, 1),
+    Factor("beard", 0, 1),
+    Factor("mustache", 0, 1),
+    Factor("shades", 0, 1),
+    Factor("square_rim", 0, 1),
+    Factor("earrings", 0, 1),
+    Factor("ear_size", -1, 1),
+    Factor("skin", 0, 1),
+    Factor("hair_color", 0, 1),
+    Factor("gray", 0, 1),
+    Factor("eye_color", 0, 1),
+    Factor("lipstick", 0, 1),
+    Factor("blush", 0, 1),
+    Factor("shirt_hue", 0, 1, circular=True),
+    Factor("background_hue", 0, 1, circular=True),
+    Factor("background_value", 0, 1),
+    Factor("light", -1, 1),
+    Factor("freckles", 0, 1),
+    Factor("curl", 0, 1),
 )
 
 COLUMNS = {factor.name: column for column, factor in enumerate(FACTORS)}
@@ -167,9 +166,9 @@ class _Draws(NamedTuple):
         """Returns numbers of either sign, few of them near zero: the attribute is clear on most faces."""
         return np.where(self.chance(name, 0.5) > 0, 1, -1) * self.bell(name, 0.58, 0.25, low=0.08)
 
-    def sometimes(self, name: str, probability: float, low: float, high: float = 1.0) -> np.ndarray:
-        """Returns uniform numbers in [low, high] with the given probability, else 0."""
-        return self.chance(name, probability) * self.uniform(name, low, high)
+    def sometimes(self, name: str, probability: float, low: float) -> np.ndarray:
+        """Returns uniform numbers in [low, 1] with the given probability, else 0."""
+        return self.chance(name, probability) * self.uniform(name, low)
 
 
 def _mix(bits: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 Distances are in head coordinates, where a head is 0.94 wide and 1.2 high. All numbers are chosen for their looks.
 """
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -262,9 +263,7 @@ def glasses(image: Array, s: Scene) -> Array:
         rims += [xp.abs(lens) - 0.012, arm - 0.010]
         inner.append(s.project(side * 0.055)[0])
     rims.append(shapes.segment(xp, s.x, s.y, (inner[0], y), (inner[1], y)) - 0.012)
-    lens, rim = xp.minimum(*lenses), rims[0]
-    for distance in rims[1:]:
-        rim = xp.minimum(rim, distance)
+    lens, rim = xp.minimum(*lenses), functools.reduce(xp.minimum, rims)
     streak = xp.abs(0.7 * (s.x - s.middle_x) + s.y - s.middle_y + 0.16) - 0.018
     image = over(image, s.rgb(*DARK), s.cover(lens, 0.002) * f["glasses"] * (0.05 + 0.80 * f["shades"]))
     glint = s.cover(streak, 0.012) * s.cover(lens, 0.004) * 0.35 * f["glasses"]
