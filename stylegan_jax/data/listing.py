@@ -134,9 +134,8 @@ def _plain(name: str) -> str:
     return re.sub(r"(^|/)(\./)+", r"\1", name)
 
 
-def _pictures(names: Iterable[str]) -> list[str]:
+def _pictures(names: Sequence[str]) -> list[str]:
     """Returns the names of pictures, sorted."""
-    names = list(names)
     found = [name for name in names if name.lower().endswith(decode.EXTENSIONS)]
     # Beside pictures of other endings, a .npy holds labels.
     return sorted(found or [name for name in names if name.lower().endswith(ARRAY_EXTENSION)])
@@ -157,12 +156,11 @@ def _one_for_each_key(names: Sequence[str], path: str, is_webdataset: bool) -> t
     simple = {key: [name for name in group if "." not in name[len(key) + 1 :]] for key, group in by_key.items()}
     shared = [group for key, group in by_key.items() if simple[key] and len(group) > 1]
     if not is_webdataset:
-        note = (
+        if 2 * len(shared) <= len(by_key):
+            return [*names], []
+        return [*names], [
             f"{path}: most pictures share their key, such as {labels.listed(shared[0])}; each is trained on"
-            if shared
-            else ""
-        )
-        return [*names], [note] if 2 * len(shared) > len(by_key) else []
+        ]
     pairs = [group for group in simple.values() if len(group) > 1]
     if 2 * len(pairs) > len(by_key):
         raise ValueError(
@@ -196,13 +194,8 @@ def _label_files(seen: Sequence[str], names: Sequence[str]) -> _LabelFiles:
 
 def _beside(names: Sequence[str], ending: str, seen: set[str]) -> dict[str, str]:
     """Returns the file of this ending beside each picture that has one, by the picture's name."""
-    found = {}
-    for name in names:
-        for stem in (os.path.splitext(name)[0], _key(name)):
-            if stem + ending in seen:
-                found[name] = stem + ending
-                break
-    return found
+    stems = [(name, stem) for name in names for stem in (_key(name), os.path.splitext(name)[0])]  # The last is taken.
+    return {name: stem + ending for name, stem in stems if stem + ending in seen}
 
 
 def _folder(name: str) -> str:
