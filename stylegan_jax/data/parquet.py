@@ -85,7 +85,10 @@ def _open(path: str) -> tuple[_Tables, list[str], Callable[[Iterable[int]], bool
     from pyarrow import parquet
 
     with readable(path, "parquet"):
-        files = _parquet_files(pathlib.Path(path).expanduser())
+        place = pathlib.Path(path).expanduser()
+        files = {place.name: place}
+        if place.is_dir():
+            files = {name: place / name for name in folder.find(str(place), (".parquet",))}
         unchanged_fn = unchanged_since_now(files.values())
     metadata, schemas, identities = {}, [], []
     for name, file in files.items():
@@ -125,13 +128,6 @@ def _reader(tables: _Tables, column: str, names: Sequence[str]) -> Callable[[int
         return encoded
 
     return read
-
-
-def _parquet_files(place: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Returns parquet files by their sorted names: the place itself, or what lies below it and is not hidden."""
-    if not place.is_dir():
-        return {place.name: place}
-    return {name: place / name for name in folder.find(str(place), (".parquet",))}
 
 
 def _types(schema: Any) -> dict[str, str]:
