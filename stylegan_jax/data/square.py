@@ -60,7 +60,11 @@ def to_square(
         return np.asarray(_between_bars(image, resolution)).reshape(resolution, resolution, channels)
     if fit == "pad" and image.width != image.height:
         return _padded(image, resolution, background)
-    return _resize(_cropped(image) if fit == "crop" else image, resolution)
+    if fit == "crop" and image.width != image.height:
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        image = image.crop((left, top, left + side, top + side))
+    return _resize(image, resolution)
 
 
 def check_settings(channels: int, fit: str, background: Sequence[int]) -> None:
@@ -143,13 +147,6 @@ def _to_channels(image: Image.Image, channels: int, background: Sequence[int]) -
         behind = Image.new("RGBA", image.size, (*background, 255))
         image = Image.alpha_composite(behind, image.convert("RGBA"))
     return image.convert("RGB").convert(MODES[channels])  # CMYK and others reach gray only through RGB.
-
-
-def _cropped(image: Image.Image) -> Image.Image:
-    """Returns the square in the middle of the picture."""
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image if image.width == image.height else image.crop((left, top, left + side, top + side))
 
 
 def _between_bars(image: Image.Image, resolution: int) -> Image.Image:
