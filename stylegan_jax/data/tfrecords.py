@@ -63,10 +63,7 @@ def open_source(path: str) -> Source:
                     f"{paths[size]} has {len(file.starts)} records of {file.channels} channels, but {top_path} has "
                     f"{length} of {top.channels}; export them again, together."
                 )
-        label_file = folder / f"{name}-rxx.labels"
-        classes, unused_labels = None, None
-        if label_file.exists():
-            classes, unused_labels = labels.or_reason(lambda: _read_labels(label_file, length))
+        classes, unused_labels = labels.or_reason(lambda: _read_labels(folder / f"{name}-rxx.labels", length))
         identity = file_identity(top_path)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error}.") from error
@@ -214,12 +211,14 @@ def _gather(file: _File, indices: np.ndarray, images: np.ndarray) -> None:
             images[start : start + step, :, :, channel] = planes[:, channel]
 
 
-def _read_labels(path: pathlib.Path, length: int) -> labels.Classes:
-    """Returns the classes in a .labels file.
+def _read_labels(path: pathlib.Path, length: int) -> labels.Classes | None:
+    """Returns the classes in a .labels file, or None if there is no such file.
 
     Raises:
         ValueError: it is not a .npy of `length` one-hot rows or whole numbers.
     """
+    if not path.exists():
+        return None
     try:
         with path.open("rb") as stream:  # np.load would say how to run a pickle.
             rows = np.lib.format.read_array(stream, allow_pickle=False)
