@@ -22,7 +22,6 @@ def prefetch(
     load_fn: Callable[[int, Size], Loaded],
     put_fn: Callable[[Loaded], Placed],
     depth: int = 1,
-    patience_sec: float = waiting.PATIENCE_SEC,
 ) -> Iterator[Placed]:
     """Yields `put_fn(load_fn(nimg, n))` for each request, in order, while a thread prepares the next `depth`.
 
@@ -35,15 +34,14 @@ def prefetch(
         load_fn: makes a batch on the host, such as `Dataset.batch`.
         put_fn: places it on the devices.
         depth: batches ready or being prepared at any time, besides the one in use; 1 or more.
-        patience_sec: longest wait for a batch.
 
     Raises:
-        ValueError: depth is below 1; or, from the generator, no batch came in `patience_sec`, such as when a network
-            drive has gone.
+        ValueError: depth is below 1; or, from the generator, no batch came in waiting.PATIENCE_SEC, such as when a
+            network drive has gone.
     """
     if depth < 1:
         raise ValueError(f"depth is {depth}; at least 1 batch must be prepared at a time.")
-    return _prefetched(requests, load_fn, put_fn, depth, patience_sec)
+    return _prefetched(requests, load_fn, put_fn, depth)
 
 
 def _prefetched(
@@ -51,7 +49,6 @@ def _prefetched(
     load_fn: Callable[[int, Size], Loaded],
     put_fn: Callable[[Loaded], Placed],
     depth: int,
-    patience_sec: float,
 ) -> Iterator[Placed]:
     ready = queue.SimpleQueue()  # (batch, None) for each request, then (_END, exception or None).
     free = threading.Semaphore(depth)  # Places for batches that are ready or being prepared.
@@ -64,10 +61,9 @@ def _prefetched(
                 if closed.is_set():
                     return
                 ready.put((put_fn(load_fn(nimg, n)), None))
+            ready.put((_END, None))
         except BaseException as error:  # Whatever it is, the consumer must not wait for ever.
             ready.put((_END, error))
-        else:
-            ready.put((_END, None))
 
     thread = threading.Thread(target=prepare, name="prefetch", daemon=True)
     thread.start()
@@ -82,7 +78,7 @@ def _prefetched(
     try:
         while True:
             try:
-                waiting.wait(has_come, patience_sec)
+                waiting.wait(has_come)
             except ValueError:
                 is_stalled = True
                 raise

@@ -204,7 +204,7 @@ def in_threads(
     results = [pool.submit(fn, chunk) for chunk in chunks]
     try:
         for done, result in zip(chunks, results, strict=True):
-            waiting.wait(functools.partial(_is_done, result), waiting.PATIENCE_SEC)
+            waiting.wait(functools.partial(_is_done, result))
             result.result()
             if progress_fn is not None:
                 progress_fn(done.stop, length)

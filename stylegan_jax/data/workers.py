@@ -114,7 +114,7 @@ def write_shards(plan: Plan, source: Source, progress_fn: survey.ProgressFn | No
             for worker in workers:
                 worker.start()
         while alive:
-            waiting.wait(has_news, waiting.PATIENCE_SEC)
+            waiting.wait(has_news)
             done = sum(max(number, 0) for number in counts)
             if progress_fn is not None and done > shown:
                 progress_fn(done, num_todo)

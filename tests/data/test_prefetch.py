@@ -12,7 +12,7 @@ import traceback
 
 import pytest
 
-from stylegan_jax.data import prefetch
+from stylegan_jax.data import prefetch, waiting
 
 PATIENCE_SEC = 20.0  # Until a thread that should act is called stuck.
 
@@ -158,7 +158,7 @@ def test_depth_below_one_is_refused():
         prefetch.prefetch(_requests(), lambda nimg, n: nimg, lambda batch: batch, depth=0)
 
 
-def test_a_loader_that_stalls_ends_in_a_message():
+def test_a_loader_that_stalls_ends_in_a_message(monkeypatch):
     release = threading.Event()
 
     def load(nimg, n):
@@ -166,7 +166,8 @@ def test_a_loader_that_stalls_ends_in_a_message():
             release.wait(100)
         return nimg
 
-    batches = prefetch.prefetch(_requests(3), load, lambda x: x, patience_sec=0.2)
+    monkeypatch.setattr(waiting, "PATIENCE_SEC", 0.2)
+    batches = prefetch.prefetch(_requests(3), load, lambda x: x)
     assert next(batches) == 0
     with pytest.raises(ValueError, match=r"no picture came for 0.2 s: the disk or network .* does not answer"):
         next(batches)
@@ -177,13 +178,14 @@ def test_a_loader_that_stalls_ends_in_a_message():
 def test_a_process_that_was_stopped_for_longer_than_the_patience_goes_on(tmp_path):
     code = """
 import time
-from stylegan_jax.data import prefetch
+from stylegan_jax.data import prefetch, waiting
+waiting.PATIENCE_SEC = 4.0
 def load(nimg, n):
     if nimg:
         print("waiting", flush=True)
         time.sleep(2)
     return nimg
-print(list(prefetch.prefetch([(0, 1), (1, 1)], load, lambda x: x, patience_sec=4.0)))
+print(list(prefetch.prefetch([(0, 1), (1, 1)], load, lambda x: x)))
 """
     environment = os.environ | {"PYTHONPATH": str(pathlib.Path(__file__).parent.parent.parent)}
     process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
