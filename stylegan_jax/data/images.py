@@ -186,9 +186,8 @@ def _decoded(source: Source, data: Data, model: Model, progress_fn: ProgressFn |
     sentences = survey.check([*left_out.values()], source, data)
     if enlarged.any():
         sentences.append(f"Enlarging {enlarged.sum()} of {source.length} pictures below {model.resolution} px")
-    for sentence in (*sentences, survey.dark(int(brightest.max()), data)):
-        if sentence:
-            _log.warning("%s", sentence)
+    for sentence in (*sentences, *survey.dark(int(brightest.max()), data)):
+        _log.warning("%s", sentence)
     kept = np.array([i for i in range(source.length) if i not in left_out])
     if images is not None:
         source.close_fn()

@@ -112,7 +112,7 @@ def _report(source: Source, found: _Found, config: Config) -> dict[str, Any]:
     kinds = Counter(row.kind for row in found.left_out.values())
     classes = source.classes
     dark = survey.dark(found.brightest, config.data)
-    notes = (*source.notes, *images.without_effect(source, config.data), *([dark] if dark else []))
+    notes = (*source.notes, *images.without_effect(source, config.data), *dark)
     return {
         "source": printable(source.path),
         "pictures": source.length,

@@ -168,7 +168,7 @@ def _finish(plan: Plan, source: Source, settings: dict[str, Any]) -> None:
         "num_enlarged": sum(s["num_enlarged"] for s in summaries),
         "num_ignored": source.num_ignored,
         "remarks": _remarks(summaries),
-        "notes": [printable(note) for note in (*source.notes, *([dark] if dark else []))],
+        "notes": [printable(note) for note in (*source.notes, *dark)],
         "shard_lengths": lengths,
         "shard_sha256": hashes,
     }

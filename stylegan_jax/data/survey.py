@@ -168,16 +168,16 @@ def listing(left_out: Sequence[LeftOut], folder: str, others: str = "") -> list[
     return [*lines, f"and {more} more" + (f", all in {others}" if others else "")] if more else lines
 
 
-def dark(brightest: int, data: Data) -> str | None:
-    """Returns a sentence if the largest value of all pictures of deep integers is far below their white; else None."""
+def dark(brightest: int, data: Data) -> list[str]:
+    """Returns a sentence if the largest value of all pictures of deep integers is far below their white; else none."""
     white = data.white_level or decode.DEEP_TOP
     if not 0 < brightest * DARK < white:
-        return None
+        return []
     likely = 2 ** max(brightest.bit_length(), 8) - 1
-    return (
+    return [
         f"The brightest pixel of all pictures deeper than 8 bits is {brightest} of {white}, so they will be dark; if "
         f"their white is {likely}, set data.white_level={likely}"
-    )
+    ]
 
 
 def in_threads(
