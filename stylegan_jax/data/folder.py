@@ -6,7 +6,7 @@ import pathlib
 import stat
 from collections.abc import Iterator
 
-from stylegan_jax.data import decode, listing
+from stylegan_jax.data import listing
 from stylegan_jax.data.source import Source, file_identity
 
 # Endings of uncompressed files: their size does not tell one picture from another.
@@ -31,15 +31,6 @@ def open_source(path: str) -> Source:
             notes=tuple(notes),
         )
     )
-
-
-def has_pictures(path: str) -> bool:
-    """Returns whether there are pictures below a folder; the first that is found is enough.
-
-    Raises:
-        ValueError: a folder cannot be listed.
-    """
-    return any(name.lower().endswith(decode.EXTENSIONS) for name in walk(path, []))
 
 
 def walk(path: str, notes: list[str], depth: int | None = None) -> Iterator[str]:

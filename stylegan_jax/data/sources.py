@@ -201,7 +201,7 @@ def _open_folder(path: str) -> Source:
                 first.setdefault(ending, name)
     if not first:
         return _open_pictures(path, containers)
-    has_pictures = folder.has_pictures(path)
+    has_pictures = any(name.lower().endswith(decode.EXTENSIONS) for name in folder.walk(path, []))
     kinds = [*first.values(), *["pictures"] * has_pictures]
     if len(first) > 1 or (has_pictures and first.keys() & _AMONG_PICTURES):
         raise ValueError(
