@@ -176,8 +176,8 @@ def _decoded(source: Source, data: Data, model: Model, progress_fn: ProgressFn |
     checksums = np.zeros(source.length, np.int64)
 
     def see(i: int, found: survey.Square) -> None:
-        enlarged[i] = square.is_enlarged(found.image.size, model.resolution, survey.settings_for(source, data).fit)
-        brightest[i] = found.brightest or 0
+        enlarged[i] = found.is_enlarged
+        brightest[i] = found.brightest
         checksums[i] = zlib.crc32(np.ascontiguousarray(found.pixels))
         if images is not None:
             images[i] = found.pixels

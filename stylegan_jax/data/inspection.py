@@ -77,7 +77,6 @@ def inspect(config: Config, folder: str | os.PathLike, progress_fn: survey.Progr
 
 def _look_at(source: Source, config: Config, progress_fn: survey.ProgressFn | None) -> _Found:
     found, lock, start_sec = _Found(), threading.Lock(), time.monotonic()
-    fit = survey.settings_for(source, config.data).fit
 
     def see(i: int, one: survey.Square) -> None:
         image, remarks = one.image, decode.remarks(one.image, config.model.channels)
@@ -86,8 +85,8 @@ def _look_at(source: Source, config: Config, progress_fn: survey.ProgressFn | No
             found.modes[image.mode] += 1
             found.formats[image.format or "array"] += 1
             found.remarks[i] = remarks
-            found.num_enlarged += square.is_enlarged(image.size, config.model.resolution, fit)
-            found.brightest = max(found.brightest, one.brightest or 0)
+            found.num_enlarged += one.is_enlarged
+            found.brightest = max(found.brightest, one.brightest)
 
     found.left_out = survey.look_at_all(source, config.data, config.model, see, progress_fn)
     found.pictures_per_sec = source.length / (time.monotonic() - start_sec)

@@ -90,7 +90,7 @@ def write(plan: Plan, source: Source, shard: int, done_fn: Callable[[], None]) -
             if isinstance(found, survey.LeftOut):
                 summary.left_out.append(dataclasses.astuple(found))
             else:
-                _note(summary, found, printable(source.names[i]), survey.settings_for(source, data).fit, model)
+                _note(summary, found, printable(source.names[i]), model)
                 label = None if source.classes is None else int(source.classes.labels[i])
                 summary.num_bytes += write_record(source.names[i], _encoded(found, model), label)
                 for size, means in square.box_means(found.pixels, sizes).items():
@@ -134,13 +134,13 @@ def _records(file: pathlib.Path, source: Source, model: Model) -> Iterator[Calla
     partial.replace(file)
 
 
-def _note(summary: Summary, found: survey.Square, name: str, fit: str, model: Model) -> None:
+def _note(summary: Summary, found: survey.Square, name: str, model: Model) -> None:
     """Adds to the summary what is worth telling about a picture."""
     for remark in decode.remarks(found.image, model.channels):
         count, names = summary.remarks.get(remark, (0, []))
         summary.remarks[remark] = (count + 1, [*names, name][:MAX_NAMES])
-    summary.num_enlarged += square.is_enlarged(found.image.size, model.resolution, fit)
-    summary.brightest = max(summary.brightest, found.brightest or 0)
+    summary.num_enlarged += found.is_enlarged
+    summary.brightest = max(summary.brightest, found.brightest)
 
 
 def _encoded(found: survey.Square, model: Model) -> bytes:

@@ -30,7 +30,8 @@ class Square:
     pixels: np.ndarray  # uint8 [r, r, c]
     picture: bytes | np.ndarray  # The picture as the source has it.
     image: Image.Image  # The decoded picture.
-    brightest: int | None  # Largest value of integers deeper than 8 bits; None if it has none.
+    is_enlarged: bool
+    brightest: int  # Largest value of integers deeper than 8 bits; 0 if it has none.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +53,8 @@ def square_of(source: Source, index: int, data: Data, model: Model) -> Square | 
     Raises:
         SourceFailed: it could not be read, though it may be sound.
     """
-    data = settings_for(source, data)
+    if source.read_many_fn is not None:  # Its pictures are squares, which are neither shaped nor left out.
+        data = dataclasses.replace(data, fit="crop", min_side_px=0)
     try:
         picture = source.read_fn(index)
         image = decode.load(picture, data.max_pixels)
@@ -60,7 +62,8 @@ def square_of(source: Source, index: int, data: Data, model: Model) -> Square | 
             raise square.TooSmall(f"{image.width}x{image.height} px, with data.min_side_px {data.min_side_px}")
         pixels = square.to_square(image, model.resolution, model.channels, data.fit, data.background, data.white_level)
         values = decode.deep_integers(image)
-        return Square(pixels, picture, image, None if values is None else int(values.max()))
+        is_enlarged = square.is_enlarged(image.size, model.resolution, data.fit)
+        return Square(pixels, picture, image, is_enlarged, 0 if values is None else int(values.max()))
     except (ValueError, OSError) as error:
         if (failure := _failure(source, index, error)) is not None:
             raise SourceFailed(f"{source.full_name(index)} {failure}, and give the same command again.") from error
@@ -88,11 +91,6 @@ def _is_of_disk(error: BaseException) -> bool:
     cause = error.__cause__
     has_number = isinstance(cause, OSError) and cause.errno is not None
     return isinstance(error, OSError) or has_number or any(os.strerror(n) in str(cause) for n in OF_DISK)
-
-
-def settings_for(source: Source, data: Data) -> Data:
-    """Returns how the pictures of a source become squares: those that are squares are neither shaped nor left out."""
-    return data if source.read_many_fn is None else dataclasses.replace(data, fit="crop", min_side_px=0)
 
 
 def look_at_all(
