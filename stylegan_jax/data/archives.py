@@ -23,11 +23,10 @@ def open_zip(path: str) -> Source:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise ValueError(f"data.source {path!r} is not a readable .zip: {error}. Copy or download it again.") from error
-    entries = {entry.filename: entry for entry in archive.infolist()}
     lock = threading.Lock()  # ZipFile counts its open entries without a lock, and closes the file at zero.
 
     def read(name: str) -> bytes:
-        entry = entries[name]
+        entry = archive.getinfo(name)
         listing.check_size(entry.file_size)
         try:
             if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # Others unpack without a limit.
@@ -41,14 +40,14 @@ def open_zip(path: str) -> Source:
                 raise ValueError("damaged zip entry (it lies outside of the file)") from None
             raise
 
-    names = [entry.filename for entry in archive.infolist() if not entry.filename.endswith("/")]
+    names = [name for name in archive.namelist() if not name.endswith("/")]
     try:
         return listing.to_source(
             listing.Files(
                 path,
                 names,
                 read,
-                identity_fn=lambda name: f"{entries[name].file_size} {entries[name].CRC:08x}",
+                identity_fn=lambda name: f"{archive.getinfo(name).file_size} {archive.getinfo(name).CRC:08x}",
                 close_fn=archive.close,
                 unchanged_fn=unchanged_fn,
             )
