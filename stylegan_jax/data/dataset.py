@@ -32,11 +32,6 @@ class Dataset:
     seed: int
 
     @property
-    def num_train(self) -> int:
-        """Number of training images."""
-        return len(self.train_indices)
-
-    @property
     def fingerprint(self) -> str:
         """Text that differs if the images do; kept with a checkpoint, to notice data that changed in mid-run."""
         return self.stored.fingerprint
@@ -87,17 +82,17 @@ class Dataset:
             )
         size = n // count
         places = np.arange(nimg + index * size, nimg + (index + 1) * size)
-        epochs, offsets = np.divmod(places, self.num_train)
+        epochs, offsets = np.divmod(places, len(self.train_indices))
         chosen = np.empty(size, np.int64)
         for epoch in np.unique(epochs):
             now = epochs == epoch
-            chosen[now] = _permutation(self.seed, ORDER, int(epoch), self.num_train)[offsets[now]]
+            chosen[now] = _permutation(self.seed, ORDER, int(epoch), len(self.train_indices))[offsets[now]]
         indices = self.train_indices[chosen]
         return Batch(self.stored.images_fn(indices, self.size(resolution)), self._labels(indices))
 
     def sample_reals(self, stop: int, start: int = 0) -> np.ndarray:
         """Returns training images `start` to `stop` of an order that is always the same. uint8 [n, r, r, c]"""
-        chosen = _permutation(self.seed, SAMPLE, 0, self.num_train)[start:stop]
+        chosen = _permutation(self.seed, SAMPLE, 0, len(self.train_indices))[start:stop]
         return self.stored.squares(self.train_indices[chosen], self.model.resolution)
 
     def heldout(self, stop: int, start: int = 0) -> np.ndarray:
@@ -107,7 +102,7 @@ class Dataset:
     def describe(self) -> dict[str, int]:
         """Returns the numbers of images by what became of them, of other files, and of classes."""
         return {
-            "images": self.num_train,
+            "images": len(self.train_indices),
             "heldout": len(self.heldout_indices),
             "skipped": self.stored.num_skipped,
             "filtered": self.stored.num_filtered,

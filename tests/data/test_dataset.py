@@ -165,7 +165,7 @@ def test_describe_counts():
 
 
 def test_as_many_images_are_left_to_train_on_as_are_held_out():
-    assert _open(num_heldout=NUM_IMAGES // 2).num_train == 12
+    assert len(_open(num_heldout=NUM_IMAGES // 2).train_indices) == 12
     with pytest.raises(
         ValueError,
         match=r"'numbers' has 23 images, but data.num_heldout is 12.*; use data.num_heldout=11 or less, or",
@@ -191,7 +191,7 @@ def test_batches_that_do_not_divide_are_refused(nimg, n, part):
 def test_one_to_three_images_are_trained_on_without_held_out_ones_and_the_error_says_so(monkeypatch, num_images):
     monkeypatch.setattr(images, "open_images", lambda *args: dataclasses.replace(_images(*args[:2]), length=num_images))
     data = _open(num_heldout=0)
-    assert data.num_train == num_images and sorted(_shown(data, 0, num_images)) == list(range(num_images))
+    assert len(data.train_indices) == num_images and sorted(_shown(data, 0, num_images)) == list(range(num_images))
     with pytest.raises(ValueError, match="; use data.num_heldout=0 with report.metric_ticks=0.$"):
         _open(num_heldout=2)
 
