@@ -7,10 +7,9 @@ import io
 import os
 import pathlib
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
 
 from stylegan_jax.config import Data, Model
 from stylegan_jax.data import decode, records, square, store, survey
@@ -153,8 +152,7 @@ def _encoded(found: survey.Square, model: Model) -> bytes:
 def encode(pixels: np.ndarray) -> bytes:
     """Returns uint8 [r, r, c] as a lossless WebP: a third smaller than a PNG as fast to write, and faster to read."""
     file = io.BytesIO()
-    values = pixels[..., 0] if pixels.shape[2] == 1 else pixels
-    Image.fromarray(values).save(file, "WEBP", lossless=True, exact=True, quality=0, method=0)
+    decode.load(pixels).save(file, "WEBP", lossless=True, exact=True, quality=0, method=0)
     return file.getvalue()
 
 
@@ -168,8 +166,7 @@ def _end_npy(stream: BinaryIO, shape: tuple[int, ...]) -> None:
 
 def _write_header(stream: BinaryIO, shape: tuple[int, ...]) -> None:
     """Writes the header of a .npy of uint8 values."""
-    header: dict[str, Any] = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(stream, header)
+    np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
 def sync(file: pathlib.Path) -> None:
