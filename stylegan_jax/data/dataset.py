@@ -32,11 +32,6 @@ class Dataset:
     seed: int
 
     @property
-    def fingerprint(self) -> str:
-        """Text that differs if the images do; kept with a checkpoint, to notice data that changed in mid-run."""
-        return self.stored.fingerprint
-
-    @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the model's classes; empty if it is unconditional."""
         return self.stored.classes.names if self.model.num_labels else ()
@@ -47,13 +42,6 @@ class Dataset:
         if not self.model.num_labels:
             return None
         return np.bincount(self.stored.classes.labels[self.train_indices], minlength=self.model.num_labels)
-
-    def size(self, resolution: int) -> int:
-        """Returns the height and width of the images given to training at `resolution` px, px.
-
-        It is the smallest stored size of at least `resolution`; the device makes box means of the images.
-        """
-        return self.stored.size(resolution)
 
     def batch(self, nimg: int, n: int, resolution: int, part: tuple[int, int] = (0, 1)) -> Batch:
         """Returns the training images shown after the first `nimg`.
@@ -69,7 +57,7 @@ class Dataset:
             part: (index, count): this process's place among those that share the batch, each a contiguous slice.
 
         Returns:
-            `n / count` images of `size(resolution)` px, and labels.
+            `n / count` images of `stored.size(resolution)` px, of which the device makes box means, and labels.
 
         Raises:
             ValueError: the batch does not divide among the processes.
@@ -88,7 +76,7 @@ class Dataset:
             now = epochs == epoch
             chosen[now] = _permutation(self.seed, ORDER, int(epoch), len(self.train_indices))[offsets[now]]
         indices = self.train_indices[chosen]
-        return Batch(self.stored.images_fn(indices, self.size(resolution)), self._labels(indices))
+        return Batch(self.stored.images_fn(indices, self.stored.size(resolution)), self._labels(indices))
 
     def sample_reals(self, stop: int, start: int = 0) -> np.ndarray:
         """Returns training images `start` to `stop` of an order that is always the same. uint8 [n, r, r, c]"""

@@ -31,7 +31,7 @@ class Images:
     sizes: tuple[int, ...]  # Stored sizes, px, ascending; the lower ones are box means of the largest.
     # Function of indices [n] and one of the sizes that returns images, uint8 [n, size, size, channels].
     images_fn: Callable[[np.ndarray, int], np.ndarray]
-    fingerprint: str  # 16 hexadecimal digits that differ if the images do.
+    fingerprint: str  # 16 hexadecimal digits that differ if the images do; a checkpoint has them, to notice a change.
     classes: labels.Classes | None = None
     names: Sequence[str] = ()  # Names of the pictures, with / between folders; unique. [length]
     num_skipped: int = 0  # Number of unreadable pictures left out.

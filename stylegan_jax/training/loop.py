@@ -76,7 +76,7 @@ def _train(
     """Does what `train` says, in a folder that no other run is in."""
     with progress.counting("pictures") as progress_fn:
         data = dataset.open_dataset(config.data, config.model, config.seed, progress_fn)
-    distributed.check_same("pictures (data.source)", data.fingerprint)
+    distributed.check_same("pictures (data.source)", data.stored.fingerprint)
     manager, train_state, nimg, averages, imported = start.open_run(
         config, folder, data, devices, back_to_nimg, init_from
     )
@@ -192,7 +192,7 @@ def _programs(
 
     def request(phase: schedule.Phase) -> tuple[Any, ...]:
         is_fading = programs.has_fade(phase.alpha, devices)
-        return phase.resolution, phase.batch, data.size(phase.resolution), num_steps, is_fading
+        return phase.resolution, phase.batch, data.stored.size(phase.resolution), num_steps, is_fading
 
     def make(request: tuple[Any, ...]) -> programs.Programs:
         return programs.make(config, abstract, devices, *request)

@@ -44,7 +44,7 @@ class Saver:
     ) -> None:
         """Begins to write a checkpoint at `nimg`; see checkpoint.save. All processes must call it together."""
         meta = {
-            "fingerprint": self._data.fingerprint,
+            "fingerprint": self._data.stored.fingerprint,
             "class_names": list(self._data.class_names),
             "class_counts": [] if self._data.class_counts is None else self._data.class_counts.tolist(),
             "averages": averages.kept(),
@@ -69,8 +69,8 @@ def check_meta(meta: Mapping[str, Any], config: Config, data: dataset.Dataset) -
             f"data.source={config.data.source!r} has other classes than this run began with: now {named(now)}, before "
             f"{named(before)}. Restore them, or start in another --workdir."
         )
-    if meta["fingerprint"] != data.fingerprint:
+    if meta["fingerprint"] != data.stored.fingerprint:
         raise ValueError(
             f"the pictures of data.source={config.data.source!r} are not those that this run began with (fingerprint "
-            f"{data.fingerprint}, not {meta['fingerprint']}). Restore them, or start in another --workdir."
+            f"{data.stored.fingerprint}, not {meta['fingerprint']}). Restore them, or start in another --workdir."
         )

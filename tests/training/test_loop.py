@@ -126,7 +126,7 @@ def test_on_a_gpu_programs_are_made_when_they_are_due_and_the_device_is_idle(mon
     events, config, devices = [], settings(), mesh.make_mesh()
     monkeypatch.setattr(mesh, "platform_of", lambda devices: "gpu")
     monkeypatch.setattr(programs, "make", lambda config, state, devices, *request: events.append(request) or request)
-    data = types.SimpleNamespace(size=lambda resolution: 16)
+    data = types.SimpleNamespace(stored=types.SimpleNamespace(size=lambda resolution: 16))
     chunks = list(schedule.chunks(config.schedule, 16))
     made = loop._programs(chunks, config, data, devices, 4, lambda: events.append("idle"))
     assert events == [] and next(made) == (8, 8, 16, 4, False)
@@ -230,7 +230,7 @@ def test_hosts_compare_their_settings_and_pictures_before_checkpoints_are_opened
         loop.train(config, tmp_path)
     assert json.loads(compared["settings (--config)"])["train"]["r1_gamma"] == config.train.r1_gamma
     data = dataset.open_dataset(config.data, config.model, config.seed)
-    assert compared["pictures (data.source)"] == data.fingerprint
+    assert compared["pictures (data.source)"] == data.stored.fingerprint
 
 
 def test_hosts_may_read_their_pictures_from_places_of_their_own():

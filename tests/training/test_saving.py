@@ -11,7 +11,8 @@ from tests.devices import test_distributed
 from tests.small import settings
 from tests.training.test_feed import Clock
 
-DATA = types.SimpleNamespace(fingerprint="f", class_names=("a", "b"), class_counts=np.asarray([5, 3]))
+STORED = types.SimpleNamespace(fingerprint="f")
+DATA = types.SimpleNamespace(stored=STORED, class_names=("a", "b"), class_counts=np.asarray([5, 3]))
 
 
 def saver(clock: Clock, minutes: float = 20.0) -> saving.Saver:
