@@ -6,7 +6,6 @@ negative. All sums are float32.
 """
 
 import functools
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -29,8 +28,7 @@ def bias_act(x: Array, bias: Array, nonlinearity: str, clamp: float | None = Non
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def _act(x: Array, nonlinearity: str, clamp: float | None) -> Array:
-    y = ops.NONLINEARITIES[nonlinearity](x)
-    return y if clamp is None else jnp.clip(y, -clamp, clamp)
+    return ops.clamp(ops.NONLINEARITIES[nonlinearity](x), clamp)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -122,13 +120,9 @@ def _scaled_backward(kept: tuple[Array, Array], g: Array) -> tuple[Array, Array]
 scaled.defvjp(lambda x, scale: (scaled(x, scale), (x, scale)), _scaled_backward)
 
 
-def bias_act_blur(x: Array, bias: Array, nonlinearity: str, taps: Sequence[int]) -> Array:
-    """Returns blur(bias_act(x, bias)) without keeping the blur's input: derivatives take its sign from x + bias."""
-    return _bias_act_blur(x, bias, nonlinearity, tuple(taps))
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _bias_act_blur(x: Array, bias: Array, nonlinearity: str, taps: tuple[int, ...]) -> Array:
+def bias_act_blur(x: Array, bias: Array, nonlinearity: str, taps: tuple[int, ...]) -> Array:
+    """Returns blur(bias_act(x, bias)) without keeping the blur's input: derivatives take its sign from x + bias."""
     return ops.blur(ops.NONLINEARITIES[nonlinearity](ops.add_bias(x, bias)), taps)
 
 
@@ -153,7 +147,7 @@ def _bias_act_blur_backward(nonlinearity: str, taps: tuple[int, ...], kept: tupl
     return x_grad, jnp.sum(x_grad.astype(kept[1].dtype), axis=tuple(range(x_grad.ndim - 1)))
 
 
-_bias_act_blur.defvjp(lambda x, bias, *how: (_bias_act_blur(x, bias, *how), (x, bias)), _bias_act_blur_backward)
+bias_act_blur.defvjp(lambda x, bias, *how: (bias_act_blur(x, bias, *how), (x, bias)), _bias_act_blur_backward)
 _blurred_slope.defvjp(
     lambda x, bias, g, *how: (_blurred_slope(x, bias, g, *how), (x, bias)),
     lambda *args: (None, None, _sloped_blur(*args[2], args[3], *args[:2])),
@@ -234,10 +228,6 @@ def _color_act_backward(*args: Any) -> tuple[Array, Array, Array]:
     return _colors_gradient(y, g, kernel, *how), *_kernel_gradient(y, g, colors, *how)
 
 
-def _with_arguments(map_fn: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
-    return map_fn(*args), args[:3]
-
-
 def _color_slope_backward(*args: Any) -> tuple[None, Array, Array]:
     *how, (y, colors, kernel), g = args
     kernel_grad, _ = _kernel_gradient(y, g, colors, *how)
@@ -258,6 +248,6 @@ def _kernel_gradient_backward(*args: Any) -> tuple[None, Array, Array]:
 
 
 _color_act.defvjp(_color_act_forward, _color_act_backward)
-_color_slope.defvjp(functools.partial(_with_arguments, _color_slope), _color_slope_backward)
-_colors_gradient.defvjp(functools.partial(_with_arguments, _colors_gradient), _colors_gradient_backward)
-_kernel_gradient.defvjp(functools.partial(_with_arguments, _kernel_gradient), _kernel_gradient_backward)
+_color_slope.defvjp(lambda *args: (_color_slope(*args), args[:3]), _color_slope_backward)
+_colors_gradient.defvjp(lambda *args: (_colors_gradient(*args), args[:3]), _colors_gradient_backward)
+_kernel_gradient.defvjp(lambda *args: (_kernel_gradient(*args), args[:3]), _kernel_gradient_backward)

@@ -163,19 +163,15 @@ def _kernel_gradient(x: Array, y: Array, pad: int, precision: str | None) -> Arr
     return result
 
 
-def _with_arguments(map_fn, a: Array, b: Array, *how: int | str | None):
-    return map_fn(a, b, *how), (a, b)
-
-
 _strided.defvjp(
-    functools.partial(_with_arguments, _strided),
+    lambda *args: (_strided(*args), args[:2]),
     lambda pad, how, xk, g: (_transposed(g, xk[1], pad, how), _kernel_gradient(xk[0], g, pad, how)),
 )
 _transposed.defvjp(
-    functools.partial(_with_arguments, _transposed),
+    lambda *args: (_transposed(*args), args[:2]),
     lambda pad, how, yk, g: (_strided(g, yk[1], pad, how), _kernel_gradient(g, yk[0], pad, how)),
 )
 _kernel_gradient.defvjp(
-    functools.partial(_with_arguments, _kernel_gradient),
+    lambda *args: (_kernel_gradient(*args), args[:2]),
     lambda pad, how, xy, g: (_transposed(xy[1], g, pad, how), _strided(xy[0], g, pad, how)),
 )

@@ -18,7 +18,7 @@ def styled(
     bias: Array,
     style: Array | None,
     nonlinearity: str,
-    taps: Sequence[int] | None = None,
+    taps: tuple[int, ...] | None = None,
     epsilon: float = ops.EPSILON,
 ) -> Array:
     """Returns the features after noise, bias, nonlinearity and AdaIN, in the dtype of `x` (StyleGAN, Fig. 1b, Eq. 1).
@@ -39,7 +39,6 @@ def styled(
     if noise is None or strength is None:
         noise, strength = jnp.zeros((1, h, w, 1), jnp.float32), jnp.zeros(c, jnp.float32)
     style = jnp.zeros((n, 2 * c), jnp.float32) if style is None else style
-    taps = None if taps is None else tuple(taps)
     return fused_styled(x, noise, strength, bias, style, nonlinearity, taps, epsilon)
 
 
@@ -58,7 +57,7 @@ def plain_styled(
     bias: Array,
     style: Array | None,
     nonlinearity: str,
-    taps: Sequence[int] | None = None,
+    taps: tuple[int, ...] | None = None,
     epsilon: float = ops.EPSILON,
 ) -> Array:
     """Returns what `styled` does, by its definition; XLA alone fuses it."""

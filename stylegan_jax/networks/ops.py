@@ -25,17 +25,12 @@ def leaky_relu(x: Array) -> Array:
     return jnp.where(x >= 0, x, 0.2 * x)
 
 
-def relu(x: Array) -> Array:
-    """Returns max(x, 0), with gradient 0 at zero."""
-    return jax.nn.relu(x)
-
-
 def clamp(x: Array, most: float | None) -> Array:
     """Returns `x` clipped to [-most, most], or as it is without a bound."""
     return x if most is None else jnp.clip(x, -most, most)
 
 
-NONLINEARITIES: dict[str, Callable[[Array], Array]] = {"lrelu": leaky_relu, "relu": relu}
+NONLINEARITIES: dict[str, Callable[[Array], Array]] = {"lrelu": leaky_relu, "relu": jax.nn.relu}
 
 
 def activation_gradient(y: Array, g: Array, nonlinearity: str, clamp: float | None = None) -> Array:

@@ -137,22 +137,13 @@ def sample_batches(
         classes: classes of the samples, for a conditional model; if they are fewer, they take turns. int [m]
     """
     size, enlargement = sample_batch(model, resolution, devices), model.resolution // resolution
+    how = {"model": model, "n": size, "resolution": resolution, "batch_sharding": mesh.split(devices)}
     for first in range(0, n, size):
         labels = None
         if model.num_labels:
             turns = np.arange(model.num_labels) if classes is None else classes
             labels = np.eye(model.num_labels, dtype=np.float32)[turns[(first + np.arange(size)) % len(turns)]]
-        images = sample(
-            params,
-            key,
-            np.int32(first),
-            labels,
-            alpha,
-            model=model,
-            n=size,
-            resolution=resolution,
-            batch_sharding=mesh.split(devices),
-        )
+        images = sample(params, key, np.int32(first), labels, alpha, **how)
         yield mesh.gather(images)[: n - first].repeat(enlargement, axis=1).repeat(enlargement, axis=2)
 
 

@@ -80,9 +80,8 @@ class Dense(nn.Module):
     def __call__(self, x: Array) -> Array:
         weight, factor = _weight(self, (x.shape[-1], self.features), self.lr_multiplier)
         product = jnp.matmul(x, weight.astype(x.dtype), precision=self.precision)
-        return _with_bias(
-            self, product * factor, self.bias_init, self.lr_multiplier
-        )  # The product is smaller than the weight.
+        product *= factor  # It is smaller than the weight.
+        return _with_bias(self, product, self.bias_init, self.lr_multiplier)
 
 
 class Conv(nn.Module):
@@ -98,8 +97,7 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        shape = self.kernel_size, self.kernel_size, x.shape[-1], self.features
-        weight, factor = _weight(self, shape)
+        weight, factor = _weight(self, (self.kernel_size, self.kernel_size, x.shape[-1], self.features))
         return _with_bias(self, self.conv_fn(x, weight, factor))
 
 
