@@ -20,8 +20,8 @@ def grown(params: Any, resolution: int) -> Any:
         params: nested dicts of the generator or of the discriminator.
         resolution: resolution that is trained at, px.
     """
-    later = [r for r in (2**k for k in range(2, _MAX_RESOLUTION.bit_length())) if r > resolution]
-    return _without(params, {module_name(kind, r) for kind in ("b", "to_rgb", "from_rgb") for r in later})
+    later = [2**k for k in range(resolution.bit_length(), _MAX_RESOLUTION.bit_length())]
+    return without(params, {module_name(kind, r) for kind in ("b", "to_rgb", "from_rgb") for r in later})
 
 
 def frozen_modules(resolutions: Sequence[int], count: int) -> dict[str, int]:
@@ -30,19 +30,8 @@ def frozen_modules(resolutions: Sequence[int], count: int) -> dict[str, int]:
     return {module_name(kind, r): r for r in highest for kind in ("b", "from_rgb")}
 
 
-def trained(d_params: Any, resolution: int, frozen: Collection[str]) -> Any:
-    """Returns the part of a discriminator's parameters that is updated: what has grown, without frozen modules.
-
-    Args:
-        d_params: nested dicts of the discriminator.
-        resolution: resolution that is trained at, px.
-        frozen: names of modules that keep their weights.
-    """
-    return _without(grown(d_params, resolution), set(frozen))
-
-
-def _without(tree: Any, names: set[str]) -> Any:
+def without(tree: Any, names: Collection[str]) -> Any:
     """Returns nested dicts without the branches of these names."""
     if not isinstance(tree, dict):
         return tree
-    return {name: _without(branch, names) for name, branch in tree.items() if name not in names}
+    return {name: without(branch, names) for name, branch in tree.items() if name not in names}

@@ -28,9 +28,9 @@ def _part(params: Any, like: Any) -> Any:
 
 
 def trained_d(d_params: Any, config: Config, resolution: int) -> Any:
-    """Returns the part of the discriminator's parameters that is updated (train.freeze_d keeps the rest)."""
+    """Returns the part of the discriminator's parameters that is updated: what has grown, without train.freeze_d's."""
     frozen = growth.frozen_modules(config.model.resolutions, config.train.freeze_d)
-    return growth.trained(d_params, resolution, frozen)
+    return growth.without(growth.grown(d_params, resolution), frozen)
 
 
 def updated(
