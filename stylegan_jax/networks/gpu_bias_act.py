@@ -24,9 +24,8 @@ def blurred_slope(x: Array, bias: Array, g: Array, nonlinearity: str, taps: Sequ
             return ops.activation_gradient(t, g_ref[0, numbers, :].astype(jnp.float32), nonlinearity)
 
         def one(tile):
-            y_ref[0, tile, :] = gpu_kernels.blurred(sloped, first + tile.start, tiles.pixels, (h, w), taps).astype(
-                y_ref.dtype
-            )
+            blurred = gpu_kernels.blurred(sloped, first + tile.start, tiles.pixels, (h, w), taps)
+            y_ref[0, tile, :] = blurred.astype(y_ref.dtype)
 
         tiles.each(one)
 

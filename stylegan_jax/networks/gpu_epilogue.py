@@ -26,7 +26,7 @@ def _activations(x: Array, noise: Array, strength: Array, bias: Array, nonlinear
     return ops.NONLINEARITIES[nonlinearity](x)
 
 
-# ---- kernels: x, noise, strength and bias are those of a layer; p is the number of pixels
+# ---- kernels: x [n, p, c], noise [n or 1, p], strength [c] and bias [c] are those of a layer of p pixels
 
 
 def _statistics(
@@ -41,34 +41,22 @@ def _statistics(
     """Returns x, blurred if `blur` is given, and the mean and 1 / standard deviation of its activated maps. [n, c] each
 
     Each program sums deviations from its first tile's mean, so that a large mean costs no digits; the parts are joined
-    as in Chan et al. 1979.
-
-    Args:
-        x: [n, p, c]
-        noise: [n or 1, p]
-        strength: [c]
-        bias: [c]
-        nonlinearity: "lrelu" or "relu".
-        blur: taps, and the image's width, px; None: no blur.
-        epsilon: term added to the variance.
+    as in Chan et al. 1979. `blur` is taps, and the image's width, px; `epsilon` is added to the variance.
     """
 
     def kernel(x_ref, noise_ref, strength_ref, bias_ref, *out_refs, tiles: Tiles):
         *blurred_refs, mean_ref, squares_ref = out_refs
         strength, bias, first = strength_ref[...], bias_ref[...], tiles.first()
 
+        def values(numbers):
+            return x_ref[0, numbers, :].astype(jnp.float32)
+
         def features(tile):
             if blur is None:
                 return x_ref[0, tile, :]
             taps, w = blur
-            values = gpu_kernels.blurred(
-                lambda numbers: x_ref[0, numbers, :].astype(jnp.float32),
-                first + tile.start,
-                tiles.pixels,
-                (p // w, w),
-                taps,
-            )
-            return values.astype(x_ref.dtype)
+            blurred = gpu_kernels.blurred(values, first + tile.start, tiles.pixels, (p // w, w), taps)
+            return blurred.astype(x_ref.dtype)
 
         def activations(tile, x):
             return _activations(x, noise_ref[0, tile], strength, bias, nonlinearity)
@@ -195,15 +183,7 @@ def forward(
 ) -> tuple[Array, tuple[Array, Array, Array]]:
     """Returns the features after noise, bias, nonlinearity, instance norm and style, and what `backward` needs.
 
-    Args:
-        x: the convolution's output. [n, h, w, c]
-        noise: unit Gaussian, one map per image or one for all. [n or 1, h, w, 1]
-        strength: factor of the noise. [c]
-        bias: [c]
-        style: scales y_s, then biases y_b. [n, 2 c]
-        nonlinearity: "lrelu" or "relu".
-        taps: filter of a blur that comes first; None: no blur.
-        epsilon: term added to the variance.
+    Args: those of `epilogues.styled`; only the taps can be None.
     """
     n, h, w, c = x.shape
     scale, shift = jnp.split(style, 2, axis=-1)

@@ -55,11 +55,7 @@ def label_mapping(model: Model) -> Model:
 
 
 class Discriminator(nn.Module):
-    """Tells real images from generated ones.
-
-    Features above 4x4 are of model.compute_dtype. Parameters and images are float32, and so is all from the minibatch
-    deviation to the scores: at 4x4 that costs little.
-    """
+    """Tells real images from generated ones, in the same dtypes as `stylegan.Discriminator`."""
 
     model: Model
     axis_name: str | None = None  # Within jax.shard_map, the axis that the batch is split over.
