@@ -4,7 +4,6 @@ import concurrent.futures
 import functools
 import inspect
 import itertools
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
@@ -126,27 +125,14 @@ def make_ahead(requests: Iterable[Request], make_fn: Callable[[Request], Made]) 
     raised in its turn.
     """
     runs = [(request, len(list(group))) for request, group in itertools.groupby(requests)]
-    ahead = [_start(make_fn, request) for request, _ in runs[:1]]
+    # Its thread is not a daemon: when Python ends beneath XLA's compiler, the process is aborted.
+    pool = concurrent.futures.ThreadPoolExecutor(1, "make_ahead")
+    ahead = [pool.submit(make_fn, request) for request, _ in runs[:1]]
 
     def made() -> Iterator[Made]:
         for i, (_, count) in enumerate(runs):
             now = ahead.pop().result()
-            ahead.extend(_start(make_fn, request) for request, _ in runs[i + 1 : i + 2])
+            ahead.extend(pool.submit(make_fn, request) for request, _ in runs[i + 1 : i + 2])
             yield from itertools.repeat(now, count)
 
     return made()
-
-
-def _start(make_fn: Callable[[Request], Made], request: Request) -> "concurrent.futures.Future[Made]":
-    """Returns the result to come of `make_fn(request)`, from a thread of its own."""
-    future: concurrent.futures.Future[Made] = concurrent.futures.Future()
-
-    def make() -> None:
-        try:
-            future.set_result(make_fn(request))
-        except BaseException as error:  # Whatever it is, the consumer must not wait for ever.
-            future.set_exception(error)
-
-    # Not a daemon: when Python ends beneath XLA's compiler, the process is aborted.
-    threading.Thread(target=make, name="make_ahead").start()
-    return future
