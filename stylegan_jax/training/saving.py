@@ -4,12 +4,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
-import numpy as np
-from jax.experimental import multihost_utils
-
 from stylegan_jax.config import Config
 from stylegan_jax.data import dataset
+from stylegan_jax.devices import distributed
 from stylegan_jax.runs import checkpoint, report
 from stylegan_jax.training import state
 
@@ -33,11 +30,11 @@ class Saver:
         """
         self._num_asked += 1
         is_late = 0 < self._interval_sec <= self._clock_fn() - self._saved_sec
-        if jax.process_count() == 1 or not self._interval_sec:
+        if distributed.process_count() == 1 or not self._interval_sec:
             return is_late
         if self._num_asked % CHUNKS_BETWEEN_AGREEMENTS:
             return False
-        return bool(multihost_utils.broadcast_one_to_all(np.int32(is_late)))
+        return distributed.of_first(is_late)
 
     def save(
         self, nimg: int, train_state: state.TrainState, averages: report.Averages, score: float | None = None

@@ -112,7 +112,7 @@ def test_lazy_steps_on_four_devices_equal_those_on_one(number):
         batch = jax.device_put(images(8), mesh.split(devices))
         fn = jax.jit(
             functools.partial(
-                lazy.steps(config)[number].step_fn, config=config, resolution=16,
+                lazy.steps(config)[number][1], config=config, resolution=16,
                 batch_sharding=mesh.split(devices) if count > 1 else None,
             )
         )  # fmt: skip
@@ -126,10 +126,10 @@ def test_lazy_steps_on_four_devices_equal_those_on_one(number):
 
 
 def test_lazy_steps_are_those_that_the_settings_ask_for():
-    assert [each.interval for each in lazy.steps(settings())] == []
-    assert [each.interval for each in lazy.steps(configured())] == [16]
+    assert lazy.steps(settings()) == []
+    assert lazy.steps(configured()) == [(16, lazy.r1_step)]
     both = lazy.steps(configured(pl_weight=2.0, pl_interval=8))
-    assert [each.interval for each in both] == [8, 16]
+    assert both == [(8, lazy.path_length_step), (16, lazy.r1_step)]
 
 
 def test_programs_have_one_of_each_lazy_step():

@@ -45,10 +45,8 @@ def test_without_minutes_only_the_ticks_count():
 @pytest.mark.parametrize("first", [False, True])
 def test_several_processes_take_the_answer_of_the_first_now_and_then(monkeypatch, first):
     asked = []
-    monkeypatch.setattr(saving.jax, "process_count", lambda: 2)
-    monkeypatch.setattr(
-        saving.multihost_utils, "broadcast_one_to_all", lambda x: asked.append(bool(x)) or np.bool_(first)
-    )
+    monkeypatch.setattr(saving.distributed, "process_count", lambda: 2)
+    monkeypatch.setattr(saving.distributed, "of_first", lambda x: asked.append(x) or first)
     clock = Clock()
     found = saver(clock)
     clock.sec = 1e9

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -115,19 +115,14 @@ def update_by_path_lengths(
     return state.replace(pl_mean=values["pl_mean"]), values
 
 
-class LazyStep(NamedTuple):
-    """An update by a regularization alone, before every interval-th iteration (Karras et al. 2020, Sec. 4.1)."""
+def steps(config: Config) -> list[tuple[int, Callable[..., tuple[TrainState, losses.Metrics]]]]:
+    """Returns (interval, step) of a run's lazy regularizations, in the order in which they come before an iteration.
 
-    interval: int
-    step_fn: Callable[..., tuple[TrainState, losses.Metrics]]  # With the arguments of train_step.
-
-
-def steps(config: Config) -> list[LazyStep]:
-    """Returns the lazy regularizations of a run, in the order in which they come before an iteration.
+    Each step has the arguments of `train_step`, and comes before every interval-th iteration.
 
     Differs: the cycle is G, path lengths, R1, D, average, with StyleGAN's order of the other three; in the official
     code of StyleGAN2 D comes before R1.
     """
     train = config.train
-    found = [LazyStep(train.pl_interval, path_length_step)] if train.pl_weight else []
-    return [*found, LazyStep(train.r1_interval, r1_step)] if train.r1_interval > 1 else found
+    found = [(train.pl_interval, path_length_step)] if train.pl_weight else []
+    return [*found, (train.r1_interval, r1_step)] if train.r1_interval > 1 else found
