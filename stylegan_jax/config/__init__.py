@@ -92,12 +92,8 @@ class Model:
 
     def fmaps(self, resolution: int) -> int:
         """Returns the number of feature maps at `resolution` px."""
-        stated = dict(self.fmaps_by_resolution)
-        return (
-            stated[resolution]
-            if resolution in stated
-            else min(int(self.fmap_base / (resolution / 2) ** self.fmap_decay), self.fmap_max)
-        )
+        by_formula = min(int(self.fmap_base / (resolution / 2) ** self.fmap_decay), self.fmap_max)
+        return dict(self.fmaps_by_resolution).get(resolution, by_formula)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import Any
 
 from stylegan_jax.config import architectures
@@ -11,11 +12,6 @@ from stylegan_jax.config import architectures
 def _require(holds: bool, path: str, value: Any, rule: str) -> None:
     if not holds:
         raise ValueError(f"{path} is {value!r}; {rule}.")
-
-
-def _value(config: Any, path: str) -> Any:
-    """Returns the value of a setting, such as "schedule.batch"."""
-    return functools.reduce(getattr, path.split("."), config)
 
 
 _G_LOSSES = {"hinge": ("wgan",), "wgan": ("wgan",), "relativistic": ("relativistic",)}  # Those that go with d_loss.
@@ -71,9 +67,8 @@ def check_model(model: Any) -> None:
     for name in sizes:
         value, most = getattr(model, name), _MOST_LATENT if name in ("z_size", "w_size") else _MOST
         _require(0 < value <= most, f"model.{name}", value, f"use more than 0, and at most {most}")
-    for name, most in (("num_labels", _MOST_LABELS), ("stddev_group", _MOST)):
+    for name, most in (("num_labels", _MOST_LABELS), ("stddev_group", _MOST), ("fmap_decay", 8)):
         _require(0 <= getattr(model, name) <= most, f"model.{name}", getattr(model, name), f"use 0 to {most}")
-    _require(0 <= model.fmap_decay <= 8, "model.fmap_decay", model.fmap_decay, "use 0 to 8")
     _require(
         model.fmaps(model.resolution) >= 1, "model.fmap_base", model.fmap_base, f"use at least {model.resolution // 2}"
     )
@@ -154,7 +149,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
 
 def _check_ranges(config: Any) -> None:
     for path, least, most in _RANGES:
-        value = _value(config, path)
+        value = attrgetter(path)(config)
         _require(least <= value <= most, path, value, f"use {least:g} to {most:g}")
     report, num_heldout = config.report, config.data.num_heldout
     _require(
@@ -292,7 +287,7 @@ def without_effect(config: Any, names: Iterable[str]) -> list[str]:
     """
     given = set(names)
     return [
-        f"{path}={_value(config, path)!r} has no effect: {reason}. Change that, or leave this out."
+        f"{path}={attrgetter(path)(config)!r} has no effect: {reason}. Change that, or leave this out."
         for path, acts_fn, reason in _ACT_SOMETIMES
         if path in given and not acts_fn(config)
     ]

@@ -43,11 +43,6 @@ class Phase:
     lr: float
     tick_kimg: float
 
-    @property
-    def growth(self) -> tuple[int, bool]:
-        """(Resolution, whether it is fading in): the optimizers are reset when this changes."""
-        return self.resolution, self.alpha < 1
-
 
 @dataclasses.dataclass(frozen=True)
 class Chunk:
@@ -78,12 +73,7 @@ def phase_at(nimg: int, schedule: Schedule, resolution: int) -> Phase:
     """Returns the phase in force after `nimg` images (official training_loop.training_schedule).
 
     A level lasts stable_kimg, then the next fades in for fade_kimg: resolution, batch and learning rate switch at the
-    start of the fade.
-
-    Args:
-        nimg: images shown.
-        schedule: settings.
-        resolution: the model's resolution, px.
+    start of the fade. The `resolution` is the model's, px.
     """
     kimg = nimg / 1000
     length = schedule.stable_kimg + schedule.fade_kimg
@@ -126,8 +116,9 @@ def chunks(schedule: Schedule, resolution: int, start_nimg: int = 0) -> Iterator
         is_last = end >= total
         is_tick = is_last or end >= tick_start + round(phase.tick_kimg * 1000)
         tick += is_tick
-        yield Chunk(nimg, end, phase, phase.growth != growth, tick, is_tick, is_last)
-        nimg, growth = end, phase.growth
+        before, growth = growth, (phase.resolution, phase.alpha < 1)
+        yield Chunk(nimg, end, phase, growth != before, tick, is_tick, is_last)
+        nimg = end
         tick_start = end if is_tick else tick_start
 
 

@@ -39,7 +39,7 @@ def test_a_run_that_goes_on_as_it_began_has_the_same_chunks(start_nimg):
 
 def test_a_run_goes_on_with_the_optimizers_of_its_growth_state():
     (first, *_) = [chunk for chunk in _chunks(12, 40) if chunk.start_nimg >= 40]
-    assert not first.is_reset and first.phase.growth == (8, False)
+    assert not first.is_reset and (first.phase.resolution, first.phase.alpha) == (8, 1)
 
 
 @pytest.mark.parametrize(("initial", "begin_kimg"), [(16, 0.0), (8, 0.5), (4, 1.25)])
