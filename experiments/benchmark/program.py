@@ -66,7 +66,7 @@ def measured(
         each * work.num_bytes / 1e9,
         each * work.flops / 1e12,
         sum(not k.is_recognized for k in of_step),
-        *(1000 * each * of_image for of_image in dataclasses.astuple(least)),
+        *(1000 * each * of_image for of_image in least),
         1000 * seconds / num_steps,
         program.memory_analysis().temp_size_in_bytes / 1e9,
     ]

@@ -60,12 +60,9 @@ def devices() -> list[jax.Device]:
 
 
 _REMEDIES = {
-    platform: f"Use a machine with {machine}, and install {package} there"
-    for platform, machine, package in (
-        ("cuda", "an NVIDIA GPU and its driver", "jax[cuda13]"),
-        ("gpu", "a GPU and its driver", "jax[cuda13], or JAX for ROCm,"),
-        ("tpu", "a TPU", "jax[tpu]"),
-    )
+    "cuda": "Use a machine with an NVIDIA GPU and its driver, and install jax[cuda13] there",
+    "gpu": "Use a machine with a GPU and its driver, and install jax[cuda13], or JAX for ROCm, there",
+    "tpu": "Use a machine with a TPU, and install jax[tpu] there",
 }
 
 

@@ -7,6 +7,7 @@ array counts in full even if a kernel reads a part of it, and again even if it i
 import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -42,8 +43,7 @@ class Kernel:
         return size <= MAX_WINDOW and (size < MAX_WINDOW or is_strided)
 
 
-@dataclasses.dataclass(frozen=True)
-class Floor:
+class Floor(NamedTuple):
     """The least time that a device's published limits allow for kernels one after another."""
 
     seconds: float

@@ -26,11 +26,6 @@ def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     return Mesh(np.asarray(ordered), (AXIS,), axis_types=(AxisType.Auto,))
 
 
-def describe(mesh: Mesh) -> str:
-    """Returns the number and kind of the devices: "8 NVIDIA H100 80GB HBM3"."""
-    return backend.describe(mesh.devices.flat)
-
-
 def platform_of(mesh: Mesh) -> str:
     """Returns what the devices are: "cpu", "gpu" or "tpu"."""
     return mesh.devices.flat[0].platform

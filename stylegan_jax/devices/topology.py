@@ -1,6 +1,5 @@
 """Devices that need not be attached: their published limits, and how programs are compiled for them."""
 
-import dataclasses
 import importlib.metadata
 import importlib.util
 import os
@@ -17,8 +16,7 @@ GIB = 2**30
 GPUS_PER_HOST = 8
 
 
-@dataclasses.dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """The published limits of a device."""
 
     memory_bytes: int
@@ -41,12 +39,8 @@ def _gpu(
     memory_bytes: int, bytes_per_sec: float, bfloat16: float, tf32: float, float32: float, dollars: float
 ) -> Limits:
     """Returns the limits of a GPU, which computes float32 products in TF32 unless the precision is "highest"."""
-    return Limits(
-        memory_bytes,
-        bytes_per_sec,
-        {"bfloat16": bfloat16, "default": tf32, "high": tf32, "highest": float32},
-        dollars,
-    )
+    flops = {"bfloat16": bfloat16, "default": tf32, "high": tf32, "highest": float32}
+    return Limits(memory_bytes, bytes_per_sec, flops, dollars)
 
 
 # Limits by jax.Device.device_kind, from the TPU versions' pages at cloud.google.com/tpu/docs and NVIDIA's data sheets
@@ -119,11 +113,6 @@ def devices(name: str) -> list[Any]:
     if found[0].device_kind not in LIMITS:
         raise ValueError(f"--topology={name} is of {found[0].device_kind}; use one of {', '.join(LIMITS)}.")
     return found
-
-
-def num_hosts(found: list[Any]) -> int:
-    """Returns the number of hosts of the devices."""
-    return len({device.process_index for device in found})
 
 
 def _tpus(name: str) -> list[Any]:

@@ -1,7 +1,6 @@
 """How much a compiled program needs of a device, how fast it can be at best, and how fast pictures are read."""
 
 import concurrent.futures
-import dataclasses
 import math
 import os
 import time
@@ -64,7 +63,7 @@ def floor(work: Work, model: Model, device: Any) -> gpu_program.Floor:
     rates = limits.flops_per_sec(model), limits.bytes_per_sec
     if work.kernels:
         least = gpu_program.floor(work.kernels, *rates)
-        return gpu_program.Floor(*(seconds / work.num_images for seconds in dataclasses.astuple(least)))
+        return gpu_program.Floor(*(seconds / work.num_images for seconds in least))
     arithmetic, memory = work.flops / rates[0], work.num_bytes / rates[1]
     return gpu_program.Floor(max(arithmetic, memory), arithmetic, memory)
 

@@ -67,7 +67,7 @@ def write(config: Config, folder: str | os.PathLike, topology_name: str | None =
     about = {
         "device": kind,
         "num_devices": devices.devices.size,
-        "num_hosts": topology.num_hosts(found),
+        "num_hosts": len({device.process_index for device in found}),
         "memory_bytes": estimate.memory_bytes(devices.devices.flat[0], is_here),
         "topology": topology_name,
         "is_measured": is_here,
@@ -112,11 +112,7 @@ def _rows(config: Config, devices: jax.sharding.Mesh, is_here: bool, num_hosts: 
 
 
 def parameters_text(shapes: state.TrainState) -> str:
-    """Returns a table of the parameters of each network.
-
-    Args:
-        shapes: from `state.abstract`.
-    """
+    """Returns a table of the parameters of each network; `shapes` are from `state.abstract`."""
     tables = {"generator": shapes.g_params, "discriminator": shapes.d_params}
     return "\n".join(
         f"parameters of the {name}:\n{parameter_overview.get_parameter_overview(params, include_stats=False)}"
@@ -146,17 +142,16 @@ def plan_text(config: Config, about: Mapping[str, Any], rows: Sequence[Row]) -> 
     how = "images/s: measured" if about["is_measured"] else limits
     hours = [row.hours for row in rows if row.hours]
     total = "at least " * (len(hours) < len(rows)) + mark + duration(sum(hours) * 3600)
-    if about["dollars_per_hour"]:
-        total += (
-            f", ${sum(hours) * about['dollars_per_hour']:,.0f} at ${about['dollars_per_hour']:,.2f} an hour (mid-2025)"
-        )
+    if rate := about["dollars_per_hour"]:
+        total += f", ${sum(hours) * rate:,.0f} at ${rate:,.2f} an hour (mid-2025)"
     used = [f"{t.used_bytes / GIB:.3g} GiB to {row.resolution} px" for row in rows for t in row.trials if t.used_bytes]
+    *_, last = schedule.chunks(config.schedule, config.model.resolution)
     lines = [
         f"{about['num_devices']} x {about['device']} of {about['memory_bytes'] / GIB:.2f} GiB; {how}",
         *["  ".join(cell.rjust(w) for cell, w in zip(cells, widths, strict=True)) for cells in table],
         *advice(config, rows),
         *_reading_advice(config, rows),
-        *(f"note: {note}" for note in start.schedule_notes(config, _last_chunk(config))),
+        *(f"note: {note}" for note in start.schedule_notes(config, last)),
         f"memory used: {', '.join(used) or 'these devices do not tell; peak_GiB is what the compiler expects'}",
         f"a checkpoint: {about['checkpoint_bytes'] / GIB:.3g} GiB at most; {config.report.keep_checkpoints} are kept",
         f"training, without its ticks: {total}",
@@ -164,26 +159,18 @@ def plan_text(config: Config, about: Mapping[str, Any], rows: Sequence[Row]) -> 
     return "\n".join(lines)
 
 
-def _last_chunk(config: Config) -> schedule.Chunk:
-    *_, last = schedule.chunks(config.schedule, config.model.resolution)
-    return last
-
-
 def _reading_advice(config: Config, rows: Sequence[Row]) -> list[str]:
     """Returns a line about reading, if pictures have to be decoded: where devices would wait for them."""
     if not any(row.read_per_sec for row in rows):
         return []
     waiting = [row for row in rows if row.read_per_sec and row.read_per_sec < (row.trials[-1].images_per_sec or 0)]
-    text = (
-        f"read/s: pictures that all hosts decode a second, if each is like this, in {config.data.num_workers} threads"
-    )
+    workers = config.data.num_workers
+    text = f"read/s: pictures that all hosts decode a second, if each is like this, in {workers} threads"
     if waiting:
         slowest = min(waiting, key=lambda row: row.read_per_sec / row.trials[-1].images_per_sec)
         factor = slowest.trials[-1].images_per_sec / slowest.read_per_sec
         sizes = ", ".join(str(row.resolution) for row in waiting)
-        text += (
-            f"; at {sizes} px the devices would wait: use {factor:.1f} times data.num_workers={config.data.num_workers}"
-        )
+        text += f"; at {sizes} px the devices would wait: use {factor:.1f} times data.num_workers={workers}"
     return [text]
 
 

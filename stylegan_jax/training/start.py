@@ -13,7 +13,7 @@ from clu import parameter_overview
 
 from stylegan_jax.config import Config, schedule
 from stylegan_jax.data import dataset
-from stylegan_jax.devices import distributed, mesh
+from stylegan_jax.devices import backend, distributed, mesh
 from stylegan_jax.networks import growth
 from stylegan_jax.runs import checkpoint, report, restoring, whole
 from stylegan_jax.training import saving, state
@@ -170,9 +170,7 @@ def import_notes(config: Config, network: Network) -> list[str]:
 def frozen_notes(config: Config, rows: Sequence[transfer.Row]) -> list[str]:
     """Returns a sentence if train.freeze_d keeps parts of the discriminator that begin random.
 
-    Args:
-        config: the run's settings.
-        rows: what became of each array of an imported network; none without one.
+    `rows` tell what became of each array of an imported network; there are none without one.
     """
     frozen = growth.frozen_modules(config.model.resolutions, config.train.freeze_d)
     imported = {tuple(row.array.split("/")[:2]) for row in rows if row.what in (transfer.COPIED, transfer.PARTLY)}
@@ -197,15 +195,8 @@ def log_start(
 ) -> None:
     """Logs the schedule, what the run consists of, and notes on what the user may not expect.
 
-    Args:
-        log: where to.
-        config: the run's settings.
-        data: its pictures.
-        devices: its devices.
-        nimg: images after which it goes on.
-        last: its last chunk.
-        stages: its schedule.
-        imported: lines about the arrays that it begins with.
+    The run goes on after `nimg` images, and ends with the chunk `last`; `imported` is lines about the arrays that it
+    begins with.
     """
     for line in (report.schedule_text(stages), *about(config, data, devices, nimg), *imported):
         log.log(line)
@@ -221,7 +212,7 @@ def about(config: Config, data: dataset.Dataset, devices: jax.sharding.Mesh, nim
     return [
         f"pictures: {pictures_text(data.describe())}",
         "parameters: {:,} of the generator, {:,} of the discriminator".format(*counts),
-        f"devices: {mesh.describe(devices)}",
+        f"devices: {backend.describe(devices.devices.flat)}",
         f"starting at {nimg / 1000:g} kimg",
     ]
 

@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import sys
+import types
 
 import jax
 import pytest
@@ -42,6 +43,13 @@ def test_devices_that_are_not_here_are_named_with_those_that_are_and_a_remedy(mo
         backend.devices()
     assert str(raised.value) == message
     assert updates == ([None, "cleared", asked] if asked else [])
+
+
+def test_devices_are_told_by_number_and_kind():
+    assert backend.describe(jax.devices()) == "4 CPU"
+    kinds = ["NVIDIA H100 80GB HBM3"] * 2 + ["NVIDIA A100"]
+    devices = [types.SimpleNamespace(device_kind=kind) for kind in kinds]
+    assert backend.describe(devices) == "2 NVIDIA H100 80GB HBM3, 1 NVIDIA A100"
 
 
 FAULTS = """

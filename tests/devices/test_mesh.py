@@ -21,12 +21,5 @@ def test_a_process_finds_its_part_of_a_batch_where_it_has_put_it():
     assert [int(shard.data[0]) for shard in sorted(batch.addressable_shards, key=lambda s: s.device.id)] == [0, 2, 4, 6]
 
 
-def test_devices_are_told_by_number_and_kind():
-    assert mesh.describe(mesh.make_mesh()) == "4 CPU"
-    kinds = ["NVIDIA H100 80GB HBM3"] * 2 + ["NVIDIA A100"]
-    devices = types.SimpleNamespace(devices=np.array([types.SimpleNamespace(device_kind=kind) for kind in kinds]))
-    assert mesh.describe(devices) == "2 NVIDIA H100 80GB HBM3, 1 NVIDIA A100"
-
-
 def test_a_batch_gives_each_device_a_power_of_two():
     assert [mesh.even_batch(3, most) for most in (-1, 0, 1, 3, 4, 7)] == [3, 3, 3, 6, 12, 12]
