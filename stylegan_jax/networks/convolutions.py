@@ -32,36 +32,24 @@ def conv(x: Array, weight: Array, scale: float = 1.0) -> Array:
 def upscale_conv(x: Array, weight: Array, scale: float = 1.0, ring: int = 0) -> Array:
     """Returns conv(upscale(x), weight, scale): [n, h, w, c] with [k, k, c, d] to [n, 2 h + 2 ring, 2 w + 2 ring, d].
 
-    Args:
-        x: images, zeros outside.
-        weight: kernel.
-        scale: factor of the kernel.
-        ring: pixels around the images that the result has besides: 0 or 1.
+    The result has `ring` pixels around the images besides, 0 or 1. Outside of `x` are zeros.
     """
     if weight.shape[:2] != (3, 3):
         return plain_upscale_conv(x, weight, scale, ring)
-    return (_cpu_upscale_conv if backend.platform() == "cpu" else strided_upscale_conv)(x, weight, scale, ring)
+    if backend.platform() != "cpu":
+        return strided_upscale_conv(x, weight, scale, ring)
+    return _padded(cpu_convolutions.upscale_conv(_padded(x, ring), weight, scale), -ring)
 
 
 def conv_downscale(x: Array, weight: Array, scale: float = 1.0, ring: int = 0) -> Array:
     """Returns downscale(conv(x, weight, scale)): [n, 2 h + 2 ring, 2 w + 2 ring, c] with [k, k, c, d] to [n, h, w, d].
 
-    Args:
-        x: images and, with `ring`, the pixels around them; zeros outside.
-        weight: kernel.
-        scale: factor of the kernel.
-        ring: pixels around the images that `x` has besides: 0 or 1.
+    `x` has `ring` pixels around the images besides, 0 or 1. Outside of it are zeros.
     """
     if weight.shape[:2] != (3, 3):
         return plain_conv_downscale(x, weight, scale, ring)
-    return (_cpu_conv_downscale if backend.platform() == "cpu" else strided_conv_downscale)(x, weight, scale, ring)
-
-
-def _cpu_upscale_conv(x: Array, weight: Array, scale: float, ring: int) -> Array:
-    return _padded(cpu_convolutions.upscale_conv(_padded(x, ring), weight, scale), -ring)
-
-
-def _cpu_conv_downscale(x: Array, weight: Array, scale: float, ring: int) -> Array:
+    if backend.platform() != "cpu":
+        return strided_conv_downscale(x, weight, scale, ring)
     return _padded(cpu_convolutions.conv_downscale(_padded(x, ring), weight, scale), -ring)
 
 

@@ -63,12 +63,7 @@ def kernel_gradient(
 ) -> tuple[Array, Array]:
     """Returns colors.T @ (f' g) [k, c] and the sum of f' g [c] in float32, where y = f(...) and g is its gradient.
 
-    Args:
-        y: [n, h, w, c]
-        g: [n, h, w, c]
-        colors: [n, h, w, k]
-        nonlinearity: "lrelu" or "relu".
-        clamp: as in `ops.activation_gradient`.
+    y and g are [n, h, w, c], colors [n, h, w, k]; `clamp` is that of `ops.activation_gradient`.
     """
 
     def kernel(y_ref, g_ref, colors_ref, *sum_refs, tiles: Tiles):

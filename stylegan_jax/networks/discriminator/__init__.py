@@ -11,10 +11,5 @@ BLOCKS = stylegan.DiscriminatorBlock, stylegan2.DiscriminatorBlock
 
 
 def discriminator(model: Model, axis_name: str | None = None) -> nn.Module:
-    """Returns the discriminator of the model's architecture.
-
-    Args:
-        model: the model.
-        axis_name: within jax.shard_map, the axis that the batch is split over.
-    """
+    """Returns the discriminator of the model's architecture; within jax.shard_map a batch is split over `axis_name`."""
     return DISCRIMINATORS[model.architecture](model, axis_name)

@@ -68,11 +68,8 @@ class Discriminator(nn.Module):
         The images of a batch influence each other through the minibatch standard deviation. With labels, the score is
         the projection of the features on the class's direction (Miyato and Koyama 2018).
 
-        Args:
-            images: in [-1, 1]. [n, resolution, resolution, channels]
-            labels: one-hot classes, if the model has any. [n, num_labels]
-            alpha: has no effect: this network does not grow.
-            resolution: px, that of the model.
+        Args: those of `stylegan.Discriminator`. This network does not grow: alpha has no effect, and the resolution is
+        that of the model.
 
         Returns:
             Scores. [n]
