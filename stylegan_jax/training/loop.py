@@ -118,7 +118,9 @@ def _train(
             metrics.step(chunk.end_nimg - chunk.start_nimg)
             stop, is_late = stop_fn(), saver.is_late()
             for done in running.finish(0 if chunk.is_tick or stop or is_late else 1):  # One keeps the devices busy.
-                _log_progress(log, done, running, batches)
+                fields = {"alpha": done.phase.alpha} | running.means(("d_loss", "g_loss"))
+                fields["waiting for pictures"] = f"{batches.waiting_share():.0%}"
+                log.progress(done.end_nimg, done.phase.resolution, **fields)
             distances = {}
             if chunk.is_tick:
                 distances = watcher.tick(train_state, chunk, running.averages.take())
@@ -134,13 +136,6 @@ def _train(
             metrics.finish(stop_fn)
             log.log(start.ending(config, max(nimg, run[-1].end_nimg), run[-1].end_nimg))
     return train_state
-
-
-def _log_progress(log: report.Report, done: schedule.Chunk, running: pending.Pending, batches: feed.Feed) -> None:
-    """Writes the status line after the chunk `done`."""
-    fields = {"alpha": done.phase.alpha} | running.means(("d_loss", "g_loss"))
-    fields["waiting for pictures"] = f"{batches.waiting_share():.0%}"
-    log.progress(done.end_nimg, done.phase.resolution, **fields)
 
 
 @contextlib.contextmanager

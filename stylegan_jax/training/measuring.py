@@ -49,13 +49,8 @@ class Measuring:
     ) -> None:
         """Opens the feature networks that report.metrics needs; a metric without its weights is left out.
 
-        Args:
-            config: the run's settings.
-            data: its pictures.
-            devices: all devices.
-            log: where results are shown.
-            folder: the workdir, where metrics.jsonl is written.
-            weights: folder of the feature networks' weights; None for the usual one.
+        Results are shown in `log`, and written to metrics.jsonl in the workdir `folder`. `weights` is the folder of the
+        feature networks' weights; None for the usual one.
 
         Raises:
             ValueError: there is no such metric.

@@ -70,10 +70,7 @@ class Observer:
     def tick(self, train_state: state.TrainState, chunk: schedule.Chunk, means: dict[str, float]) -> dict[str, float]:
         """Writes what is due at the end of `chunk`; returns the distances, or an empty dict if they were not due.
 
-        Args:
-            train_state: the state after the chunk.
-            chunk: chunk that a tick ends with.
-            means: means of the tick's scalars.
+        A tick, whose scalars have these means, ends with the chunk.
         """
         every, nimg, tick = self._config.report, chunk.end_nimg, chunk.tick
         g_num_skipped, d_num_skipped = jax.device_get(mesh.local(train_state.num_skipped)).tolist()
@@ -111,9 +108,10 @@ class Observer:
 
     def _distances(self, train_state: state.TrainState, phase: schedule.Phase, nimg: int) -> dict[str, float]:
         assert self._reals is not None, "measured by start()"
-        n, labels = self._config.data.num_heldout, self._labels()
-        # As many samples of each class as the held-out images, from which the floor is measured.
-        classes = None if labels is None else labels[self._data.heldout_indices]
+        n, classes = self._config.data.num_heldout, None
+        if self._config.model.num_labels:
+            # As many samples of each class as the held-out images, from which the floor is measured.
+            classes = self._data.stored.classes.labels[self._data.heldout_indices]
         fakes = self._fakes(train_state, phase, Stream.METRICS, n, classes)
         distances = quality.distances(quality.statistics(fakes, n, self._config.seed), self._reals)
         self._log.log(f"{nimg / 1000:.1f} kimg: {_as_text(distances)}")
@@ -128,7 +126,8 @@ class Observer:
         self, train_state: state.TrainState, phase: schedule.Phase, stream: Stream, n: int, classes: np.ndarray | None
     ) -> Iterator[np.ndarray]:
         """Yields `n` samples in batches; see sampling.sample_batches."""
-        params, alpha, key = train_state.ema_params, jnp.float32(phase.alpha), self._key(stream)
+        params, alpha = train_state.ema_params, jnp.float32(phase.alpha)
+        key = streams.key_for(self._config.seed, stream)
         return sampling.sample_batches(
             params, key, n, alpha, self._config.model, phase.resolution, self._devices, classes
         )
@@ -144,10 +143,6 @@ class Observer:
         for name in ("style_mixing", "truncation") if self._config.model.use_styles else ():
             self._log.picture(name, figures.FIGURES[name](network, classes, lambda done, total: None))
 
-    def _labels(self) -> np.ndarray | None:
-        """Returns the class of each picture of the source; None for an unconditional model. int [length]"""
-        return self._data.stored.classes.labels if self._config.model.num_labels else None
-
     def _present_classes(self) -> np.ndarray | None:
         """Returns the classes that training images have, for grids in which they take turns."""
         counts = self._data.class_counts
@@ -160,9 +155,6 @@ class Observer:
 
     def _grid(self, images: np.ndarray) -> np.ndarray:
         return grid.image_grid(images, self._config.report.grid_columns, self._config.report.grid_rows)
-
-    def _key(self, stream: Stream) -> jax.Array:
-        return streams.key_for(self._config.seed, stream)
 
 
 def _as_text(values: dict[str, float]) -> str:

@@ -67,11 +67,8 @@ def images_size(config: Config, resolution: int) -> int:
 def try_program(config: Config, devices: jax.sharding.Mesh, is_here: bool, resolution: int) -> Trial:
     """Returns how the program of a stable resolution compiles and, if it fits, how fast it is."""
     device, num_devices = devices.devices.flat[0], devices.devices.size
-    batch, parts, size = (
-        config.schedule.batch_at(resolution),
-        config.schedule.num_parts(resolution),
-        images_size(config, resolution),
-    )
+    batch, parts = config.schedule.batch_at(resolution), config.schedule.num_parts(resolution)
+    size = images_size(config, resolution)
     abstract = state.abstract(config, mesh.replicated(devices))
     trial, start_sec = Trial(parts, config.model.remat), time.perf_counter()
     num_steps, is_fading = programs.steps_per_call(config, devices), programs.has_fade(1.0, devices)

@@ -171,15 +171,8 @@ def train_steps(
 ) -> tuple[TrainState, losses.Metrics]:
     """Returns the state after one `train_step` for each batch of a stack, and means of their metrics.
 
-    Args:
-        state: donated.
-        images: the batches. uint8 [steps, n, size, size, channels]
-        labels: likewise. [steps, n, num_labels]
-        alpha: as in `train_step`, the same for all steps.
-        lr: likewise.
-        config: settings.
-        resolution: resolution to train at, px.
-        batch_sharding: how a batch is split over devices; None on a single device.
+    Args: those of `train_step`, with images [steps, n, size, size, channels] and labels [steps, n, num_labels]; alpha
+    and lr are the same for all steps.
 
     Returns:
         The state, and metrics as in `train_step`; num_skipped is that after the last step.
