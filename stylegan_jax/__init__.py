@@ -30,26 +30,19 @@ if TYPE_CHECKING:
     from stylegan_jax.weights.load import load as load
     from stylegan_jax.weights.network import Network as Network
 
-_PLACES = {
-    "load": "weights.load",
-    "Network": "weights.network",
-    "Model": "config",
-    "project": "images.project",
-    "Projection": "images.project",
-    "align_face": "images.alignment",
-    "map_latents": "networks.sampling",
-    "synthesize": "networks.sampling",
-    "truncate": "networks.generator",
-    "mix_styles": "networks.generator",
-    "to_uint8": "networks.ops",
-    "Direction": "images.directions",
-    "svm_direction": "images.directions",
-    "pca_directions": "images.directions",
-    "sefa_directions": "images.directions",
-    "held": "images.directions",
-    "edit": "images.edit",
-    "transfer": "images.edit",
+_NAMES = {
+    "config": ("Model",),
+    "images.alignment": ("align_face",),
+    "images.directions": ("Direction", "held", "pca_directions", "sefa_directions", "svm_direction"),
+    "images.edit": ("edit", "transfer"),
+    "images.project": ("Projection", "project"),
+    "networks.generator": ("mix_styles", "truncate"),
+    "networks.ops": ("to_uint8",),
+    "networks.sampling": ("map_latents", "synthesize"),
+    "weights.load": ("load",),
+    "weights.network": ("Network",),
 }
+_PLACES = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = [
     "Direction", "Model", "Network", "Projection", "align_face", "edit", "held", "load", "map_latents", "mix_styles",
     "pca_directions", "project", "sefa_directions", "svm_direction", "synthesize", "to_uint8", "transfer", "truncate",

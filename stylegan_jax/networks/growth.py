@@ -12,13 +12,9 @@ def module_name(kind: str, resolution: int) -> str:
 
 
 def grown(params: Any, resolution: int) -> Any:
-    """Returns the part of a network's parameters, or of a tree like them, that has begun to train at `resolution` px.
+    """Returns the part of a network's parameters, or of dicts like them, that has begun to train at `resolution` px.
 
     The rest has gradients and moments of zero, so that no update would change it.
-
-    Args:
-        params: nested dicts of the generator or of the discriminator.
-        resolution: resolution that is trained at, px.
     """
     later = [2**k for k in range(resolution.bit_length(), _MAX_RESOLUTION.bit_length())]
     return without(params, {module_name(kind, r) for kind in ("b", "to_rgb", "from_rgb") for r in later})

@@ -51,11 +51,7 @@ def add_bias(x: Array, bias: Array) -> Array:
 
 
 def pixel_norm(x: Array) -> Array:
-    """Returns x / sqrt(mean(x**2) + eps) over the last axis (Progressive GAN, Sec. 4.2).
-
-    Args:
-        x: latents [n, d] or images [n, h, w, c].
-    """
+    """Returns x / sqrt(mean(x**2) + eps) over the last axis, of [n, d] or [n, h, w, c] (Progressive GAN, Sec. 4.2)."""
     return x * jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + EPSILON)
 
 
