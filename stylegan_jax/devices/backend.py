@@ -155,9 +155,8 @@ def use_all_cores() -> None:
 
     One device uses the cores together for each small layer, and leaves them idle for a third of the time.
     """
-    if jax.config.values["jax_num_cpu_devices"] < 1 and "host_platform_device_count" not in os.environ.get(
-        "XLA_FLAGS", ""
-    ):
+    flags = os.environ.get("XLA_FLAGS", "")
+    if jax.config.values["jax_num_cpu_devices"] < 1 and "host_platform_device_count" not in flags:
         jax.config.update("jax_num_cpu_devices", min(os.cpu_count() or 1, MOST_CPU_DEVICES))
 
 

@@ -37,12 +37,11 @@ def process_count() -> int:
 
 def _identity() -> tuple[int, int]:
     """Returns (number of this process, number of processes)."""
-    if _was_given_up or not jax.distributed.is_initialized():
-        return 0, 1
-    try:
-        return jax.process_index(), jax.process_count()
-    except (RuntimeError, AssertionError):  # The devices cannot be used: that is told elsewhere, by each process.
-        return 0, 1
+    if jax.distributed.is_initialized() and not _was_given_up:
+        # Where the devices cannot be used, that is told elsewhere, by each process.
+        with contextlib.suppress(RuntimeError, AssertionError):
+            return jax.process_index(), jax.process_count()
+    return 0, 1
 
 
 def start(

@@ -43,9 +43,8 @@ def colors_gradient(y: Array, g: Array, kernel: Array, nonlinearity: str, clamp:
             sums = [jnp.zeros((tiles.pixels,), jnp.float32)] * k
             for first in range(0, c, tiles.maps):
                 maps = pl.ds(first, tiles.maps)
-                sloped = ops.activation_gradient(
-                    y_ref[0, tile, maps], g_ref[0, tile, maps].astype(jnp.float32), nonlinearity, clamp
-                )
+                y, g = y_ref[0, tile, maps], g_ref[0, tile, maps].astype(jnp.float32)
+                sloped = ops.activation_gradient(y, g, nonlinearity, clamp)
                 sums = [total + jnp.sum(sloped * kernel_ref[i, maps][None, :], axis=1) for i, total in enumerate(sums)]
             for i, total in enumerate(sums):
                 colors_ref[0, tile, i] = total.astype(colors_ref.dtype)

@@ -188,9 +188,8 @@ def forward(
     n, h, w, c = x.shape
     scale, shift = jnp.split(style, 2, axis=-1)
     noise = noise.reshape(-1, h * w)
-    x_flat, mean, inverse_std = _statistics(
-        gpu_kernels.flat(x), noise, strength, bias, nonlinearity, None if taps is None else (taps, w), epsilon
-    )
+    blur = None if taps is None else (taps, w)
+    x_flat, mean, inverse_std = _statistics(gpu_kernels.flat(x), noise, strength, bias, nonlinearity, blur, epsilon)
     y = _styled(x_flat, noise, strength, bias, mean, inverse_std * (scale + 1), shift, nonlinearity)
     return y.reshape(x.shape), (x_flat.reshape(x.shape), mean, inverse_std)
 

@@ -98,9 +98,8 @@ def sample(
     """
 
     def draw(i: Array) -> Latents:
-        return jax.tree.map(
-            lambda x: x[0], draw_latents(jax.random.fold_in(key, i), 1, model, resolution, mixing_prob=0.0)
-        )
+        one = draw_latents(jax.random.fold_in(key, i), 1, model, resolution, mixing_prob=0.0)
+        return jax.tree.map(lambda x: x[0], one)
 
     latents = jax.vmap(draw)(first + jnp.arange(n))
     if batch_sharding is not None:

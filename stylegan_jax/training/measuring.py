@@ -117,9 +117,8 @@ class Measuring:
                 return
             except StopIteration as end:
                 for one in end.value:
-                    self._computing.append(
-                        (nimg, one.metric.name, self._thread.submit(one.compute_fn, self._stop_if_closed))
-                    )
+                    computing = self._thread.submit(one.compute_fn, self._stop_if_closed)
+                    self._computing.append((nimg, one.metric.name, computing))
         del self._evaluations[0]
 
     def finish(self, stop_fn: Callable[[], object]) -> None:

@@ -126,11 +126,9 @@ class Observer:
         self, train_state: state.TrainState, phase: schedule.Phase, stream: Stream, n: int, classes: np.ndarray | None
     ) -> Iterator[np.ndarray]:
         """Yields `n` samples in batches; see sampling.sample_batches."""
-        params, alpha = train_state.ema_params, jnp.float32(phase.alpha)
+        params, alpha, model = train_state.ema_params, jnp.float32(phase.alpha), self._config.model
         key = streams.key_for(self._config.seed, stream)
-        return sampling.sample_batches(
-            params, key, n, alpha, self._config.model, phase.resolution, self._devices, classes
-        )
+        return sampling.sample_batches(params, key, n, alpha, model, phase.resolution, self._devices, classes)
 
     def _figures(self, train_state: state.TrainState, phase: schedule.Phase) -> None:
         params, w_avg = mesh.local((train_state.ema_params, train_state.w_avg))

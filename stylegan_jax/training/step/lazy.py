@@ -50,9 +50,8 @@ def r1_step(
     shared = grown(state.d_params, resolution), alpha, state.augment_p
     *_, mirror_key = updates.keys(state, config)
     reals = updates.real_images(images, mirror_key, config, resolution, alpha, batch_sharding)
-    draws = updates.split(
-        losses.draw(updates.key_of(state, config, updates.Stream.LAZY_R1), images.shape[0], config), batch_sharding
-    )
+    key = updates.key_of(state, config, updates.Stream.LAZY_R1)
+    draws = updates.split(losses.draw(key, images.shape[0], config), batch_sharding)
     batch = reals, labels, draws
     grads, values = updates.mean_gradients(gradients, shared, batch, config, resolution, batch_sharding)
     return updates.count_signs(updates.update_d(state, config, grads, lr), values), values

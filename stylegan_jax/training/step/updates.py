@@ -52,9 +52,8 @@ def updated(
     """
     share = interval / (interval + 1) if interval > 1 else 1.0
     old, old_opt = _part(params, grads), opt._replace(nu=_part(opt.nu, grads))
-    updates, new_opt = adam(config.train.adam_beta2**share, config.train.adam_eps, config.train.adam_form).update(
-        grads, old_opt
-    )
+    optimizer = adam(config.train.adam_beta2**share, config.train.adam_eps, config.train.adam_form)
+    updates, new_opt = optimizer.update(grads, old_opt)
     lr = lr * share if interval > 1 else lr
     new = jax.tree.map(lambda p, u: p - lr * u, old, updates)
     # A sum is not finite if a term is not.
@@ -67,8 +66,7 @@ def updated(
 
 def update_d(state: TrainState, config: Config, grads: Any, lr: Array) -> TrainState:
     """Returns the state after an update of the discriminator; an update that is not finite is skipped and counted."""
-    interval = config.train.r1_interval
-    params, opt, is_skipped = updated(config, grads, state.d_opt, state.d_params, lr, interval)
+    params, opt, is_skipped = updated(config, grads, state.d_opt, state.d_params, lr, config.train.r1_interval)
     return state.replace(d_params=params, d_opt=opt, num_skipped=state.num_skipped.at[1].add(is_skipped))
 
 
