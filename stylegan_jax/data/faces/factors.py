@@ -15,6 +15,7 @@ class Factor(NamedTuple):
 
 
 FACTORS = (
+    # Coarse: what they change is large.
     Factor("yaw", -1, 1),
     Factor("pitch", -1, 1),
     Factor("roll", -1, 1),
@@ -26,6 +27,7 @@ FACTORS = (
     Factor("bald", 0, 1),
     Factor("hat", 0, 1),
     Factor("glasses", 0, 1),
+    # Middle.
     Factor("eye_size", -1, 1),
     Factor("eye_gap", -1, 1),
     Factor("eye_open", 0, 1),
@@ -43,6 +45,7 @@ FACTORS = (
     Factor("square_rim", 0, 1),
     Factor("earrings", 0, 1),
     Factor("ear_size", -1, 1),
+    # Fine.
     Factor("skin", 0, 1),
     Factor("hair_color", 0, 1),
     Factor("gray", 0, 1),

@@ -14,8 +14,9 @@ _DTYPE_STATE_END = (None, None, None, -1, -1, 0)  # No subarray, names and field
 def dump(value: Any, file: BinaryIO, protocol: int = 4) -> None:
     """Writes a pickle of None, bool, int, float, str, bytes, list, tuple, dict, OrderedDict, arrays, Record and Global.
 
-    Both NumPy 1 and NumPy 2 read the arrays. A `Record` with a state is an instance of a class, made without arguments;
-    one without a state is a call of a function. Whatever is shared is written each time.
+    The arrays' types, np.dtype, can be written as well. Both NumPy 1 and NumPy 2 read the arrays. A `Record` with a
+    state is an instance of a class, made without arguments; one without a state is a call of a function. Whatever is
+    shared is written each time.
 
     Args:
         value: a tree without cycles.
