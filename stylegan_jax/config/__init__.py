@@ -92,8 +92,10 @@ class Model:
 
     def fmaps(self, resolution: int) -> int:
         """Returns the number of feature maps at `resolution` px."""
-        by_formula = min(int(self.fmap_base / (resolution / 2) ** self.fmap_decay), self.fmap_max)
-        return dict(self.fmaps_by_resolution).get(resolution, by_formula)
+        stated = dict(self.fmaps_by_resolution)
+        if resolution in stated:
+            return stated[resolution]
+        return min(int(self.fmap_base / (resolution / 2) ** self.fmap_decay), self.fmap_max)
 
 
 @dataclasses.dataclass(frozen=True)

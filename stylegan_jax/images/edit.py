@@ -42,9 +42,14 @@ def edit(ws: np.ndarray, vector: np.ndarray, strength: float, layers: Sequence[i
 def transfer(ws: np.ndarray, other: np.ndarray, amount: float = 1.0, layers: Sequence[int] | None = None) -> np.ndarray:
     """Returns ws that move toward those of another picture in some layers: hair-style transfer and the like.
 
-    Args and Returns: those of `edit`, but for
-        other: styles of the other picture, or of one for each. [1 or n, num_layers, w_size]
+    Args:
+        ws: styles. [n, num_layers, w_size]
+        other: those of the other picture, or of one for each. [1 or n, num_layers, w_size]
         amount: 0 leaves ws as they are, 1 takes the other's.
+        layers: numbers of the layers to change, from 0; None: all.
+
+    Returns:
+        float32 [n, num_layers, w_size]
 
     Raises:
         ValueError: the shapes do not fit, or there is no such layer.

@@ -107,14 +107,13 @@ def celeba(folder: str | os.PathLike) -> Attributes:
         ValueError: there is no file, or one is damaged, or of another network; or the classifiers have several
             architectures.
     """
-    paths = {name: pathlib.Path(folder) / classifiers.file_name(name) for name in classifiers.ATTRIBUTES}
+    folder = pathlib.Path(folder)
+    paths = {name: folder / classifiers.file_name(name) for name in classifiers.ATTRIBUTES}
     present = tuple(name for name, path in paths.items() if path.is_file())
     if not present:
         first = ", ".join(path.name for path in list(paths.values())[:3])
-        raise ValueError(
-            f"{folder} lacks classifiers of attributes: {first} and {len(paths) - 3} more. Put them there, or ask for "
-            "those that it has."
-        )
+        more = f"{first} and {len(paths) - 3} more"
+        raise ValueError(f"{folder} lacks classifiers of attributes: {more}. Put them there; some are enough.")
     read = {name: classifiers.read(paths[name]) for name in present}
     model = read[present[0]][1]
     for name, (_, other) in read.items():

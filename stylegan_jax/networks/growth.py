@@ -16,7 +16,7 @@ def grown(params: Any, resolution: int) -> Any:
 
     The rest has gradients and moments of zero, so that no update would change it.
     """
-    later = [2**k for k in range(resolution.bit_length(), _MAX_RESOLUTION.bit_length())]
+    later = [2**k for k in range(2, _MAX_RESOLUTION.bit_length()) if 2**k > resolution]
     return without(params, {module_name(kind, r) for kind in ("b", "to_rgb", "from_rgb") for r in later})
 
 
