@@ -10,10 +10,12 @@ import subprocess
 import sys
 
 import jax
+import numpy as np
 import pytest
 
-from experiments.benchmark import measure, options, port_child, summary, work
+from experiments.benchmark import gradients, measure, options, port_child, summary, work
 from stylegan_jax.config import Config, Train
+from stylegan_jax.networks import ops
 from stylegan_jax.training import state
 from tests.small import settings
 
@@ -157,6 +159,7 @@ def test_pairs_of_resolution_and_batch():
         ("benchmark", ["--resolutions=8", "--batch=16:8"], "16 px is not measured; the resolutions are [8]"),
         ("benchmark", ["--out=tests"], "--out=tests: this is a folder"),
         ("benchmark.port", ["--port=nowhere"], "there is no model.py"),
+        ("benchmark.agreement", ["--train=8"], "--train=8: '8' is no resolution:batch"),
         ("benchmark.program", ["--config=configs/none.py"], "No such file or directory: 'configs/none.py'"),
         ("benchmark.program", ["--config=configs/stylegan2.py:none"], "there is no 'none'; use stylegan2, paper256"),
         (
@@ -189,3 +192,24 @@ def test_programs_of_a_device_that_is_here_are_timed():
     train, r1, mean = (float(row["measured ms"]) for row in table)
     assert min(train, r1) > 0 and mean == pytest.approx(train + r1 / 16, abs=0.011)
     assert all(row["floor ms"] == "-" for row in table)  # Nothing is published of a CPU.
+
+
+@pytest.mark.slow
+def test_programs_agree_with_themselves_and_not_with_those_of_a_wrong_slope(monkeypatch):
+    config = settings(model={"resolution": 8}, train={"r1_interval": 16})
+    start, device = gradients.start_of(config), jax.devices()[0]
+    right, again = (gradients.squared_gradients(config, start, device, 8, 4) for _ in range(2))
+    slope = ops.activation_gradient
+    monkeypatch.setattr(ops, "activation_gradient", lambda *args: 1.02 * slope(*args))
+    jax.clear_caches()
+    wrong = gradients.squared_gradients(config, start, device, 8, 4)
+    assert right.keys() == wrong.keys() == {"1", "16"}
+    for every, arrays in right.items():
+        assert max(gradients.errors(again[every], arrays).values()) == 0
+        assert max(gradients.errors(wrong[every], arrays).values()) > 0.01
+
+
+def test_errors_are_relative_and_leave_arrays_of_zeros_out():
+    expected = {"a": np.array([3.0, 4.0]), "b": np.zeros(1), "c": np.ones(1)}
+    found = {"a": np.array([3.0, 4.5]), "b": np.ones(1), "c": np.full(1, np.nan)}
+    assert gradients.errors(found, expected) == pytest.approx({"a": 0.1, "c": np.nan}, nan_ok=True)
