@@ -17,6 +17,7 @@ from experiments.architectures.config import ARCHITECTURES
 
 COLOURS = {"stylegan": "tab:blue", "stylegan2": "tab:orange"}
 OF_TRAINING = ("fd_faces", "swd")  # Of 1,024 held-out faces.
+NUM_SEEDS = 3
 METRICS = ("fd_faces10k", "swd16k:4096")  # Of --mode=evaluate in run.sh, in the table.
 SHOWN = 0.7  # Share of a curve that the plot has in full: the distances at the beginning are much larger.
 
@@ -31,14 +32,23 @@ def main() -> None:
     for architecture, found in folders.items():
         if not found:
             raise SystemExit(f"{arguments.runs} has no runs of {architecture}; see run.sh.")
-    networks = {a: stylegan_jax.load(str(found[0])) for a, found in folders.items()}
+    if {len(found) for found in folders.values()} != {NUM_SEEDS}:
+        print(f"note: run.sh trains {NUM_SEEDS} seeds of each; here are {', '.join(map(_counted, folders.items()))}")
+    try:
+        networks = {a: stylegan_jax.load(str(found[0])) for a, found in folders.items()}
+    except ValueError as error:
+        raise SystemExit(f"{error} Give the command of run.sh again.") from None
     sizes = {a: [number_of_parameters(p) for p in (n.params, n.d_params)] for a, n in networks.items()}
     print(table({a: [runs.measured(folder, METRICS) for folder in found] for a, found in folders.items()}, sizes))
-    floor = runs.measured(found[0], METRICS, "floor")
-    print(f"| other real faces | {' | '.join(f'{value:.3g}' for value in floor)} | | | |")
+    floor = " | ".join(f"{value:.3g}" for value in runs.measured(found[0], METRICS, "floor"))
+    print(f"| one half of the real faces, against the other half | {floor} | | | |")
     plot(folders, arguments.out / "curves.png")
     Image.fromarray(runs.sheet([networks[a] for a in ARCHITECTURES])).save(arguments.out / "samples.jpg", quality=90)
     print(f"{arguments.out} has curves.png and samples.jpg")
+
+
+def _counted(of: tuple[str, list[pathlib.Path]]) -> str:
+    return f"{len(of[1])} of {of[0]}"
 
 
 def number_of_parameters(params: object) -> int:
@@ -57,9 +67,9 @@ def table(measured: dict[str, list[list[float]]], sizes: dict[str, list[int]]) -
     rows.append("| --- | --- | --- | --- | --- | --- |")
     for architecture, of_seeds in measured.items():
         columns = np.array(of_seeds).T  # [2, seeds]
-        deviations = columns.std(axis=1, ddof=1) if len(of_seeds) > 1 else np.full(2, np.nan)
-        means = [f"{c.mean():.3g} +- {d:.2g}" for c, d in zip(columns, deviations, strict=True)]
-        each = [", ".join(f"{value:.3g}" for value in column) for column in columns]
+        spreads = [f" +- {c.std(ddof=1):.2g}" if len(c) > 1 else "" for c in columns]
+        means = [f"{c.mean():#.3g}{spread}" for c, spread in zip(columns, spreads, strict=True)]
+        each = [", ".join(f"{value:#.3g}" for value in column) for column in columns]
         cells = [architecture, *means, *each, ", ".join(f"{size:,}" for size in sizes[architecture])]
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)

@@ -10,7 +10,7 @@ import ml_collections
 
 from stylegan_jax import config
 
-LEARNING_RATES = {"stylegan": 0.003, "stylegan2": 0.006}  # Of the best after 40,000 images: trials.sh.
+LEARNING_RATES = {"stylegan": 0.003, "stylegan2": 0.006}  # Among the best after 40,000 images: trials.sh.
 ARCHITECTURES = tuple(LEARNING_RATES)
 
 

@@ -18,11 +18,14 @@ def lines(path: pathlib.Path) -> list[dict]:
     """Returns the objects of a .jsonl file.
 
     Raises:
-        SystemExit: there is no such file.
+        SystemExit: there is no such file, or it is damaged.
     """
     if not path.is_file():
         raise SystemExit(f"{path} is missing: has the run ended, and been measured? Give the command of run.sh again.")
-    return [json.loads(text) for text in path.read_text().splitlines()]
+    try:
+        return [json.loads(text) for text in path.read_bytes().splitlines() if text.strip()]
+    except ValueError as error:
+        raise SystemExit(f"{path} is damaged ({error}); move it away, and give the command of run.sh again.") from None
 
 
 def curve(folder: pathlib.Path, name: str) -> Curve:

@@ -61,11 +61,12 @@ def measured(
         print(f"  {count:3d} {name}")
     for k in sorted(of_step, key=lambda k: -k.num_bytes)[: TOP.value]:
         print(f"  {k.num_bytes / 1e6:8.1f} MB {k.call} {k.name} {k.source[-70:]}")
+    num_kernels, num_unrecognized = sum(k.count for k in of_step), sum(not k.is_recognized for k in of_step)
     return [
-        sum(k.count for k in of_step),
+        num_kernels if of_step else math.nan,  # They are known of GPUs alone.
         each * work.num_bytes / 1e9,
         each * work.flops / 1e12,
-        sum(not k.is_recognized for k in of_step),
+        num_unrecognized if of_step else math.nan,
         *(1000 * each * of_image for of_image in least),
         1000 * seconds / num_steps,
         program.memory_analysis().temp_size_in_bytes / 1e9,
@@ -82,23 +83,27 @@ def seconds_of(
     for compiled in (made.train, *(compiled for _, compiled in made.lazy)):
         call_fn = calls.caller(compiled, program._replace(args=(train_state, *args)))
         found.append(measure.seconds_per_call(call_fn, REPEATS))
-        print(f"  a call takes {1000 * found[-1]:.2f} ms", flush=True)
+        print(f"  a call of the program takes {1000 * found[-1]:.2f} ms", flush=True)
         train_state = call_fn()[0]
     return found
 
 
-def report(config: Config, devices: jax.sharding.Mesh, resolution: int, batch: int) -> list[list[str]]:
-    """Returns rows under HEADER: of each program, and of a mean iteration if there are lazy regularizations."""
+def report(config: Config, devices: jax.sharding.Mesh, is_here: bool, resolution: int, batch: int) -> list[list[str]]:
+    """Returns rows under HEADER: of each program, and of a mean iteration if there are lazy regularizations.
+
+    Where the devices are here, the programs are timed.
+    """
     abstract, num_steps = state.abstract(config, mesh.replicated(devices)), programs.steps_per_call(config, devices)
     made = programs.make(config, abstract, devices, resolution, batch, resolution, num_steps, FADE.value)
     device, each = devices.devices.flat[0], batch // devices.devices.size
-    if TOPOLOGY.value == HERE:
+    if is_here:
         seconds = seconds_of(made, config, devices, resolution, batch)
     else:
         seconds = [math.nan] * (1 + len(made.lazy))
     found = {"1": measured(made.train, config, device, each, num_steps, seconds[0])}
     for (interval, program), of_call in zip(made.lazy, seconds[1:], strict=True):
-        print(f"in every {interval}th iteration:")
+        if TOP.value:
+            print(f"in every {interval}th iteration:")
         found[str(interval)] = measured(program, config, device, each, 1, of_call)
     if made.lazy:
         table, shares = np.array(list(found.values())), [1 / int(interval) for interval in found]
@@ -125,7 +130,9 @@ def main(argv: list[str]) -> None:
         wanted = options.pairs("train", TRAIN.value, trained)
         if not wanted:
             raise ValueError("--train names nothing; give resolutions and batches, such as 64:32")
-        is_here = TOPOLOGY.value == HERE
+        if FADE.value and any(r == trained[0] for r, _ in wanted):
+            raise ValueError(f"--fade: {trained[0]} px does not fade in; it is the first resolution of these settings")
+        is_here = TOPOLOGY.value.strip().lower() == HERE
         devices = mesh.make_mesh(jax.devices()[:1] if is_here else topology.devices(TOPOLOGY.value))
         for _, batch in wanted:
             options.check_group("train", batch, config.model.stddev_group)
@@ -136,8 +143,9 @@ def main(argv: list[str]) -> None:
     rows, name = [], devices.devices.flat[0].device_kind if is_here else TOPOLOGY.value
     for resolution, batch in wanted:
         print(f"compiling {resolution} px for {name}", flush=True)
-        rows += report(config, devices, resolution, batch)
-    print(f"a device's iteration on {name}, {config.model.compute_dtype}\n" + summary.aligned([HEADER, *rows]))
+        rows += report(config, devices, is_here, resolution, batch)
+    how = config.model.compute_dtype + ", fading in" * FADE.value
+    print(f"a device's iteration on {name}, {how}\n" + summary.aligned([HEADER, *rows]))
 
 
 if __name__ == "__main__":

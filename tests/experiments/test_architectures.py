@@ -36,7 +36,9 @@ def test_an_unknown_architecture_is_refused_with_the_names():
 
 def test_the_table_has_means_deviations_and_each_seed():
     (*_, line) = comparison.table({"stylegan": [[1.0, 7.0], [3.0, 7.0]]}, {"stylegan": [1000, 2000]}).splitlines()
-    assert line == "| stylegan | 2 +- 1.4 | 7 +- 0 | 1, 3 | 7, 7 | 1,000, 2,000 |"
+    assert line == "| stylegan | 2.00 +- 1.4 | 7.00 +- 0 | 1.00, 3.00 | 7.00, 7.00 | 1,000, 2,000 |"
+    (*_, line) = comparison.table({"stylegan": [[1.0, 7.0]]}, {"stylegan": [1000, 2000]}).splitlines()
+    assert line == "| stylegan | 1.00 | 7.00 | 1.00 | 7.00 | 1,000, 2,000 |"
 
 
 def _measure(folder, *values):
@@ -52,6 +54,13 @@ def test_the_newest_number_of_a_metric_counts(tmp_path):
 
 def test_a_run_that_was_not_measured_is_told(tmp_path):
     with pytest.raises(SystemExit, match=r"metrics.jsonl is missing: .* Give the command of run.sh again"):
+        runs.measured(tmp_path, ["a"])
+
+
+@pytest.mark.parametrize("content", [b'{"values": {"a": 1', b"\xff\xfe"])
+def test_a_damaged_file_is_told(tmp_path, content):
+    (tmp_path / "metrics.jsonl").write_bytes(content)
+    with pytest.raises(SystemExit, match=r"metrics.jsonl is damaged .* move it away"):
         runs.measured(tmp_path, ["a"])
 
 
