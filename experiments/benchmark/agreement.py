@@ -28,10 +28,7 @@ def main(argv: list[str]) -> None:
     try:
         options.check_no_arguments(argv)
         config = from_dict(CONFIG.value.to_dict())
-        trained = [r for r in config.model.resolutions if r >= config.schedule.initial_resolution]
-        wanted = options.pairs("train", TRAIN.value, trained)
-        for _, batch in wanted:
-            options.check_group("train", batch, config.model.stddev_group)
+        wanted = options.training_pairs(config, TRAIN.value)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {str(error).splitlines()[-1].strip()}")
     model = dataclasses.replace(config.model, compute_dtype="float32", matmul_precision="highest")

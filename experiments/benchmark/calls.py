@@ -42,7 +42,8 @@ def new_state(config: Config) -> state.TrainState:
     return jax.jit(state.create, static_argnums=1)(jax.random.key(SEED), config)
 
 
-def _labels(model: Model, n: int) -> jax.Array | None:
+def labels_of(model: Model, n: int) -> jax.Array | None:
+    """Returns one-hot labels of n images, whose classes take turns; None for a model without. [n, num_labels]"""
     return jax.nn.one_hot(jnp.arange(n) % model.num_labels, model.num_labels) if model.num_labels else None
 
 
@@ -59,7 +60,7 @@ def train_program(config: Config, train_state: state.TrainState, resolution: int
     num_steps = programs.steps_per_call(config, devices)
     shape = (num_steps, batch, resolution, resolution, config.model.channels)
     images = jax.device_put(np.random.default_rng(SEED).integers(0, 256, shape, np.uint8))
-    labels = _labels(config.model, num_steps * batch)
+    labels = labels_of(config.model, num_steps * batch)
     labels = None if labels is None else labels.reshape(num_steps, batch, -1)
     alpha = np.float32(1) if programs.has_fade(1.0, devices) else None
     args = (jax.tree.map(jnp.copy, train_state), images, labels, alpha, np.float32(LEARNING_RATE))
@@ -69,7 +70,7 @@ def train_program(config: Config, train_state: state.TrainState, resolution: int
 
 def sample_program(config: Config, train_state: state.TrainState, resolution: int, batch: int) -> Program:
     """Returns the program that samples a batch of uint8 images from the averaged generator, noise included."""
-    args = (train_state.ema_params, jax.random.key(SEED), jnp.int32(0), _labels(config.model, batch), None)
+    args = (train_state.ema_params, jax.random.key(SEED), jnp.int32(0), labels_of(config.model, batch), None)
     return Program(sampling.sample, args, {"model": config.model, "n": batch, "resolution": resolution}, False, None)
 
 

@@ -4,13 +4,13 @@ import jax
 import numpy as np
 from jax import Array
 
+from experiments.benchmark import calls
 from stylegan_jax.config import Config
 from stylegan_jax.devices import mesh
 from stylegan_jax.training import programs, state
 from stylegan_jax.weights import trees
 
 SPREAD = 0.1  # Standard deviation of what is added to each parameter: some begin at 0, and would hide errors.
-LEARNING_RATE = 0.001
 
 
 def start_of(config: Config) -> state.TrainState:
@@ -34,13 +34,13 @@ def squared_gradients(
     made = programs.make(config, abstract, devices, resolution, batch, resolution, 1, False)
     shape = (1, batch, resolution, resolution, config.model.channels)
     images, labels = np.random.default_rng(config.seed).integers(0, 256, shape, np.uint8), None
-    if n := config.model.num_labels:
-        labels = np.eye(n, dtype=np.float32)[np.arange(batch) % n][None]
+    if config.model.num_labels:
+        labels = np.asarray(calls.labels_of(config.model, batch))[None]
     found = {}
     for interval, program in ((1, made.train), *made.lazy):
         begun = jax.device_put(start, mesh.replicated(devices))
         given = jax.device_put((images, labels), mesh.split_stack(devices))
-        after, _ = program(begun, *given, None, np.float32(LEARNING_RATE))
+        after, _ = program(begun, *given, None, np.float32(calls.LEARNING_RATE))
         found[str(interval)] = jax.device_get(trees.flat({"G": after.g_opt.nu, "D": after.d_opt.nu}))
     return found
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from absl import flags
 
+from stylegan_jax.config import Config
 from stylegan_jax.runs import whole
 
 
@@ -59,6 +60,20 @@ def check_group(name: str, batch: int, group: int) -> None:
         raise ValueError(
             f"--{name}: a training batch of {batch} is no multiple of {group}; use {batch // group * group}"
         )
+
+
+def training_pairs(config: Config, text: str) -> list[tuple[int, int]]:
+    """Returns the resolutions and batches that --train names, such as "64:32", for these settings.
+
+    Raises:
+        ValueError: it names none, a resolution that these settings do not train at, or an impossible batch.
+    """
+    trained = [r for r in config.model.resolutions if r >= config.schedule.initial_resolution]
+    if not (wanted := pairs("train", text, trained)):
+        raise ValueError("--train names nothing; give resolutions and batches, such as 64:32")
+    for _, batch in wanted:
+        check_group("train", batch, config.model.stddev_group)
+    return wanted
 
 
 def checked_out(text: str) -> pathlib.Path:

@@ -126,16 +126,12 @@ def main(argv: list[str]) -> None:
     try:
         options.check_no_arguments(argv)
         config = from_dict(settings)
-        trained = [r for r in config.model.resolutions if r >= config.schedule.initial_resolution]
-        wanted = options.pairs("train", TRAIN.value, trained)
-        if not wanted:
-            raise ValueError("--train names nothing; give resolutions and batches, such as 64:32")
-        if FADE.value and any(r == trained[0] for r, _ in wanted):
-            raise ValueError(f"--fade: {trained[0]} px does not fade in; it is the first resolution of these settings")
+        wanted, first = options.training_pairs(config, TRAIN.value), config.schedule.initial_resolution
+        if FADE.value and any(r == first for r, _ in wanted):
+            raise ValueError(f"--fade: {first} px does not fade in; it is the first resolution of these settings")
         is_here = TOPOLOGY.value.strip().lower() == HERE
         devices = mesh.make_mesh(jax.devices()[:1] if is_here else topology.devices(TOPOLOGY.value))
         for _, batch in wanted:
-            options.check_group("train", batch, config.model.stddev_group)
             if batch % devices.devices.size:
                 raise ValueError(f"--train: a batch of {batch} does not divide among {devices.devices.size} devices")
     except ValueError as error:

@@ -160,6 +160,7 @@ def test_pairs_of_resolution_and_batch():
         ("benchmark", ["--out=tests"], "--out=tests: this is a folder"),
         ("benchmark.port", ["--port=nowhere"], "there is no model.py"),
         ("benchmark.agreement", ["--train=8"], "--train=8: '8' is no resolution:batch"),
+        ("benchmark.agreement", ["--train="], "--train names nothing"),
         ("benchmark.program", ["--fade", "--train=16:8,8:8"], "--fade: 8 px does not fade in"),
         ("benchmark.program", ["--config=configs/none.py"], "No such file or directory: 'configs/none.py'"),
         ("benchmark.program", ["--config=configs/stylegan2.py:none"], "there is no 'none'; use stylegan2, paper256"),
